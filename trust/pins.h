@@ -1,0 +1,130 @@
+/*
+ * pins.h -- who we know: the encrypted trust store known_peers.json (wire 9.5).
+ *
+ * Written as version 2 (SecretBox + HMAC under keys derived from our seed), version 1 readable. Our
+ * own members (name, alias, version_floor, addresses, tls keys, alarms) are extra keys that the old
+ * software ignores. Pins bind three things, so that a changed key is noticed: id -> key (which the
+ * hash already says), name -> id, and dialled address -> id.
+ *
+ * Names bind when a peer becomes trusted; a pending or blocked peer only claims its name.
+ * All mutations are in memory until pins_flush(); every state change must be flushed before it
+ * is reported as done. Times are wall milliseconds.
+ *
+ * Damaged or foreign file: pins_load() succeeds with `read_only` set and the reason; the file is
+ * never touched; mutations return ERR_DENIED; the daemon says so at start, in `status` and `doctor`.
+ */
+#ifndef TRUST_PINS_H
+#define TRUST_PINS_H
+
+#include "base/json.h"
+#include "trust/keyring.h"
+
+#define PINS_MAX 4096          /* records; a pending record may be evicted (oldest), others never */
+#define PINS_PENDING_MAX 256
+#define PINS_ADDRESSES_MAX 8   /* per record */
+#define PINS_FILE_MAX (8u << 20)
+#define ADDRESS_MAX 255
+
+enum pin_state { PIN_PENDING, PIN_TRUSTED, PIN_BLOCKED, PIN_REVOKED, PIN_STATES };
+const char *pin_state_word(enum pin_state s);                /* "pending", ... */
+enum err pin_state_parse(struct bytes word, enum pin_state *out) MUST_CHECK;
+
+struct pin_address {
+	char text[ADDRESS_MAX + 1]; /* "host:port" as dialled */
+	uint8_t tls_key[32];        /* SHA-256 of the SubjectPublicKeyInfo seen there */
+	bool has_tls_key;
+};
+
+struct pin {
+	struct node_id id;
+	uint8_t ed[ED_BYTES];
+	enum pin_state state;
+	bool verified;            /* a person compared the fingerprint (trust verify) */
+	char name[NAME_MAX_CHARS + 1];
+	char alias[NAME_MAX_CHARS + 1]; /* ours; empty = none */
+	char via[16];             /* "tofu", "allow-list", "operator", "invite", "import" */
+	uint64_t first_seen_ms, last_seen_ms;
+	uint16_t version_floor;   /* major << 8 | minor: highest seen; less is refused */
+	uint8_t x25519[X25519_BYTES];
+	bool has_x25519;
+	bool confirms;            /* speaks our ACK */
+	struct pin_address addresses[PINS_ADDRESSES_MAX];
+	size_t address_count;
+	char reason[96];          /* for blocked and revoked */
+};
+
+/* A key change that waits for the operator: `subject` (a name or an address) belonged to `was`. */
+struct pin_alarm {
+	char subject[ADDRESS_MAX + 1];
+	bool is_address;
+	struct node_id was, now;
+	uint8_t now_ed[ED_BYTES];
+	char now_name[NAME_MAX_CHARS + 1];
+	uint64_t at_ms, count;
+};
+#define PINS_ALARMS_MAX 64
+
+struct pins;
+
+/* path NULL: memory only (tests, simulator). A missing file is an empty store. */
+enum err pins_load(const char *path, const struct keyring *k, struct env *env, struct pins **out,
+		   struct fault *f) MUST_CHECK;
+void pins_free(struct pins *p);
+bool pins_read_only(const struct pins *p, const char **why); /* why: for people */
+bool pins_dirty(const struct pins *p);
+enum err pins_flush(struct pins *p, struct fault *f) MUST_CHECK; /* no-op when clean */
+
+size_t pins_count(const struct pins *p);
+size_t pins_count_state(const struct pins *p, enum pin_state s);
+const struct pin *pins_get(const struct pins *p, const struct node_id *id);
+const struct pin *pins_by_name(const struct pins *p, const char *name);       /* bound names only */
+const struct pin *pins_by_address(const struct pins *p, const char *address);
+/* Visits in order of first_seen. The callback returns false to stop. No mutation inside. */
+void pins_each(const struct pins *p, bool (*fn)(void *ctx, const struct pin *pin), void *ctx);
+/* What a user types: alias, then bound name, then claimed name, then id prefix of >= 4 digits.
+ * ERR_NOTFOUND (fault suggests the nearest name), ERR_AMBIGUOUS (fault lists the candidates). */
+enum err pins_find(const struct pins *p, const char *who, const struct pin **out, struct fault *f) MUST_CHECK;
+
+/* First contact, or an update of a known record: name, version (raises the floor), x25519, confirms,
+ * last_seen. A new record starts in `state`. Binds the name when trusted and the name is free.
+ * ERR_FULL, ERR_DENIED (read-only), ERR_KEY_CHANGED (same id, other key: cannot be, refused). */
+struct pin_update {
+	struct node_id id;
+	const uint8_t *ed;
+	const char *name;
+	uint16_t version;
+	const uint8_t *x25519; /* may be NULL */
+	bool confirms;
+	enum pin_state state;  /* for a new record */
+	const char *via;
+	uint64_t wall_ms;
+};
+enum err pins_observe(struct pins *p, const struct pin_update *u, bool *created) MUST_CHECK;
+/* Binds a dialled address (and the TLS key seen there, may be NULL) to `id`; moves it from another
+ * record if need be: the policy has agreed before. */
+enum err pins_bind_address(struct pins *p, const struct node_id *id, const char *address,
+			   const uint8_t *tls_key) MUST_CHECK;
+/* approve, block, revoke, back to pending. Approval binds the name; ERR_EXISTS when that name
+ * belongs to another trusted peer (fault names `trust repin`). */
+enum err pins_set_state(struct pins *p, const struct node_id *id, enum pin_state s, const char *reason,
+			struct fault *f) MUST_CHECK;
+enum err pins_set_alias(struct pins *p, const struct node_id *id, const char *alias, struct fault *f) MUST_CHECK;
+enum err pins_set_verified(struct pins *p, const struct node_id *id, bool verified) MUST_CHECK;
+enum err pins_forget(struct pins *p, const struct node_id *id) MUST_CHECK;
+/* Pins a key by hand before any contact. */
+enum err pins_pin(struct pins *p, const uint8_t ed[static ED_BYTES], const char *name, uint64_t wall_ms,
+		  struct fault *f) MUST_CHECK;
+
+/* Alarms: recorded by the daemon when policy says ERR_KEY_CHANGED; bounded, oldest goes. */
+enum err pins_alarm(struct pins *p, const struct pin_alarm *a) MUST_CHECK;
+size_t pins_alarms(const struct pins *p, const struct pin_alarm **list);
+/* Accepts the change for `subject`: the old identity becomes revoked ("replaced"), the new one is
+ * trusted and takes the name or address. `expect` must equal alarm.now (the operator typed it). */
+enum err pins_repin(struct pins *p, const char *subject, const struct node_id *expect, uint64_t wall_ms,
+		    struct fault *f) MUST_CHECK;
+enum err pins_alarm_drop(struct pins *p, const char *subject) MUST_CHECK;
+
+/* The trust export: canonical JSON of trusted pins signed under SIG_TRUST_EXPORT. */
+enum err pins_export(const struct pins *p, const struct keyring *k, uint64_t wall_ms, struct buf *out) MUST_CHECK;
+
+#endif
