@@ -1,0 +1,164 @@
+/*
+ * session.h -- what every generation of the wire offers: one conversation with one peer.
+ *
+ * Sans-I/O: bytes in (session_take), bytes and events out (session_next_unit, session_next_event),
+ * time from env. The owner drains units and events after every call until both are empty. A unit or
+ * event is borrowed until the next call on the same session.
+ *
+ * Life: HANDSHAKE -> (IDENTIFIED: the owner decides) -> ONLINE -> OVER. When the peer's identity is
+ * proven, SESSION_EV_IDENTIFIED stops the handshake until session_admit() or session_refuse(): no
+ * reply that names us and no side effect comes before the decision.
+ */
+#ifndef PROTOCOL_SESSION_H
+#define PROTOCOL_SESSION_H
+
+#include "base/buf.h"
+#include "base/env.h"
+#include "protocol/message.h"
+#include "trust/keyring.h"
+
+#define SESSION_UNIT_MAX 1048576
+#define SESSION_HANDSHAKE_UNIT_MAX 65536
+#define VERSION_OF(major, minor) ((uint16_t)((major) << 8 | (minor)))
+
+struct session;
+
+enum session_role { SESSION_DIALLER, SESSION_LISTENER };
+
+struct session_config {
+	struct env *env;                /* all borrowed pointers outlive the session */
+	const struct keyring *keyring;
+	struct bytes passphrase;        /* of the mesh; locked memory of the owner */
+	const char *name;               /* our agent name, [A-Za-z0-9._-]{1,64} */
+	enum session_role role;
+	uint16_t min_version;           /* default VERSION_OF(0, 3) */
+	uint64_t handshake_ms;          /* whole handshake; 5,000 */
+	uint64_t rekey_ms;              /* 1,800,000; 0 = never */
+	uint64_t past_ms, future_ms;    /* replay window on wall clocks: 30,000 and 5,000 */
+	bool seal_direct;               /* seal user messages end to end for 0.9 peers that do not confirm */
+};
+
+struct session_peer {
+	struct node_id id;
+	uint8_t ed[ED_BYTES];
+	char name[NAME_MAX_CHARS + 1]; /* cleaned; upstream's free-text names become safe text */
+	uint16_t version;
+	uint8_t x25519[X25519_BYTES];
+	bool has_x25519;               /* advertised and its binding verified */
+	bool confirms;                 /* understands our ACK */
+	const char *generation;        /* "0.9" */
+};
+
+enum session_event_type {
+	SESSION_EV_IDENTIFIED, /* decide now */
+	SESSION_EV_ONLINE,
+	SESSION_EV_MESSAGE,    /* message: a user message for the pipeline */
+	SESSION_EV_RECEIPT,    /* receipt: one per id of a confirmation of ours */
+	SESSION_EV_PONG,       /* rtt_ms */
+	SESSION_EV_RATE_LIMITED, /* the peer asks us to slow down */
+	SESSION_EV_GOODBYE,
+	SESSION_EV_KEY_ROTATE, /* the peer announces a new identity; informational */
+	SESSION_EV_REKEYED,
+	SESSION_EV_CONTROL,    /* a frame of a type that this build only counts: `word` is its type */
+	SESSION_EV_DROPPED,    /* a frame was refused: err, word; the session goes on */
+	SESSION_EV_OVER        /* err, word; `blame` tells what to do with the address */
+};
+
+enum receipt_kind { RECEIPT_DELIVERED, RECEIPT_READ, RECEIPT_REJECTED };
+
+enum session_blame {
+	BLAME_NONE,
+	BLAME_AUTH,    /* wrong passphrase, signature or proof: feeds the failure ladder */
+	BLAME_GARBAGE, /* not the protocol, or too slow: feeds it too */
+	BLAME_REMOTE   /* the other side refused us: `word` holds its text, cleaned */
+};
+
+struct session_event {
+	enum session_event_type type;
+	struct message message;
+	enum receipt_kind receipt;
+	struct bytes receipt_id;     /* msg_id */
+	struct bytes receipt_reason; /* for REJECTED */
+	uint64_t rtt_ms;
+	enum err err;
+	enum session_blame blame;
+	const char *word;            /* a fixed word for counters and logs, or cleaned remote text */
+};
+
+struct session_unit {
+	struct bytes bytes;
+	bool text; /* WebSocket text message (handshake JSON) or binary (frame) */
+};
+
+struct receipt {
+	enum receipt_kind kind;
+	struct bytes id;
+	struct bytes reason; /* REJECTED only; short word */
+};
+
+void session_free(struct session *s); /* wipes; accepts NULL; allowed in any state */
+/* Begin: a listener emits its challenge, a dialler waits. */
+void session_start(struct session *s);
+/* One unit from the transport. Never fails upward: refusals become events. */
+void session_take(struct session *s, struct bytes unit, bool text);
+bool session_next_unit(struct session *s, struct session_unit *out);
+bool session_next_event(struct session *s, struct session_event *out);
+
+/* The answer to IDENTIFIED. Refuse ends the session; `word` goes to log and counter, not the wire. */
+void session_admit(struct session *s);
+void session_refuse(struct session *s, enum err e, const char *word);
+
+bool session_online(const struct session *s);
+bool session_over(const struct session *s);
+/* Valid from IDENTIFIED on. */
+const struct session_peer *session_peer(const struct session *s);
+
+/* Seal one message into the unit queue. ERR_STATE when not online, ERR_LIMIT when the body does not
+ * fit (nothing queued), ERR_AGAIN while a rekey pauses sending (at most 2 s; retry after
+ * the next event or tick). */
+enum err session_send(struct session *s, const struct message *m) MUST_CHECK;
+/* True when session_send would not answer ERR_AGAIN or ERR_STATE. */
+bool session_can_send(const struct session *s);
+/* Confirm a drained group with as few frames as possible. No-op towards peers that do not confirm. */
+enum err session_send_receipts(struct session *s, const struct receipt *r, size_t n) MUST_CHECK;
+enum err session_ping(struct session *s) MUST_CHECK;
+enum err session_rate_limited(struct session *s) MUST_CHECK; /* at most one per second goes out */
+enum err session_goodbye(struct session *s) MUST_CHECK;
+enum err session_key_rotate(struct session *s, const uint8_t new_ed[static ED_BYTES]) MUST_CHECK;
+enum err session_rekey(struct session *s) MUST_CHECK; /* operator; ERR_STATE when one is pending */
+
+/* Timers: the owner calls session_tick when the deadline is reached (UINT64_MAX: none). */
+uint64_t session_deadline_ms(const struct session *s);
+void session_tick(struct session *s);
+
+/*
+ * For generations: the first member of their session struct is `struct session`. The functions
+ * above dispatch through it.
+ */
+struct session_ops {
+	void (*free)(struct session *);
+	void (*start)(struct session *);
+	void (*take)(struct session *, struct bytes, bool text);
+	bool (*next_unit)(struct session *, struct session_unit *);
+	bool (*next_event)(struct session *, struct session_event *);
+	void (*admit)(struct session *);
+	void (*refuse)(struct session *, enum err, const char *word);
+	bool (*online)(const struct session *);
+	bool (*over)(const struct session *);
+	const struct session_peer *(*peer)(const struct session *);
+	enum err (*send)(struct session *, const struct message *);
+	bool (*can_send)(const struct session *);
+	enum err (*send_receipts)(struct session *, const struct receipt *, size_t n);
+	enum err (*ping)(struct session *);
+	enum err (*rate_limited)(struct session *);
+	enum err (*goodbye)(struct session *);
+	enum err (*key_rotate)(struct session *, const uint8_t *new_ed);
+	enum err (*rekey)(struct session *);
+	uint64_t (*deadline_ms)(const struct session *);
+	void (*tick)(struct session *);
+};
+struct session {
+	const struct session_ops *ops;
+};
+
+#endif

@@ -1,0 +1,24 @@
+/*
+ * v09.h -- the compatible wire, ironmesh/0.9, behind session.h.
+ *
+ * Both roles of the handshake (wire 2), frame version 4 (wire 3), replay rules and rekey (wire 6),
+ * with every hardening that wire 12 marks as local: no palindromic nonce, server proof required and
+ * different from our own, own channel binding required, no unsigned HELLO, SIGNED required, header
+ * equals body for peers >= 0.9, no legacy JSON path, own source refused, strict base64, finite
+ * time stamps, `from` equals the key's id.
+ */
+#ifndef PROTOCOL_V09_V09_H
+#define PROTOCOL_V09_V09_H
+
+#include "protocol/session.h"
+
+#define V09_VERSION_TEXT "ironmesh/0.9"
+
+/* Copies the config. ERR_NOMEM. */
+enum err v09_session_new(const struct session_config *c, struct session **out) MUST_CHECK;
+
+/* "ironmesh/0.9" -> VERSION_OF(0, 9); anything else parses as wire 2.7.1 and 11.3 say (0 on failure;
+ * parts above 255 saturate). */
+uint16_t v09_version_parse(struct bytes text);
+
+#endif
