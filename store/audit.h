@@ -1,0 +1,65 @@
+/*
+ * audit.h -- the HMAC-chained security log, in the upstream line format (wire 9.8).
+ *
+ * One writer per file (locked); the chain head is in memory. audit_event() appends to a buffer;
+ * audit_flush() writes and fsyncs the group. Events caused by strangers are limited per source: after
+ * AUDIT_BURST of one event word from one source within AUDIT_WINDOW_MS, further ones are counted and
+ * one AUDIT_SUPPRESSED line with the count follows. Rotation at 10 MiB, five old files.
+ *
+ * A cut tail is found by signed heads: audit.head holds {entries, head, rotation, timestamp,
+ * signature} under SIG_AUDIT_HEAD, rewritten at audit_checkpoint() (daemon: at most every few seconds
+ * after a change, and at stop). Verification says how many entries the head covers.
+ * Details never hold bodies, keys or passphrases. Texts of peers are cleaned by the caller.
+ */
+#ifndef STORE_AUDIT_H
+#define STORE_AUDIT_H
+
+#include "base/json.h"
+#include "trust/keyring.h"
+
+#define AUDIT_ROTATE_BYTES (10u << 20)
+#define AUDIT_KEEP 5
+#define AUDIT_BURST 5
+#define AUDIT_WINDOW_MS 60000
+
+struct audit;
+
+/* path NULL: memory only. An existing file is walked once to find the head; a broken chain is kept
+ * as audit.log.broken-<time> and a new chain starts with LOG_ROTATED naming it, and a warning. */
+enum err audit_open(const char *path, const struct keyring *k, struct env *env, struct audit **out,
+		    struct fault *f) MUST_CHECK;
+void audit_close(struct audit *a); /* flush, checkpoint, unlock */
+
+/* `details` is taken (decref'd), may be NULL = {}. `source` may be empty: not limited. */
+void audit_event(struct audit *a, const char *event, struct bytes source, json_t *details);
+/* Shorthand: pairs of (const char *key, const char *value), NULL-terminated. */
+void audit_note(struct audit *a, const char *event, struct bytes source, ...) __attribute__((sentinel));
+enum err audit_flush(struct audit *a) MUST_CHECK;
+bool audit_pending(const struct audit *a);
+enum err audit_checkpoint(struct audit *a) MUST_CHECK;
+uint64_t audit_entries(const struct audit *a); /* in the current file */
+
+struct audit_report {
+	bool ok;
+	uint64_t entries;           /* good ones, from genesis */
+	uint64_t bad_line;          /* 1-based; 0 = none */
+	uint64_t head_entries;      /* what the signed head covers; 0 = no head */
+	bool head_ok, head_present, tail_cut;
+	char head[65];              /* hmac of the last good entry */
+	char why[160];              /* for people; empty when ok */
+};
+/* Verifies file and head. Flush first when the daemon runs. */
+enum err audit_verify(const char *path, const struct keyring *k, struct audit_report *out,
+		      struct fault *f) MUST_CHECK;
+/* The last `n` entries as an array of objects (new ref), oldest first. */
+enum err audit_tail(const char *path, size_t n, json_t **out, struct fault *f) MUST_CHECK;
+/* Entries per event word, and the first and last time. */
+enum err audit_stats(const char *path, json_t **out, struct fault *f) MUST_CHECK;
+/* Signed export {entries, entry_count, final_hmac, exported_at, signer, signer_key, signature}. */
+enum err audit_export(const char *path, const struct keyring *k, uint64_t wall_ms, struct buf *out,
+		      struct fault *f) MUST_CHECK;
+/* `key` is pinned or given by the operator: NULL is ERR_DENIED. The HMAC chain needs our own audit
+ * key, so an export is checked by its signature, its count and its order. */
+enum err audit_verify_export(struct bytes text, const uint8_t *key, json_t **summary, struct fault *f) MUST_CHECK;
+
+#endif

@@ -1,0 +1,74 @@
+/*
+ * store.h -- the database of this node: one SQLite file, opened, migrated, committed in groups.
+ *
+ * WAL, synchronous=FULL, STRICT tables, numbered migrations. Bodies, types, names and reasons are
+ * sealed (XChaCha20-Poly1305, random nonce, the row's key columns as associated data) before they
+ * reach SQLite, under a random database key that is stored wrapped by DERIVE_DB_WRAP; so nothing
+ * readable is in the database, the WAL or a journal. Node ids, msg ids, states and times are in clear.
+ *
+ * Group commit: the first write opens a transaction; store_commit() ends it. Everything since the
+ * last commit lives or dies together. If a write or the commit fails, the whole group is rolled back
+ * and store_commit() returns ERR_STORE: the caller answers every member of the group with it.
+ *
+ * The WAL is checkpointed off the committing path: store_checkpoint_due() says when, and
+ * store_checkpoint() may run on another thread (it uses its own connection).
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include "base/env.h"
+#include "base/secret.h"
+#include "trust/identity.h"
+
+struct store;
+
+struct store_limits {
+	uint32_t outbox_per_peer;      /* waiting messages; 10,000 */
+	uint32_t outbox_total;         /* 100,000 */
+	uint64_t outbox_bytes;         /* 1 GiB of waiting bodies */
+	uint32_t inbox_per_peer;       /* unread; 10,000 */
+	uint32_t inbox_total;          /* 100,000 */
+	uint64_t inbox_bytes;          /* 1 GiB of unread bodies */
+	uint32_t held_per_peer;        /* from pending peers; 100 */
+	uint32_t held_total;           /* 1,000 */
+	uint64_t keep_ms;              /* finished rows and duplicate memory: 30 days */
+};
+
+struct store_config {
+	const char *path;              /* file; NULL = in memory (tests) */
+	struct bytes wrap_key;         /* 32 bytes, keyring_derive(DERIVE_DB_WRAP) */
+	struct env *env;
+	struct store_limits limits;    /* zero members take the defaults above */
+	bool relaxed;                  /* synchronous=OFF: simulator only, a crash there is a rollback */
+};
+
+/* Opens or creates; runs migrations and `PRAGMA quick_check`. ERR_CORRUPT (fault says which file and
+ * what to do) when the check fails, the schema is newer than this program, or the key does not
+ * unwrap; the file is then left alone. */
+enum err store_open(const struct store_config *c, struct store **out, struct fault *f) MUST_CHECK;
+void store_close(struct store *s); /* rolls an open group back, checkpoints; accepts NULL */
+/* As a crash would: the open group is rolled back, nothing is checkpointed. Simulator. */
+void store_abandon(struct store *s);
+
+enum err store_commit(struct store *s) MUST_CHECK; /* ERR_OK when nothing is open */
+bool store_dirty(const struct store *s);           /* a group is open */
+void store_rollback(struct store *s);
+
+bool store_checkpoint_due(const struct store *s);
+enum err store_checkpoint(struct store *s);        /* PASSIVE; any thread; one at a time */
+enum err store_integrity(struct store *s, struct fault *f) MUST_CHECK; /* full integrity_check */
+
+struct store_stats {
+	uint64_t commits, rows, failures, checkpoints;
+	uint64_t file_bytes, wal_bytes;
+	uint64_t outbox_waiting, outbox_bytes, inbox_unread, inbox_bytes, inbox_held;
+};
+void store_stats(struct store *s, struct store_stats *out);
+
+/* Deletes finished rows and duplicate memory older than keep_ms, at most `max_rows`; in the group. */
+enum err store_prune(struct store *s, uint64_t wall_ms, unsigned max_rows, unsigned *deleted) MUST_CHECK;
+
+/* Fault injection for tests and the simulator: the n-th next write (0 = off) fails like a full disk. */
+void store_fail_after(struct store *s, unsigned n);
+
+#endif
