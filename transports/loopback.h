@@ -1,0 +1,38 @@
+/*
+ * loopback.h -- the reference transport: links between endpoints of one process, driven by env timers.
+ *
+ * A `struct loopnet` is the medium. It can be unkind on purpose: each unit asks `fate`, which may
+ * drop the link, delay a unit, duplicate or reorder it. With fate NULL it is perfect and ordered.
+ * The simulator runs many nodes over one loopnet.
+ */
+#ifndef TRANSPORTS_LOOPBACK_H
+#define TRANSPORTS_LOOPBACK_H
+
+#include "base/env.h"
+#include "transports/transport.h"
+
+struct loopnet;
+
+struct loop_fate {
+	uint64_t delay_ms;  /* added before delivery */
+	unsigned copies;    /* 0 = lost, 1 = normal, 2 = duplicated */
+	bool reorder;       /* may overtake what is in flight on this link */
+	bool cut;           /* the link breaks instead */
+};
+
+struct loopnet *loopnet_new(struct env *env);
+void loopnet_free(struct loopnet *n);
+/* Decides per unit; may be NULL. Also asked with unit.n == 0 for a dial (cut = refuse). */
+void loopnet_set_fate(struct loopnet *n,
+		      struct loop_fate (*fate)(void *ctx, const char *from, const char *to, struct bytes unit),
+		      void *ctx);
+/* Sees every unit as it goes over the wire (leak checks); may be NULL. */
+void loopnet_set_tap(struct loopnet *n, void (*tap)(void *ctx, struct bytes unit), void *ctx);
+
+/* An endpoint at `address` ("n1"); dialling that text from another endpoint reaches it. */
+enum err loopback_new(struct loopnet *n, const char *address, const struct transport_sink *sink,
+		      struct transport **out) MUST_CHECK;
+/* A crash: the endpoint vanishes without callbacks to its own sink; the far ends see LINK_END_IO. */
+void loopback_kill(struct transport *t);
+
+#endif
