@@ -1,0 +1,17 @@
+/*
+ * main.c -- the front door: the only file that knows both the command line and the daemon.
+ */
+#include "cli/cli.h"
+#include "daemon/daemon.h"
+
+int main(int argc, char **argv)
+{
+	static const struct cli_host host = {
+		.run = daemon_run,
+		.run_option = daemon_run_option,
+		.offline = daemon_offline,
+		.call = daemon_call_offline,
+	};
+
+	return cli_main(argc, argv, &host);
+}
