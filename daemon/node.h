@@ -1,0 +1,217 @@
+/*
+ * node.h -- the conductor without the outside: peers, sessions, sending, receiving.
+ *
+ * Sans-I/O: time, chance and timers come from env, bytes from a transport through node_sink(), disk
+ * through store/. The daemon runs it on libuv, the simulator in virtual time. Rooms inside:
+ *
+ *   conn.c       a link and its session: handshake, admission, duplicate rule, end
+ *   peer.c       an identity at run time: its online conn, budgets, its send queue
+ *   dial.c       static peers: who is dialled when, with jittered back-off
+ *   scheduler.c  what is sent next, per peer: priorities, window, retry, expiry
+ *   outbound.c   the straight line out    inbound.c  the straight line in
+ *
+ * Group commit: everything since the last node_turn() is one transaction. The owner calls node_turn()
+ * once per loop turn, after input was taken. Only there are submissions answered, receipts sent
+ * and messages handed to the scheduler.
+ */
+#ifndef DAEMON_NODE_H
+#define DAEMON_NODE_H
+
+#include "base/env.h"
+#include "base/limit.h"
+#include "protocol/session.h"
+#include "store/audit.h"
+#include "store/inbox.h"
+#include "store/outbox.h"
+#include "transports/transport.h"
+#include "trust/policy.h"
+
+struct node;
+
+struct node_limits {
+	double peer_messages_per_s, peer_burst;  /* user messages taken from one peer; 10,000 and 2,000 */
+	double peer_bytes_per_s;                 /* 64 MiB */
+	double total_messages_per_s;             /* 20,000 */
+	double connects_per_s, connects_burst;   /* accepted connections per source; 20 and 100; 0 = no limit */
+	double old_peer_frames_per_s;            /* towards peers that do not confirm: 18 (wire 7) */
+	uint32_t sessions;                       /* 4,096 */
+	uint32_t handshakes, handshakes_per_source; /* 64 and 16 */
+	uint32_t window;                         /* unconfirmed messages per peer; 512 */
+	uint32_t window_bytes;                   /* 4 MiB */
+	uint64_t confirm_ms;                     /* no confirmation for so long: the session is restarted; 30,000 */
+	uint64_t ping_ms;                        /* 30,000 */
+	uint64_t offline_fail_ms;                /* reserved 0: messages wait until they expire */
+};
+
+struct node_config {
+	char name[NAME_MAX_CHARS + 1];
+	struct bytes passphrase;   /* borrowed */
+	uint16_t min_version;
+	uint64_t rekey_ms, handshake_ms, past_ms, future_ms;
+	bool seal_direct;
+	struct policy *policy;     /* borrowed */
+	struct node_limits limits; /* zero members take the defaults above, except connects_per_s < 0 = default */
+	struct bytes tls_key;      /* unused by the core; shown in status */
+};
+
+/* What the core stands on; all borrowed and outliving it. */
+struct node_parts {
+	struct env *env;
+	const struct keyring *keyring;
+	struct pins *pins;
+	struct store *store;
+	struct audit *audit;
+};
+
+enum err node_new(const struct node_config *c, const struct node_parts *p, struct node **out) MUST_CHECK;
+void node_free(struct node *n); /* after its transports stopped; accepts NULL */
+/* The sink to build a transport with, then attach it (one now; more kinds later). */
+struct transport_sink node_sink(struct node *n);
+void node_attach(struct node *n, struct transport *t);
+void node_detach(struct node *n, struct transport *t);
+
+/* End of a loop turn: commit, then answer, confirm, schedule. Never fails upward. */
+void node_turn(struct node *n);
+/* True when node_turn has something to do. */
+bool node_wants_turn(const struct node *n);
+/* Says GOODBYE to every online peer; the owner stops the transport next. */
+void node_goodbye(struct node *n);
+
+/* --- static peers ------------------------------------------------------------------------- */
+/* "host:port" or "host:port#node-id". ERR_USAGE with fault, ERR_EXISTS, ERR_FULL (256). */
+enum err node_add_target(struct node *n, const char *spec, struct fault *f) MUST_CHECK;
+/* Starts dialling (after the transport is attached). */
+void node_dial_all(struct node *n);
+
+struct target_view {
+	char address[ADDRESS_MAX + 1];
+	bool has_id;
+	struct node_id id;      /* expected, or learned on first contact */
+	bool online, dialling;
+	uint64_t next_dial_in_ms;
+	uint32_t failures;
+	char why[200];          /* why it is not connected; "" when it is */
+};
+size_t node_targets(struct node *n, struct target_view *out, size_t max);
+
+/* --- sending -------------------------------------------------------------------------------- */
+struct submit {
+	struct node_id to;
+	struct bytes id;        /* empty: a fresh UUID is made */
+	struct bytes type;      /* empty: "MSG" */
+	enum priority priority;
+	uint64_t ttl_ms;        /* 0 = never expires */
+	struct bytes body;
+};
+/* The straight line out, first half: policy -> limits -> outbox_put. `done` is called from
+ * node_turn() with ERR_OK once committed, or ERR_STORE. ERR_UNTRUSTED, ERR_NOTFOUND, ERR_LIMIT, ERR_FULL,
+ * ERR_EXISTS answer at once (fault filled) and `done` is not called. id_out gets the msg_id. */
+typedef void (*submit_done)(void *ctx, const char *msg_id, enum err e);
+enum err node_submit(struct node *n, const struct submit *s, submit_done done, void *ctx,
+		     char id_out[static MSG_ID_MAX + 1], struct fault *f) MUST_CHECK;
+/* Forgets callbacks with this ctx (its connection is gone). The messages stay. */
+void node_submit_forget(struct node *n, void *ctx);
+
+/* The state a user sees: the row of the store, overlaid with what is in flight ("sent"). */
+enum err node_outbox_get(struct node *n, struct bytes id, struct outbox_row *out) MUST_CHECK;
+enum err node_outbox_list(struct node *n, const struct outbox_filter *f, struct outbox_row *rows,
+			  size_t max, size_t *count) MUST_CHECK;
+enum err node_outbox_cancel(struct node *n, struct bytes id, struct fault *f) MUST_CHECK;
+enum err node_outbox_retry(struct node *n, struct bytes id, struct fault *f) MUST_CHECK;
+
+/* --- receiving ------------------------------------------------------------------------------ */
+/* Marks read and queues the receipt. */
+enum err node_inbox_read(struct node *n, int64_t seq, bool *changed) MUST_CHECK;
+
+/* --- peers ---------------------------------------------------------------------------------- */
+struct peer_view {
+	bool online;
+	char transport[16];
+	char address[LINK_ADDRESS_MAX + 1];
+	const char *generation;   /* "" when offline */
+	uint64_t since_ms;        /* wall */
+	uint64_t sent, received, dropped, rekeys;
+	double rtt_ms;            /* < 0 = unknown */
+	uint64_t waiting, in_flight;
+};
+void node_peer_view(struct node *n, const struct node_id *id, struct peer_view *out);
+size_t node_online(const struct node *n);
+/* State changes that touch sessions and held messages; pins are flushed before they return. */
+enum err node_peer_approve(struct node *n, const struct node_id *id, struct fault *f) MUST_CHECK;
+enum err node_peer_block(struct node *n, const struct node_id *id, const char *reason, struct fault *f) MUST_CHECK;
+enum err node_peer_revoke(struct node *n, const struct node_id *id, const char *reason, struct fault *f) MUST_CHECK;
+enum err node_peer_pending(struct node *n, const struct node_id *id, struct fault *f) MUST_CHECK;
+enum err node_peer_forget(struct node *n, const struct node_id *id, struct fault *f) MUST_CHECK;
+enum err node_peer_repin(struct node *n, const char *subject, const struct node_id *id, struct fault *f) MUST_CHECK;
+/* PING over the session; `done` with rtt_ms or an error. ERR_CLOSED when there is no session. */
+typedef void (*ping_done)(void *ctx, enum err e, double rtt_ms);
+enum err node_ping(struct node *n, const struct node_id *id, uint64_t timeout_ms, ping_done done, void *ctx) MUST_CHECK;
+void node_ping_forget(struct node *n, void *ctx);
+/* KEY_ROTATE to everybody online. */
+void node_announce_rotation(struct node *n, const uint8_t new_ed[static ED_BYTES]);
+
+/* --- events --------------------------------------------------------------------------------- */
+/* One observer (daemon/events.c). Called from node_turn() or the call that caused it. */
+struct node_event {
+	const char *type;          /* "message.delivered", ... docs/control.md */
+	struct node_id peer;       /* hex[0] == 0: none */
+	const char *msg_id;        /* or NULL */
+	const char *reason;        /* or NULL */
+	const char *name;          /* or NULL, cleaned */
+	const char *via;           /* transport, or NULL */
+	int64_t seq;               /* inbox.new; 0 = none */
+	uint64_t size;
+	uint64_t in_ms;            /* message.delivered: since the submission */
+	const struct pin_alarm *alarm;
+};
+void node_observe(struct node *n, void (*fn)(void *ctx, const struct node_event *e), void *ctx);
+
+/* --- counters ------------------------------------------------------------------------------- */
+/* X(member, "name"): every name appears in `status` and docs/metrics.md. */
+#define NODE_COUNTERS(X)                                                                           \
+	X(connections_refused, "connections_refused")                                              \
+	X(handshakes_ok, "handshakes_ok")                                                          \
+	X(handshakes_failed, "handshakes_failed")                                                  \
+	X(handshake_auth_failures, "handshake_auth_failures")                                      \
+	X(handshake_timeouts, "handshake_timeouts")                                                \
+	X(admission_refused, "admission_refused")                                                  \
+	X(duplicate_sessions, "duplicate_sessions")                                                \
+	X(bans, "bans")                                                                            \
+	X(strangers, "strangers")                                                                  \
+	X(frames_dropped, "frames_dropped")                                                        \
+	X(sessions_closed_for_bad_frames, "sessions_closed_for_bad_frames")                        \
+	X(messages_submitted, "messages_submitted")                                                \
+	X(messages_sent, "messages_sent")                                                          \
+	X(messages_resent, "messages_resent")                                                      \
+	X(messages_delivered, "messages_delivered")                                                \
+	X(messages_received, "messages_received")                                                  \
+	X(messages_repeated, "messages_repeated")                                                  \
+	X(messages_held, "messages_held")                                                          \
+	X(messages_not_for_us, "messages_not_for_us")                                              \
+	X(messages_refused, "messages_refused")                                                    \
+	X(messages_expired, "messages_expired")                                                    \
+	X(receipts_sent, "receipts_sent")                                                          \
+	X(receipts_received, "receipts_received")                                                  \
+	X(receipts_unknown, "receipts_unknown")                                                    \
+	X(control_frames, "control_frames")                                                        \
+	X(rekeys, "rekeys")                                                                        \
+	X(pauses, "pauses")                                                                        \
+	X(store_failures, "store_failures")                                                        \
+	X(dials, "dials")                                                                          \
+	X(dial_failures, "dial_failures")
+
+struct node_counters {
+#define X(member, name) uint64_t member;
+	NODE_COUNTERS(X)
+#undef X
+};
+const struct node_counters *node_counters(const struct node *n);
+size_t node_banned(struct node *n);
+/* Accessors for the command table. */
+struct pins *node_pins(struct node *n);
+struct store *node_store(struct node *n);
+struct audit *node_audit(struct node *n);
+const struct keyring *node_keyring(struct node *n);
+const char *node_name(const struct node *n);
+
+#endif
