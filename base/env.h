@@ -18,6 +18,7 @@ struct timer {
 	timer_fn fn;
 	void *ctx;
 	uint64_t at_ms; /* monotonic */
+	uint64_t seq;   /* order of arming, among equal deadlines */
 	size_t slot;    /* heap position + 1; 0 = not armed */
 };
 
@@ -25,6 +26,9 @@ struct timer {
 struct timers {
 	struct timer **heap;
 	size_t n, cap;
+	uint64_t seq;
+	uint64_t run_ms; /* the now of the run in progress */
+	bool running;
 };
 
 struct env {
@@ -33,7 +37,9 @@ struct env {
 	uint64_t (*wall_ms)(void *ctx);
 	void (*random)(void *ctx, void *out, size_t n);
 	struct timers timers;
-	void (*rearm)(void *ctx); /* the earliest deadline changed; may be NULL */
+	/* The earliest deadline may have changed: ask timers_next(). Not called from inside
+	 * timers_run(), but always at its end. May be NULL. */
+	void (*rearm)(void *ctx);
 };
 
 static inline uint64_t env_now(struct env *e) { return e->now_ms(e->ctx); }
@@ -49,7 +55,9 @@ void timer_stop(struct env *e, struct timer *t); /* safe when not armed */
 static inline bool timer_armed(const struct timer *t) { return t->slot != 0; }
 /* UINT64_MAX when none is armed. */
 uint64_t timers_next(const struct env *e);
-/* Runs everything due at now; callbacks may arm and stop timers. Returns how many ran. */
+/* Runs everything due at now, by deadline, then in the order of arming. Callbacks may arm, stop
+ * and free any timer, their own too; what they arm runs in a later call, even when it is due already.
+ * Returns how many ran. Not to be called from a callback. */
 size_t timers_run(struct env *e);
 void timers_fini(struct env *e);
 

@@ -30,7 +30,7 @@
 	X(ERR_AMBIGUOUS, "ambiguous")                                                              \
 	X(ERR_FULL, "full")               /* a bounded table or queue refuses; caller may retry */ \
 	X(ERR_AGAIN, "again")             /* not now; the same call later may succeed */           \
-	X(ERR_STATE, "state")             /* not allowed in this state */                          \
+	X(ERR_WRONG_STATE, "state")       /* not now allowed; OpenSSL owns the name ERR_STATE */   \
 	X(ERR_DENIED, "denied")           /* local policy or file permissions say no */            \
 	X(ERR_UNTRUSTED, "untrusted")     /* peer is pending, blocked or revoked */                \
 	X(ERR_KEY_CHANGED, "key-changed") /* a known name or address shows another key */          \

@@ -14,7 +14,8 @@
 
 #define JSON_DEPTH_MAX 64
 
-/* Top value must be an object or array. ERR_LIMIT over max_bytes or depth 64 (the top container is
+/* Top value must be an object or array. "\u0000" is refused too: strings that come out of here are
+ * C strings. So are integers beyond 64 bits and unpaired surrogates. ERR_LIMIT over max_bytes or depth 64 (the top container is
  * depth 0, a value at depth 65 fails), ERR_MALFORMED otherwise. Caller decref's *out. */
 enum err json_load_strict(struct bytes in, size_t max_bytes, json_t **out) MUST_CHECK;
 
@@ -23,12 +24,13 @@ enum json_order { JSON_INSERTION, JSON_SORTED };
  * prints with a point or exponent (wire 0.4 rule 4); an integer never does. */
 enum err json_write(struct buf *b, const json_t *v, enum json_order order) MUST_CHECK;
 /* Pieces, for writers that do not build a tree. */
-void json_add_string(struct buf *b, struct bytes utf8); /* with quotes; input must be valid UTF-8 */
-void json_add_double(struct buf *b, double v);          /* finite; Python repr */
+void json_add_string(struct buf *b, struct bytes utf8); /* with quotes; bad UTF-8 sets b->err */
+void json_add_double(struct buf *b, double v);          /* Python repr; not finite sets b->err */
 
-/* Typed access: NULL / default when absent; ERR_MALFORMED when the type is wrong. */
+/* Typed access. ERR_NOTFOUND when absent (*out keeps what the caller put there), ERR_MALFORMED when
+ * the type or the range is wrong; null is a wrong type. */
 const char *json_str(const json_t *obj, const char *key); /* NULL when absent or not a string */
-enum err json_get_str(const json_t *obj, const char *key, struct bytes *out) MUST_CHECK; /* required */
+enum err json_get_str(const json_t *obj, const char *key, struct bytes *out) MUST_CHECK;
 enum err json_get_int(const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *out) MUST_CHECK;
 
 #endif

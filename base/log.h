@@ -25,14 +25,16 @@ enum log_format { LOG_TEXT, LOG_JSON };
 struct log_config {
 	enum log_level level;
 	enum log_format format;
-	int fd;                              /* 2 by default */
+	int fd;                              /* 0 means 2 (stderr); -1: the tap alone */
 	uint64_t (*wall_ms)(void *ctx);      /* NULL: system clock */
 	void *ctx;
-	void (*tap)(void *ctx, enum log_level level, const char *line); /* tests; may be NULL */
+	/* Tests: gets the line as written, without its newline. Must not log. May be NULL. */
+	void (*tap)(void *ctx, enum log_level level, const char *line);
 	void *tap_ctx;
 };
 
-void log_setup(const struct log_config *c);
+void log_setup(const struct log_config *c); /* forgets what it counted; INFO to stderr before */
+void log_flush(void);                       /* writes the summaries that are due at a window's end now */
 bool log_wants(enum log_level level);
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)

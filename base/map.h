@@ -4,7 +4,8 @@
  * Keys are byte strings of at most MAP_KEY_MAX; values are caller-sized blobs stored inline.
  * When full, the least recently touched entry of the source that holds the most is evicted
  * (MAP_EVICT_LRU), or the insert is refused (MAP_REFUSE). One source never holds more than
- * `per_source` entries: its own oldest goes first, or its insert is refused.
+ * `per_source` entries: its own oldest goes first, or its insert is refused. Among sources that
+ * hold as many, the one least recently active loses an entry. Every call is O(1).
  * Hashing is keyed (SipHash) so that a stranger cannot build collisions. Memory is allocated on
  * demand up to the capacity.
  */
@@ -23,7 +24,8 @@ struct map_opts {
 	size_t value_size;    /* bytes; may be 0 (a set) */
 	enum map_policy policy;
 	uint8_t hash_key[16]; /* from env_random */
-	/* Called before an entry goes by eviction (not by map_del); may be NULL. */
+	/* Called before an entry goes by eviction (not by map_del, map_clear or map_free); must not
+	 * touch this map. May be NULL. */
 	void (*evicted)(void *ctx, struct bytes key, void *value);
 	void *ctx;
 };
@@ -37,11 +39,13 @@ uint64_t map_evictions(const struct map *m);
 void *map_get(struct map *m, struct bytes key);   /* touches; NULL if absent */
 void *map_peek(const struct map *m, struct bytes key);
 /* Inserts zeroed value or finds the existing one (*created = false). ERR_FULL under MAP_REFUSE.
- * The pointer is valid until the next map_put. */
+ * A key keeps the source that put it first. The pointer is valid until the entry goes; since any
+ * map_put may evict it, hold none across one. ERR_LIMIT for a key over MAP_KEY_MAX. */
 enum err map_put(struct map *m, struct bytes key, uint64_t source, void **value, bool *created) MUST_CHECK;
 bool map_del(struct map *m, struct bytes key);
 void map_clear(struct map *m);
-/* Visits every entry; the callback returns false to delete it. */
+/* Visits every entry, in no order; the callback returns false to delete it, and changes nothing
+ * else in this map. */
 void map_each(struct map *m, bool (*keep)(void *ctx, struct bytes key, void *value), void *ctx);
 
 #endif

@@ -15,6 +15,8 @@
  * control characters, bidi overrides and bad UTF-8 become '?'. Returns out. */
 const char *text_safe(struct bytes in, char *out, size_t cap);
 bool utf8_valid(struct bytes in);
+/* The code point at offset `at`: returns its length in bytes, 0 at the end or when it is bad. */
+size_t utf8_decode(struct bytes in, size_t at, uint32_t *cp);
 size_t utf8_count(struct bytes in); /* code points of valid UTF-8 */
 
 /* Agent name or alias: [A-Za-z0-9._-]{1,64} (wire 0.4), not starting with '-'. */
@@ -29,7 +31,9 @@ bool hex_valid(struct bytes in, size_t digits); /* exactly `digits` lower-case h
 /* Standard alphabet with padding. Writes BASE64_LEN(n) characters and a NUL. OpenSSL speed. */
 void base64_encode(struct bytes in, char *out);
 enum err buf_add_base64(struct buf *b, struct bytes in) MUST_CHECK;
-/* Strict: canonical padding, no white space, zero spare bits. out[cap]; *n = bytes written. */
+/* Strict: canonical padding, no white space, zero spare bits. out[cap]; *n = bytes written.
+ * ERR_LIMIT when the value is larger than cap, else ERR_MALFORMED. On an error `out` may hold a
+ * partial value. */
 enum err base64_decode(struct bytes in, uint8_t *out, size_t cap, size_t *n) MUST_CHECK;
 enum err base64_decode_exact(struct bytes in, uint8_t *out, size_t n) MUST_CHECK;
 enum err buf_add_base64_decoded(struct buf *b, struct bytes in) MUST_CHECK;

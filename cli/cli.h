@@ -21,7 +21,7 @@ struct cli_host {
 	/* True if `method` can be carried out without a daemon, and whether it needs the key (and so
 	 * maybe a passphrase). */
 	bool (*offline)(const char *method, bool *needs_key);
-	/* Carries out one method on the home folder. ERR_STATE when a daemon holds its lock.
+	/* Carries out one method on the home folder. ERR_WRONG_STATE when a daemon holds its lock.
 	 * ERR_DENIED with fault when the key file is encrypted and `passphrase` is empty. */
 	enum err (*call)(const char *home, struct bytes passphrase, const char *method, json_t *params,
 			 json_t **result, struct fault *f);

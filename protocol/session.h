@@ -113,11 +113,11 @@ bool session_over(const struct session *s);
 /* Valid from IDENTIFIED on. */
 const struct session_peer *session_peer(const struct session *s);
 
-/* Seal one message into the unit queue. ERR_STATE when not online, ERR_LIMIT when the body does not
+/* Seal one message into the unit queue. ERR_WRONG_STATE when not online, ERR_LIMIT when the body does not
  * fit (nothing queued), ERR_AGAIN while a rekey pauses sending (at most 2 s; retry after
  * the next event or tick). */
 enum err session_send(struct session *s, const struct message *m) MUST_CHECK;
-/* True when session_send would not answer ERR_AGAIN or ERR_STATE. */
+/* True when session_send would not answer ERR_AGAIN or ERR_WRONG_STATE. */
 bool session_can_send(const struct session *s);
 /* Confirm a drained group with as few frames as possible. No-op towards peers that do not confirm. */
 enum err session_send_receipts(struct session *s, const struct receipt *r, size_t n) MUST_CHECK;
@@ -125,7 +125,7 @@ enum err session_ping(struct session *s) MUST_CHECK;
 enum err session_rate_limited(struct session *s) MUST_CHECK; /* at most one per second goes out */
 enum err session_goodbye(struct session *s) MUST_CHECK;
 enum err session_key_rotate(struct session *s, const uint8_t new_ed[static ED_BYTES]) MUST_CHECK;
-enum err session_rekey(struct session *s) MUST_CHECK; /* operator; ERR_STATE when one is pending */
+enum err session_rekey(struct session *s) MUST_CHECK; /* operator; ERR_WRONG_STATE when one is pending */
 
 /* Timers: the owner calls session_tick when the deadline is reached (UINT64_MAX: none). */
 uint64_t session_deadline_ms(const struct session *s);

@@ -49,7 +49,7 @@ enum err inbox_list(struct store *s, const struct inbox_filter *f, struct inbox_
 enum err inbox_get(struct store *s, int64_t seq, struct inbox_row *out) MUST_CHECK;
 enum err inbox_find(struct store *s, struct bytes id, struct inbox_row *rows, size_t max, size_t *n) MUST_CHECK;
 enum err inbox_body(struct store *s, int64_t seq, struct buf *out) MUST_CHECK;
-/* NEW -> READ (idempotent). ERR_NOTFOUND, ERR_STATE for held rows. */
+/* NEW -> READ (idempotent). ERR_NOTFOUND, ERR_WRONG_STATE for held rows. */
 enum err inbox_mark_read(struct store *s, int64_t seq, uint64_t wall_ms, bool *changed) MUST_CHECK;
 /* Rows read whose receipt has not gone out yet: survive restarts. */
 enum err inbox_unreported(struct store *s, const struct node_id *via, struct inbox_row *rows, size_t max,

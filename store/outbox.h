@@ -56,7 +56,7 @@ struct outbox_row {
 
 /* ERR_EXISTS for a known id (nothing changes), ERR_FULL at a limit, ERR_STORE. */
 enum err outbox_put(struct store *s, const struct outbox_new *m, int64_t *seq) MUST_CHECK;
-/* Moves one row. ERR_NOTFOUND, ERR_STATE when the table forbids the move. `reason` may be NULL. */
+/* Moves one row. ERR_NOTFOUND, ERR_WRONG_STATE when the table forbids the move. `reason` may be NULL. */
 enum err outbox_move(struct store *s, int64_t seq, enum outbox_state to, const char *reason,
 		     uint64_t wall_ms) MUST_CHECK;
 /* A receipt from `peer` for `id`. Sets *seq. ERR_NOTFOUND when no such row is addressed to that peer. */

@@ -39,7 +39,7 @@ enum err keyfile_load(const char *path, struct bytes passphrase, struct env *env
 		      struct keyfile_info *info, struct fault *f) MUST_CHECK;
 enum err keyfile_create(const char *path, const struct keyring *k, const char *name,
 			struct bytes passphrase, bool clear, struct env *env, struct fault *f) MUST_CHECK;
-/* Rewrites a version 1 or 2 file as 3, keeps the original beside it. ERR_STATE when already 3. */
+/* Rewrites a version 1 or 2 file as 3, keeps the original beside it. ERR_WRONG_STATE when already 3. */
 enum err keyfile_migrate(const char *path, struct bytes passphrase, struct env *env,
 			 struct fault *f) MUST_CHECK;
 /* A new identity in place of the old one (a new node id, wire 9.4): the old file is kept as
