@@ -64,7 +64,9 @@ enum session_event_type {
 	SESSION_EV_OVER        /* err, word; `blame` tells what to do with the address */
 };
 
-enum receipt_kind { RECEIPT_DELIVERED, RECEIPT_READ, RECEIPT_REJECTED };
+/* HELD: kept on the far side's disk, waits for its operator to approve us; wire key "held_msg_ids"
+ * beside "ack_msg_ids" in our ACK payload. DELIVERED or REJECTED follows. */
+enum receipt_kind { RECEIPT_DELIVERED, RECEIPT_READ, RECEIPT_REJECTED, RECEIPT_HELD };
 
 enum session_blame {
 	BLAME_NONE,
