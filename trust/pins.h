@@ -17,6 +17,7 @@
 #define TRUST_PINS_H
 
 #include "base/json.h"
+#include "base/text.h"
 #include "trust/keyring.h"
 
 #define PINS_MAX 4096          /* records; a pending record may be evicted (oldest), others never */
@@ -71,8 +72,13 @@ enum err pins_load(const char *path, const struct keyring *k, struct env *env, s
 		   struct fault *f) MUST_CHECK;
 void pins_free(struct pins *p);
 bool pins_read_only(const struct pins *p, const char **why); /* why: for people */
+/* Something differs from the disk. The caller flushes at once when pins_state_dirty() says that it
+ * is a decision or a new fact; else (last_seen, a stranger's changed name, a repeated alarm, a
+ * version 1 file waiting for its upgrade) every minute or so is enough. */
 bool pins_dirty(const struct pins *p);
-enum err pins_flush(struct pins *p, struct fault *f) MUST_CHECK; /* no-op when clean */
+bool pins_state_dirty(const struct pins *p);
+/* No-op when clean. On failure everything stays dirty and the old file stays whole. */
+enum err pins_flush(struct pins *p, struct fault *f) MUST_CHECK;
 
 size_t pins_count(const struct pins *p);
 size_t pins_count_state(const struct pins *p, enum pin_state s);
@@ -81,13 +87,15 @@ const struct pin *pins_by_name(const struct pins *p, const char *name);       /*
 const struct pin *pins_by_address(const struct pins *p, const char *address);
 /* Visits in order of first_seen. The callback returns false to stop. No mutation inside. */
 void pins_each(const struct pins *p, bool (*fn)(void *ctx, const struct pin *pin), void *ctx);
-/* What a user types: alias, then bound name, then claimed name, then id prefix of >= 4 digits.
- * ERR_NOTFOUND (fault suggests the nearest name), ERR_AMBIGUOUS (fault lists the candidates). */
+/* What a user types: a whole id, then alias, bound name, claimed name, id prefix of >= 4 digits. A
+ * name that is only claimed never wins over an id prefix: then it is ambiguous. ERR_NOTFOUND (fault suggests the nearest name), ERR_AMBIGUOUS (fault lists the candidates). */
 enum err pins_find(const struct pins *p, const char *who, const struct pin **out, struct fault *f) MUST_CHECK;
 
 /* First contact, or an update of a known record: name, version (raises the floor), x25519, confirms,
- * last_seen. A new record starts in `state`. Binds the name when trusted and the name is free.
- * ERR_FULL, ERR_DENIED (read-only), ERR_KEY_CHANGED (same id, other key: cannot be, refused). */
+ * last_seen. A new record starts in `state`. Binds the name when trusted and the name is free; a
+ * trusted peer that asks for a taken name keeps its own. Names are stored through text_safe().
+ * ERR_FULL, ERR_DENIED (read-only), ERR_KEY_CHANGED (same id, other key: cannot be, refused),
+ * ERR_UNTRUSTED (blocked or revoked: nothing is updated). */
 struct pin_update {
 	struct node_id id;
 	const uint8_t *ed;
@@ -99,12 +107,14 @@ struct pin_update {
 	const char *via;
 	uint64_t wall_ms;
 };
+/* `created` may be NULL. */
 enum err pins_observe(struct pins *p, const struct pin_update *u, bool *created) MUST_CHECK;
 /* Binds a dialled address (and the TLS key seen there, may be NULL) to `id`; moves it from another
  * record if need be: the policy has agreed before. */
 enum err pins_bind_address(struct pins *p, const struct node_id *id, const char *address,
 			   const uint8_t *tls_key) MUST_CHECK;
-/* approve, block, revoke, back to pending. Approval binds the name; ERR_EXISTS when that name
+/* approve, block, revoke, back to pending. Revoked is final (ERR_WRONG_STATE); pins_forget() is the
+ * only way back. Approval binds the name; ERR_EXISTS when that name
  * belongs to another trusted peer (fault names `trust repin`). */
 enum err pins_set_state(struct pins *p, const struct node_id *id, enum pin_state s, const char *reason,
 			struct fault *f) MUST_CHECK;
@@ -115,11 +125,15 @@ enum err pins_forget(struct pins *p, const struct node_id *id) MUST_CHECK;
 enum err pins_pin(struct pins *p, const uint8_t ed[static ED_BYTES], const char *name, uint64_t wall_ms,
 		  struct fault *f) MUST_CHECK;
 
-/* Alarms: recorded by the daemon when policy says ERR_KEY_CHANGED; bounded, oldest goes. */
+/* Alarms: recorded by the daemon when policy says ERR_KEY_CHANGED; bounded, the oldest goes. One
+ * subject has at most 4, so that made-up keys for one name do not push out the others. */
 enum err pins_alarm(struct pins *p, const struct pin_alarm *a) MUST_CHECK;
 size_t pins_alarms(const struct pins *p, const struct pin_alarm **list);
 /* Accepts the change for `subject`: the old identity becomes revoked ("replaced"), the new one is
- * trusted and takes the name or address. `expect` must equal alarm.now (the operator typed it). */
+ * trusted and takes the name or address, and our alias. `expect` must equal alarm.now (the operator
+ * typed it), or be a known peer that claims the name. ERR_NOTFOUND: no such change waits;
+ * ERR_KEY_CHANGED: it is another key that waits; ERR_UNTRUSTED: `expect` is blocked or revoked;
+ * ERR_WRONG_STATE: the subject has moved to a peer the alarm was not about. */
 enum err pins_repin(struct pins *p, const char *subject, const struct node_id *expect, uint64_t wall_ms,
 		    struct fault *f) MUST_CHECK;
 enum err pins_alarm_drop(struct pins *p, const char *subject) MUST_CHECK;

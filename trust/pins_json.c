@@ -1,0 +1,440 @@
+/* The inner object of the trust store (wire 9.5): records in and out. */
+#include "trust/pins_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/text.h"
+
+static const char *const own_members[] = {
+	"pubkey",  "fingerprint", "first_seen",	   "last_seen", "trust_state", "name",
+	"alias",   "verified",	  "via",	   "x25519",	"confirms",    "addresses",
+	"reason",  "name_bound",  "version_floor",
+};
+
+/* Keeps its first error, like struct rd. */
+struct jr {
+	const json_t *o;
+	enum err err;
+};
+
+static void jr_fail(struct jr *r, enum err e)
+{
+	if (r->err == ERR_OK)
+		r->err = e;
+}
+
+static struct bytes jr_bytes(struct jr *r, const char *key)
+{
+	const json_t *v = json_object_get(r->o, key);
+
+	if (!v)
+		return bytes_of("", 0);
+	if (!json_is_string(v)) {
+		jr_fail(r, ERR_MALFORMED);
+		return bytes_of("", 0);
+	}
+	return bytes_of(json_string_value(v), json_string_length(v));
+}
+
+static void jr_text(struct jr *r, const char *key, char *out, size_t cap)
+{
+	struct bytes text = jr_bytes(r, key);
+
+	if (text.n >= cap)
+		jr_fail(r, ERR_LIMIT);
+	text_safe(text, out, cap);
+}
+
+static bool jr_bool(struct jr *r, const char *key, bool absent)
+{
+	const json_t *v = json_object_get(r->o, key);
+
+	if (v && !json_is_boolean(v))
+		jr_fail(r, ERR_MALFORMED);
+	return v ? json_is_true(v) : absent;
+}
+
+static uint64_t jr_int(struct jr *r, const char *key, uint64_t max)
+{
+	const json_t *v = json_object_get(r->o, key);
+
+	if (!v)
+		return 0;
+	if (!json_is_integer(v) || json_integer_value(v) < 0 ||
+	    (uint64_t)json_integer_value(v) > max) {
+		jr_fail(r, ERR_MALFORMED);
+		return 0;
+	}
+	return (uint64_t)json_integer_value(v);
+}
+
+/* Float seconds of the file to milliseconds; whole numbers occur as well. */
+static uint64_t jr_seconds(struct jr *r, const char *key)
+{
+	const json_t *v = json_object_get(r->o, key);
+
+	if (!v)
+		return 0;
+	double s = json_is_number(v) ? json_number_value(v) : -1.0;
+	if (!(s >= 0.0 && s <= (double)PINS_WALL_MAX_MS / 1000.0)) {
+		jr_fail(r, ERR_MALFORMED);
+		return 0;
+	}
+	return (uint64_t)llround(s * 1000.0);
+}
+
+static bool jr_b64(struct jr *r, const char *key, uint8_t *out, size_t n)
+{
+	struct bytes text = jr_bytes(r, key);
+
+	if (text.n == 0)
+		return false;
+	if (base64_decode_exact(text, out, n) != ERR_OK) {
+		jr_fail(r, ERR_MALFORMED);
+		return false;
+	}
+	return true;
+}
+
+static void jr_id(struct jr *r, const char *key, struct node_id *out)
+{
+	if (node_id_parse(jr_bytes(r, key), out) != ERR_OK)
+		jr_fail(r, ERR_MALFORMED);
+}
+
+/* A deep copy of what other software wrote and we do not interpret. */
+static enum err keep_extra(const json_t *from, const char *const *own, size_t n, json_t **out)
+{
+	json_t *extra = json_deep_copy(from);
+
+	if (!extra)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < n; i++)
+		json_object_del(extra, own[i]);
+	if (json_object_size(extra) == 0) {
+		json_decref(extra);
+		extra = NULL;
+	}
+	*out = extra;
+	return ERR_OK;
+}
+
+static void read_addresses(struct jr *r, struct pin *pin)
+{
+	const json_t *list = json_object_get(r->o, "addresses");
+	size_t n = json_array_size(list);
+
+	if (list && !json_is_array(list))
+		jr_fail(r, ERR_MALFORMED);
+	if (n > PINS_ADDRESSES_MAX) {
+		jr_fail(r, ERR_LIMIT);
+		return;
+	}
+	for (size_t i = 0; i < n && r->err == ERR_OK; i++) {
+		struct jr a = { .o = json_array_get(list, i) };
+		struct pin_address *out = &pin->addresses[i];
+
+		jr_text(&a, "address", out->text, sizeof out->text);
+		if (!pins_address_valid(out->text))
+			jr_fail(&a, ERR_MALFORMED);
+		struct bytes tls = jr_bytes(&a, "tls_key");
+		out->has_tls_key = tls.n != 0;
+		if (tls.n != 0 && hex_decode(tls, out->tls_key, sizeof out->tls_key) != ERR_OK)
+			jr_fail(&a, ERR_MALFORMED);
+		if (a.err != ERR_OK)
+			jr_fail(r, a.err);
+	}
+	pin->address_count = r->err == ERR_OK ? n : 0;
+}
+
+static void read_state(struct jr *r, struct rec *rec)
+{
+	struct bytes word = jr_bytes(r, "trust_state");
+	enum pin_state s = PIN_PENDING; /* a record without a state earns none */
+
+	if (bytes_eq(word, BYTES_LIT("pending-cap-change")))
+		rec->cap_change = true;
+	else if (word.n != 0 && (pin_state_parse(word, &s) != ERR_OK || s == PIN_REVOKED))
+		jr_fail(r, ERR_MALFORMED);
+	rec->pin.state = s;
+}
+
+static enum err read_rec(const char *key, const json_t *o, bool revoked, struct rec *rec)
+{
+	struct jr r = { .o = o };
+	struct pin *pin = &rec->pin;
+	struct node_id id;
+
+	if (!json_is_object(o) || node_id_parse(bytes_str(key), &pin->id) != ERR_OK)
+		return ERR_MALFORMED;
+	rec->has_ed = jr_b64(&r, "pubkey", pin->ed, sizeof pin->ed);
+	if (rec->has_ed) {
+		node_id_of(pin->ed, &id);
+		if (!node_id_eq(&id, &pin->id))
+			jr_fail(&r, ERR_MALFORMED);
+	} else if (!revoked) {
+		jr_fail(&r, ERR_MALFORMED);
+	}
+	struct bytes fingerprint = jr_bytes(&r, "fingerprint");
+	if (fingerprint.n != 0 && !bytes_eq(fingerprint, bytes_str(key)))
+		jr_fail(&r, ERR_MALFORMED);
+	if (revoked)
+		pin->state = PIN_REVOKED;
+	else
+		read_state(&r, rec);
+	pin->first_seen_ms = jr_seconds(&r, "first_seen");
+	pin->last_seen_ms = jr_seconds(&r, "last_seen");
+	jr_text(&r, "name", pin->name, sizeof pin->name);
+	jr_text(&r, "alias", pin->alias, sizeof pin->alias);
+	if (pin->alias[0] != '\0' && !name_valid(bytes_str(pin->alias)))
+		jr_fail(&r, ERR_MALFORMED);
+	jr_text(&r, "via", pin->via, sizeof pin->via);
+	if (!revoked && bytes_eq(jr_bytes(&r, "pinned_via"), BYTES_LIT("invite")))
+		memcpy(pin->via, "invite", sizeof "invite");
+	pin->verified = jr_bool(&r, "verified", false);
+	pin->confirms = jr_bool(&r, "confirms", false);
+	rec->name_bound = jr_bool(&r, "name_bound", true) && pin->state == PIN_TRUSTED &&
+			  pin->name[0] != '\0';
+	pin->version_floor = (uint16_t)jr_int(&r, "version_floor", UINT16_MAX);
+	pin->has_x25519 = jr_b64(&r, "x25519", pin->x25519, sizeof pin->x25519);
+	read_addresses(&r, pin);
+	if (revoked) { /* other software writes reasons of any length */
+		text_safe(jr_bytes(&r, "reason"), pin->reason, sizeof pin->reason);
+	} else {
+		jr_text(&r, "reason", pin->reason, sizeof pin->reason);
+	}
+	if (r.err != ERR_OK)
+		return r.err;
+	return keep_extra(o, own_members, sizeof own_members / sizeof own_members[0], &rec->extra);
+}
+
+static enum err read_section(struct pins *p, const json_t *section, bool revoked)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *)section, key, value) {
+		struct rec *rec = calloc(1, sizeof *rec);
+
+		if (!rec)
+			return ERR_NOMEM;
+		enum err e = read_rec(key, value, revoked, rec);
+		/* A name bound twice was never written by us: the older record keeps it. */
+		if (e == ERR_OK)
+			e = pins_insert(p, rec);
+		if (e == ERR_EXISTS && !revoked) {
+			pins_rec_free(rec); /* revoked as well, and that wins */
+			continue;
+		}
+		if (e != ERR_OK) {
+			pins_rec_free(rec);
+			return e == ERR_EXISTS ? ERR_MALFORMED : e;
+		}
+	}
+	return ERR_OK;
+}
+
+static void settle_names(struct pins *p)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		if (p->recs[i]->name_bound && pins_name_holder(p, p->recs[i]->pin.name) != p->recs[i])
+			p->recs[i]->name_bound = false;
+	}
+}
+
+static enum err read_alarms(struct pins *p, const json_t *list)
+{
+	size_t n = json_array_size(list);
+
+	if (!list)
+		return ERR_OK;
+	if (!json_is_array(list))
+		return ERR_MALFORMED;
+	if (n > PINS_ALARMS_MAX)
+		return ERR_LIMIT;
+	for (size_t i = 0; i < n; i++) {
+		struct jr r = { .o = json_array_get(list, i) };
+		struct pin_alarm a = { 0 };
+		struct node_id id;
+
+		jr_text(&r, "subject", a.subject, sizeof a.subject);
+		a.is_address = jr_bool(&r, "is_address", false);
+		if (a.is_address ? !pins_address_valid(a.subject)
+				 : a.subject[0] == '\0' || strlen(a.subject) > NAME_MAX_CHARS)
+			jr_fail(&r, ERR_MALFORMED);
+		jr_id(&r, "was", &a.was);
+		jr_id(&r, "now", &a.now);
+		if (!jr_b64(&r, "now_key", a.now_ed, sizeof a.now_ed))
+			jr_fail(&r, ERR_MALFORMED);
+		node_id_of(a.now_ed, &id);
+		if (r.err == ERR_OK && !node_id_eq(&id, &a.now))
+			jr_fail(&r, ERR_MALFORMED);
+		jr_text(&r, "now_name", a.now_name, sizeof a.now_name);
+		a.at_ms = jr_seconds(&r, "at");
+		a.count = jr_int(&r, "count", INT64_MAX);
+		if (r.err != ERR_OK)
+			return r.err;
+		p->alarms[p->alarm_count++] = a;
+	}
+	return ERR_OK;
+}
+
+enum err pins_read_inner(struct pins *p, const json_t *inner)
+{
+	static const char *const sections[] = { "peers", "revoked", "alarms" };
+	const json_t *peers = json_object_get(inner, "peers");
+	const json_t *revoked = json_object_get(inner, "revoked");
+	enum err e = ERR_OK;
+
+	pins_clear(p);
+	if (!json_is_object(inner) || !json_is_object(peers) ||
+	    (revoked && !json_is_object(revoked)))
+		return ERR_MALFORMED;
+	size_t n = json_object_size(peers);
+	if (n > PINS_MAX || json_object_size(revoked) > PINS_MAX - n)
+		return ERR_LIMIT;
+	if (revoked)
+		e = read_section(p, revoked, true);
+	if (e == ERR_OK)
+		e = read_section(p, peers, false);
+	if (e == ERR_OK)
+		e = read_alarms(p, json_object_get(inner, "alarms"));
+	if (e == ERR_OK)
+		e = keep_extra(inner, sections, sizeof sections / sizeof sections[0], &p->extra);
+	if (e != ERR_OK)
+		pins_clear(p);
+	else
+		settle_names(p);
+	return e;
+}
+
+/* --- out ----------------------------------------------------------------------------------- */
+
+/* Takes `v`; a NULL from a failed allocation is remembered. */
+static void put(json_t *o, const char *key, json_t *v, bool *ok)
+{
+	if (json_object_set_new(o, key, v) != 0)
+		*ok = false;
+}
+
+static json_t *seconds(uint64_t ms)
+{
+	return json_real((double)ms / 1000.0);
+}
+
+static json_t *b64(const uint8_t *p, size_t n)
+{
+	char text[BASE64_LEN(ED_BYTES) + 1];
+
+	BUG_ON(BASE64_LEN(n) >= sizeof text);
+	base64_encode(bytes_of(p, n), text);
+	return json_string(text);
+}
+
+static json_t *write_addresses(const struct pin *pin, bool *ok)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < pin->address_count; i++) {
+		const struct pin_address *a = &pin->addresses[i];
+		char hex[2 * sizeof a->tls_key + 1];
+		json_t *o = json_object();
+
+		put(o, "address", json_string(a->text), ok);
+		if (a->has_tls_key) {
+			hex_encode(BYTES_ARR(a->tls_key), hex);
+			put(o, "tls_key", json_string(hex), ok);
+		}
+		if (json_array_append_new(list, o) != 0)
+			*ok = false;
+	}
+	return list;
+}
+
+/* Members of ours appear only when they say something: a plain store stays as upstream wrote it. */
+static json_t *write_rec(const struct rec *r, bool *ok)
+{
+	const struct pin *pin = &r->pin;
+	bool revoked = pin->state == PIN_REVOKED;
+	json_t *o = r->extra ? json_deep_copy(r->extra) : json_object();
+
+	if (r->has_ed)
+		put(o, "pubkey", b64(pin->ed, sizeof pin->ed), ok);
+	if (!revoked) {
+		put(o, "fingerprint", json_string(pin->id.hex), ok);
+		put(o, "trust_state",
+		    json_string(r->cap_change ? "pending-cap-change" : pin_state_word(pin->state)),
+		    ok);
+	}
+	if (!revoked || pin->first_seen_ms != 0)
+		put(o, "first_seen", seconds(pin->first_seen_ms), ok);
+	if (!revoked || pin->last_seen_ms != 0)
+		put(o, "last_seen", seconds(pin->last_seen_ms), ok);
+	if (pin->name[0] != '\0')
+		put(o, "name", json_string(pin->name), ok);
+	if (pin->alias[0] != '\0')
+		put(o, "alias", json_string(pin->alias), ok);
+	if (!revoked && strcmp(pin->via, "invite") == 0)
+		put(o, "pinned_via", json_string(pin->via), ok);
+	else if (pin->via[0] != '\0')
+		put(o, "via", json_string(pin->via), ok);
+	if (pin->verified)
+		put(o, "verified", json_true(), ok);
+	if (pin->confirms)
+		put(o, "confirms", json_true(), ok);
+	if (pin->state == PIN_TRUSTED && pin->name[0] != '\0' && !r->name_bound)
+		put(o, "name_bound", json_false(), ok);
+	if (pin->version_floor != 0)
+		put(o, "version_floor", json_integer(pin->version_floor), ok);
+	if (pin->has_x25519)
+		put(o, "x25519", b64(pin->x25519, sizeof pin->x25519), ok);
+	if (pin->address_count != 0)
+		put(o, "addresses", write_addresses(pin, ok), ok);
+	if (revoked || pin->reason[0] != '\0')
+		put(o, "reason", json_string(pin->reason), ok);
+	return o;
+}
+
+static json_t *write_alarm(const struct pin_alarm *a, bool *ok)
+{
+	json_t *o = json_object();
+
+	put(o, "subject", json_string(a->subject), ok);
+	if (a->is_address)
+		put(o, "is_address", json_true(), ok);
+	put(o, "was", json_string(a->was.hex), ok);
+	put(o, "now", json_string(a->now.hex), ok);
+	put(o, "now_key", b64(a->now_ed, sizeof a->now_ed), ok);
+	put(o, "now_name", json_string(a->now_name), ok);
+	put(o, "at", seconds(a->at_ms), ok);
+	put(o, "count", json_integer((json_int_t)a->count), ok);
+	return o;
+}
+
+enum err pins_write_inner(const struct pins *p, struct buf *out)
+{
+	json_t *inner = p->extra ? json_deep_copy(p->extra) : json_object();
+	json_t *peers = json_object(), *revoked = json_object(), *alarms = NULL;
+	bool ok = true;
+
+	for (size_t i = 0; i < p->n; i++) {
+		const struct rec *r = p->recs[i];
+
+		put(r->pin.state == PIN_REVOKED ? revoked : peers, r->pin.id.hex,
+		    write_rec(r, &ok), &ok);
+	}
+	put(inner, "peers", peers, &ok);
+	put(inner, "revoked", revoked, &ok);
+	if (p->alarm_count != 0) {
+		alarms = json_array();
+		for (size_t i = 0; i < p->alarm_count; i++) {
+			if (json_array_append_new(alarms, write_alarm(&p->alarms[i], &ok)) != 0)
+				ok = false;
+		}
+		put(inner, "alarms", alarms, &ok);
+	}
+	enum err e = ok ? json_write(out, inner, JSON_SORTED) : ERR_NOMEM;
+	json_decref(inner);
+	return e;
+}

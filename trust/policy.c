@@ -1,0 +1,300 @@
+#include "trust/policy.h"
+
+#include <stdlib.h>
+
+#include "base/text.h"
+#include "trust/pins_internal.h"
+
+void policy_init(struct policy *p)
+{
+	memset(p, 0, sizeof *p);
+}
+
+void policy_fini(struct policy *p)
+{
+	free(p->allowed);
+	memset(p, 0, sizeof *p);
+}
+
+static bool listed(const struct policy *p, const char *entry, size_t n)
+{
+	for (size_t i = 0; i < p->allowed_count; i++) {
+		if (strlen(p->allowed[i]) == n && memcmp(p->allowed[i], entry, n) == 0)
+			return true;
+	}
+	return false;
+}
+
+enum err policy_allow(struct policy *p, const char *list, struct fault *f)
+{
+	static const char gaps[] = ", \t\r\n";
+	size_t before = p->allowed_count;
+
+	for (const char *s = list + strspn(list, gaps); *s != '\0'; s += strspn(s, gaps)) {
+		size_t n = strcspn(s, gaps);
+
+		if (!name_valid(bytes_of(s, n))) {
+			char safe[72];
+
+			p->allowed_count = before;
+			fault_set(f, ERR_USAGE, EXIT_USAGE, "the list of allowed peers holds \"%s\"",
+				  text_safe(bytes_of(s, n), safe, sizeof safe));
+			fault_means(f, "an entry is a node id, an alias or a name: 1 to 64 letters, "
+				       "digits, '.', '_' or '-'");
+			return ERR_USAGE;
+		}
+		if (!listed(p, s, n)) {
+			void *more = p->allowed_count < ALLOW_MAX
+					     ? reallocarray(p->allowed, p->allowed_count + 1,
+							    sizeof p->allowed[0])
+					     : NULL;
+
+			if (!more) {
+				p->allowed_count = before;
+				return fault_set(f, ERR_USAGE, EXIT_USAGE,
+						 "the list of allowed peers has more than %d entries",
+						 ALLOW_MAX);
+			}
+			p->allowed = more;
+			memset(p->allowed[p->allowed_count], 0, sizeof p->allowed[0]);
+			memcpy(p->allowed[p->allowed_count++], s, n);
+		}
+		s += n;
+	}
+	return ERR_OK;
+}
+
+/* How far an allow-list entry vouches for an identity. */
+enum vouch {
+	VOUCH_NONE,
+	VOUCH_NAME, /* anybody can call himself so */
+	VOUCH_KEY,  /* the entry is this id, or a name that is pinned to it */
+};
+
+static enum vouch vouches(const struct policy *p, const struct pins *pins, const struct node_id *id,
+			  const char *name)
+{
+	const struct rec *r = pins_rec(pins, id);
+	enum vouch best = VOUCH_NONE;
+
+	for (size_t i = 0; i < p->allowed_count; i++) {
+		const char *entry = p->allowed[i];
+
+		if (strcmp(entry, id->hex) == 0)
+			return VOUCH_KEY;
+		if (r && r->pin.alias[0] != '\0' && strcmp(entry, r->pin.alias) == 0)
+			return VOUCH_KEY;
+		if (r && r->name_bound && strcmp(entry, r->pin.name) == 0)
+			return VOUCH_KEY;
+		/* An entry that is an id is never matched by a name that looks like it. */
+		if (strcmp(entry, name) == 0 && !hex_valid(bytes_str(entry), NODE_ID_LEN))
+			best = VOUCH_NAME;
+	}
+	return best;
+}
+
+bool policy_allows(const struct policy *p, const struct pins *pins, const struct node_id *id,
+		   const char *name)
+{
+	char cleaned[NAME_MAX_CHARS + 1];
+
+	return vouches(p, pins, id, pins_clean_name(name, cleaned)) != VOUCH_NONE;
+}
+
+/* --- refusals ------------------------------------------------------------------------------ */
+
+static void refuse_self(struct admit_result *out)
+{
+	fault_set(&out->fault, out->verdict = ERR_SELF, EXIT_CONFIG, "the other end is this node itself");
+	fault_means(&out->fault, "an address of this node is among its peers");
+	fault_next(&out->fault, "ironmesh config show --effective");
+}
+
+static void refuse_state(struct admit_result *out, const struct pin *pin)
+{
+	const char *reason = pin->reason;
+
+	out->state = pin->state;
+	fault_set(&out->fault, out->verdict = ERR_UNTRUSTED, EXIT_PEER_UNTRUSTED, "%s is %s%s%s",
+		  pin->id.hex, pin_state_word(pin->state), reason[0] ? ": " : "", reason);
+	if (pin->state == PIN_REVOKED) {
+		fault_means(&out->fault, "a revocation is final; forgetting the peer is the only way back");
+		fault_next(&out->fault, "ironmesh peers forget %s", pin->id.hex);
+	} else {
+		fault_means(&out->fault, "its sessions are refused until somebody approves it");
+		fault_next(&out->fault, "ironmesh peers approve %s", pin->id.hex);
+	}
+}
+
+static void refuse_version(struct admit_result *out, const struct admit_request *r, uint16_t least,
+			   bool floor)
+{
+	fault_set(&out->fault, out->verdict = floor ? ERR_DOWNGRADE : ERR_VERSION, EXIT_PEER_UNTRUSTED,
+		  "%s speaks version %u.%u, and at least %u.%u is required", r->id.hex,
+		  r->version >> 8, r->version & 255u, least >> 8, least & 255u);
+	if (floor) {
+		fault_means(&out->fault, "it has spoken %u.%u before: it was set back, or somebody on "
+					 "the way asks for less; the session was refused",
+			    least >> 8, least & 255u);
+		fault_next(&out->fault, "ironmesh peers forget %s   (only if it was set back on purpose)",
+			   r->id.hex);
+	} else {
+		fault_means(&out->fault, "the configuration sets that minimum; the session was refused");
+		fault_next(&out->fault, "update the software of that peer");
+	}
+}
+
+static void raise_alarm(struct admit_result *out, const struct admit_request *r, const char *subject,
+			bool is_address, const struct node_id *was)
+{
+	struct pin_alarm *a = &out->alarm;
+
+	out->verdict = ERR_KEY_CHANGED;
+	snprintf(a->subject, sizeof a->subject, "%s", subject);
+	a->is_address = is_address;
+	a->was = *was;
+	a->now = r->id;
+	memcpy(a->now_ed, r->ed, ED_BYTES);
+	pins_clean_name(r->name, a->now_name);
+	a->count = 1;
+}
+
+static void refuse_key_changed(struct admit_result *out, const struct admit_request *r,
+			       const char *subject, bool is_address, const struct node_id *was)
+{
+	char word[SHELL_WORD_MAX];
+
+	raise_alarm(out, r, subject, is_address, was);
+	fault_set(&out->fault, ERR_KEY_CHANGED, EXIT_INTEGRITY,
+		  "%.100s (bound to %s) now shows another key %s", subject, was->hex, r->id.hex);
+	fault_means(&out->fault,
+		    "either %.60s was reinstalled or somebody pretends to be %.60s; the session was refused",
+		    subject, subject);
+	/* A command that does not fit would be cut, and a cut command is a wrong one. */
+	if (strlen(shell_word(subject, word)) <= 90)
+		fault_next(&out->fault,
+			   "ironmesh trust repin %s %s   (accept)   or   ironmesh peers block %s   (refuse)",
+			   word, r->id.hex, r->id.hex);
+	else
+		fault_next(&out->fault, "ironmesh trust alarms");
+}
+
+static void refuse_unexpected(struct admit_result *out, const struct admit_request *r)
+{
+	const char *where = r->dialled ? r->dialled : r->expected->hex;
+
+	raise_alarm(out, r, where, r->dialled != NULL, r->expected);
+	fault_set(&out->fault, ERR_KEY_CHANGED, EXIT_INTEGRITY,
+		  "%.80s was configured to be %s and shows the key %s", where, r->expected->hex,
+		  r->id.hex);
+	fault_means(&out->fault,
+		    "either it was reinstalled or somebody pretends to be it; the session was refused");
+	fault_next(&out->fault,
+		   "set --peer %.80s#%s   (accept)   or   ironmesh peers block %s   (refuse)",
+		   r->dialled ? r->dialled : "HOST:PORT", r->id.hex, r->id.hex);
+}
+
+static void refuse_unlisted(struct admit_result *out, const struct admit_request *r)
+{
+	char name[NAME_MAX_CHARS + 1];
+
+	fault_set(&out->fault, out->verdict = ERR_DENIED, EXIT_POLICY,
+		  "%s (calls itself %s) is not among the allowed peers", r->id.hex,
+		  pins_clean_name(r->name, name));
+	fault_means(&out->fault, "the list of allowed peers is set and does not name it");
+	fault_next(&out->fault, "add %s to --allowed-peers", r->id.hex);
+}
+
+static void refuse_full(struct admit_result *out)
+{
+	fault_set(&out->fault, out->verdict = ERR_FULL, EXIT_RETRY,
+		  "the trust store is full, there is no room for a new peer");
+	fault_means(&out->fault, "it holds %d peers, and none of them is a stranger nobody looked at",
+		    PINS_MAX);
+	fault_next(&out->fault, "ironmesh peers");
+}
+
+static void refuse_damaged(struct admit_result *out, const char *why)
+{
+	fault_set(&out->fault, out->verdict = ERR_DENIED, EXIT_INTEGRITY,
+		  "the trust store cannot be used, so nobody can be told from an impostor");
+	fault_means(&out->fault, "%.230s", why);
+	fault_next(&out->fault, "ironmesh doctor");
+}
+
+/* --- the order of policy.h ----------------------------------------------------------------- */
+
+static void admit_new(const struct policy *p, const struct pins *pins, const struct admit_request *r,
+		      const char *name, struct admit_result *out)
+{
+	enum vouch v = vouches(p, pins, &r->id, name);
+
+	out->is_new = true;
+	if (v != VOUCH_NONE) {
+		out->state = v == VOUCH_KEY ? PIN_TRUSTED : PIN_PENDING;
+		out->via = "allow-list";
+	} else if (p->trust_on_first_use) {
+		out->state = PIN_TRUSTED;
+		out->via = "tofu";
+	} else if (p->allowed_count != 0) {
+		refuse_unlisted(out, r);
+		return;
+	} else {
+		out->state = PIN_PENDING;
+		out->via = "tofu";
+	}
+	if (!pins_has_room(pins, out->state))
+		refuse_full(out);
+}
+
+void policy_admit(const struct policy *p, const struct pins *pins, const struct admit_request *r,
+		  struct admit_result *out)
+{
+	const struct pin *pin = pins_get(pins, &r->id);
+	char name[NAME_MAX_CHARS + 1];
+	const char *why;
+
+	memset(out, 0, sizeof *out);
+	out->verdict = ERR_OK;
+	out->state = pin ? pin->state : PIN_PENDING;
+	pins_clean_name(r->name, name);
+
+	if (node_id_eq(&r->id, r->self)) {
+		refuse_self(out);
+		return;
+	}
+	if (pins_read_only(pins, &why)) {
+		refuse_damaged(out, why);
+		return;
+	}
+	if (pin && (pin->state == PIN_REVOKED || pin->state == PIN_BLOCKED)) {
+		refuse_state(out, pin);
+		return;
+	}
+	if (r->expected && !node_id_eq(r->expected, &r->id)) {
+		refuse_unexpected(out, r);
+		return;
+	}
+	if (r->version < p->min_version) {
+		refuse_version(out, r, p->min_version, false);
+		return;
+	}
+	if (pin && r->version < pin->version_floor) {
+		refuse_version(out, r, pin->version_floor, true);
+		return;
+	}
+	const struct rec *holder = pins_name_holder(pins, name);
+	if (holder && !node_id_eq(&holder->pin.id, &r->id)) {
+		refuse_key_changed(out, r, name, false, &holder->pin.id);
+		return;
+	}
+	/* Only a trusted peer owns its address; a trusted one that turns up elsewhere moved. */
+	holder = r->dialled ? pins_address_holder(pins, r->dialled) : NULL;
+	if (holder && holder->pin.state == PIN_TRUSTED && !node_id_eq(&holder->pin.id, &r->id) &&
+	    !(pin && pin->state == PIN_TRUSTED)) {
+		refuse_key_changed(out, r, r->dialled, true, &holder->pin.id);
+		return;
+	}
+	if (!pin)
+		admit_new(p, pins, r, name, out);
+}
