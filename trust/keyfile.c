@@ -196,7 +196,7 @@ static enum err decrypt(struct stored *s, int version, struct bytes passphrase, 
 	if (passphrase.n == 0) {
 		fault_set(f, ERR_DENIED, EXIT_USAGE, "the key file is encrypted and no passphrase was given");
 		fault_means(f, "without it the identity of this node cannot be used");
-		fault_next(f, "ironmesh daemon --key-passphrase-file FILE");
+		fault_next(f, "ironmesh run --key-passphrase-file FILE");
 		return ERR_DENIED;
 	}
 	enum err e = derive_box_key(passphrase, s->salt, &key, f);
@@ -325,7 +325,7 @@ enum err keyfile_write(const struct keyring *k, const char *name, struct bytes p
 			  clear ? "a passphrase was given for a key file that shall not be encrypted"
 				: "the key file needs a passphrase");
 		fault_means(f, "the file holds the identity of this node; who reads it is this node");
-		fault_next(f, "ironmesh identity init --key-passphrase-file FILE");
+		fault_next(f, "ironmesh keys generate --key-passphrase-file FILE");
 		return ERR_USAGE;
 	}
 	if (!utf8_valid(bytes_str(name)))

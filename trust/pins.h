@@ -113,8 +113,8 @@ enum err pins_observe(struct pins *p, const struct pin_update *u, bool *created)
  * record if need be: the policy has agreed before. */
 enum err pins_bind_address(struct pins *p, const struct node_id *id, const char *address,
 			   const uint8_t *tls_key) MUST_CHECK;
-/* approve, block, revoke, back to pending. Revoked is final (ERR_WRONG_STATE); pins_forget() is the
- * only way back. Approval binds the name; ERR_EXISTS when that name
+/* approve, block, revoke, back to pending. Revoked is final: ERR_WRONG_STATE, here and in
+ * pins_forget(). Approval binds the name; ERR_EXISTS when that name
  * belongs to another trusted peer (fault names `trust repin`). */
 enum err pins_set_state(struct pins *p, const struct node_id *id, enum pin_state s, const char *reason,
 			struct fault *f) MUST_CHECK;

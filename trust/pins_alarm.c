@@ -106,7 +106,7 @@ static enum err wrong_id(struct pins *p, const char *subject, const struct node_
 	if (!a) {
 		fault_set(f, ERR_NOTFOUND, EXIT_PEER_UNKNOWN, "no key change waits for %.80s", subject);
 		fault_means(f, "no identity %s has shown itself under it", expect->hex);
-		fault_next(f, "ironmesh trust alarms");
+		fault_next(f, "ironmesh trust list");
 		return ERR_NOTFOUND;
 	}
 	fault_set(f, ERR_KEY_CHANGED, EXIT_INTEGRITY, "%.80s shows the key %s, not %s", subject,
@@ -115,7 +115,7 @@ static enum err wrong_id(struct pins *p, const char *subject, const struct node_
 	if (strlen(shell_word(subject, word)) <= 120)
 		fault_next(f, "ironmesh trust repin %s %s", word, a->now.hex);
 	else
-		fault_next(f, "ironmesh trust alarms");
+		fault_next(f, "ironmesh trust list");
 	return ERR_KEY_CHANGED;
 }
 
@@ -129,9 +129,10 @@ static enum err successor(struct pins *p, const struct pin_alarm *a, const struc
 		fault_set(f, ERR_UNTRUSTED, EXIT_PEER_UNTRUSTED, "%s is %s", expect->hex,
 			  pin_state_word(r->pin.state));
 		fault_means(f, "it cannot take over a name or an address");
-		fault_next(f, r->pin.state == PIN_BLOCKED ? "ironmesh peers approve %s"
-							  : "ironmesh peers forget %s",
-			   expect->hex);
+		if (r->pin.state == PIN_BLOCKED)
+			fault_next(f, "ironmesh peers approve %s", expect->hex);
+		else
+			fault_next(f, "ironmesh keys rotate   (on that node)");
 		return ERR_UNTRUSTED;
 	}
 	if (r) {
@@ -180,7 +181,7 @@ static enum err other_holder(const struct rec *holder, const char *subject, stru
 	fault_set(f, ERR_WRONG_STATE, EXIT_PEER_UNTRUSTED, "%.80s belongs to %s by now, not to the one "
 		  "the alarm was about", subject, holder->pin.id.hex);
 	fault_means(f, "accepting would revoke a peer that nobody doubted; nothing was changed");
-	fault_next(f, "ironmesh trust alarms");
+	fault_next(f, "ironmesh trust list");
 	return ERR_WRONG_STATE;
 }
 
@@ -189,7 +190,7 @@ static enum err third_party(const struct rec *third, const char *claims, const s
 {
 	char word[SHELL_WORD_MAX];
 
-	fault_set(f, ERR_EXISTS, EXIT_PEER_UNTRUSTED,
+	fault_set(f, ERR_EXISTS, EXIT_INTEGRITY,
 		  "%s also claims the name %s, which is bound to %s", expect->hex, claims,
 		  third->pin.id.hex);
 	fault_means(f, "decide about the name first");

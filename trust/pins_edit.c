@@ -185,7 +185,7 @@ enum err pins_bind_address(struct pins *p, const struct node_id *id, const char 
 static enum err unknown(struct fault *f, const struct node_id *id)
 {
 	fault_set(f, ERR_NOTFOUND, EXIT_PEER_UNKNOWN, "no peer has the id %s", id->hex);
-	fault_next(f, "ironmesh peers");
+	fault_next(f, "ironmesh peers list");
 	return ERR_NOTFOUND;
 }
 
@@ -194,7 +194,7 @@ static enum err name_taken(struct fault *f, const struct rec *holder, const char
 {
 	char word[SHELL_WORD_MAX];
 
-	fault_set(f, ERR_EXISTS, EXIT_PEER_UNTRUSTED, "the name %s is bound to %s, not to %s", name,
+	fault_set(f, ERR_EXISTS, EXIT_INTEGRITY, "the name %s is bound to %s, not to %s", name,
 		  holder->pin.id.hex, claims->hex);
 	fault_means(f, "two identities cannot share a name; the new one may be a reinstalled %s, or "
 		       "somebody who pretends to be",
@@ -207,8 +207,8 @@ static enum err refuse_revoked(struct fault *f, const struct rec *r)
 {
 	fault_set(f, ERR_WRONG_STATE, EXIT_PEER_UNTRUSTED, "%s is revoked%s%s", r->pin.id.hex,
 		  r->pin.reason[0] ? ": " : "", r->pin.reason);
-	fault_means(f, "a revocation is final; forgetting the peer is the only way back");
-	fault_next(f, "ironmesh peers forget %s", r->pin.id.hex);
+	fault_means(f, "a revocation is final; that node needs a new identity to be let in again");
+	fault_next(f, "ironmesh keys rotate   (on that node)");
 	return ERR_WRONG_STATE;
 }
 
@@ -259,7 +259,7 @@ enum err pins_set_alias(struct pins *p, const struct node_id *id, const char *al
 			continue;
 		fault_set(f, ERR_EXISTS, EXIT_USAGE, "%s means %s already", alias, other->pin.id.hex);
 		fault_means(f, "a message to %s would go to another peer than before", alias);
-		fault_next(f, "ironmesh peers");
+		fault_next(f, "ironmesh peers list");
 		return ERR_EXISTS;
 	}
 	if (strcmp(r->pin.alias, alias) != 0) {
@@ -295,6 +295,8 @@ enum err pins_forget(struct pins *p, const struct node_id *id)
 		return ERR_DENIED;
 	if (!r)
 		return ERR_NOTFOUND;
+	if (r->pin.state == PIN_REVOKED)
+		return ERR_WRONG_STATE;
 	/* Nobody holds the name or address any more, so nobody was replaced. */
 	for (size_t i = 0; i < p->alarm_count; i++) {
 		if (!node_id_eq(&p->alarms[i].was, &r->pin.id))

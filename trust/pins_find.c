@@ -52,7 +52,7 @@ static enum err not_found(const struct pins *p, const char *who, struct fault *f
 		fault_next(f, "ironmesh peers show %s", shell_word(nearest, word));
 	} else {
 		fault_means(f, "it is no alias, no name and no id or start of an id (4 digits or more)");
-		fault_next(f, "ironmesh peers");
+		fault_next(f, "ironmesh peers list");
 	}
 	return ERR_NOTFOUND;
 }
@@ -81,7 +81,7 @@ static enum err ambiguous(const struct pins *p, const char *who, enum rank top, 
 	fault_set(f, ERR_AMBIGUOUS, EXIT_PEER_UNKNOWN, "%s fits %zu peers",
 		  text_safe(bytes_str(who), safe, sizeof safe), matches);
 	fault_means(f, "%s%s", list, shown < matches ? ", ..." : "");
-	fault_next(f, "ironmesh peers");
+	fault_next(f, "ironmesh peers list");
 	return ERR_AMBIGUOUS;
 }
 

@@ -118,8 +118,8 @@ static void refuse_state(struct admit_result *out, const struct pin *pin)
 	fault_set(&out->fault, out->verdict = ERR_UNTRUSTED, EXIT_PEER_UNTRUSTED, "%s is %s%s%s",
 		  pin->id.hex, pin_state_word(pin->state), reason[0] ? ": " : "", reason);
 	if (pin->state == PIN_REVOKED) {
-		fault_means(&out->fault, "a revocation is final; forgetting the peer is the only way back");
-		fault_next(&out->fault, "ironmesh peers forget %s", pin->id.hex);
+		fault_means(&out->fault, "a revocation is final; that node needs a new identity to be let in again");
+		fault_next(&out->fault, "ironmesh keys rotate   (on that node)");
 	} else {
 		fault_means(&out->fault, "its sessions are refused until somebody approves it");
 		fault_next(&out->fault, "ironmesh peers approve %s", pin->id.hex);
@@ -176,7 +176,7 @@ static void refuse_key_changed(struct admit_result *out, const struct admit_requ
 			   "ironmesh trust repin %s %s   (accept)   or   ironmesh peers block %s   (refuse)",
 			   word, r->id.hex, r->id.hex);
 	else
-		fault_next(&out->fault, "ironmesh trust alarms");
+		fault_next(&out->fault, "ironmesh trust list");
 }
 
 static void refuse_unexpected(struct admit_result *out, const struct admit_request *r)
@@ -211,7 +211,7 @@ static void refuse_full(struct admit_result *out)
 		  "the trust store is full, there is no room for a new peer");
 	fault_means(&out->fault, "it holds %d peers, and none of them is a stranger nobody looked at",
 		    PINS_MAX);
-	fault_next(&out->fault, "ironmesh peers");
+	fault_next(&out->fault, "ironmesh peers list");
 }
 
 static void refuse_damaged(struct admit_result *out, const char *why)
