@@ -1,10 +1,16 @@
 /*
  * store.h -- the database of this node: one SQLite file, opened, migrated, committed in groups.
  *
- * WAL, synchronous=FULL, STRICT tables, numbered migrations. Bodies, types, names and reasons are
- * sealed (XChaCha20-Poly1305, random nonce, the row's key columns as associated data) before they
- * reach SQLite, under a random database key that is stored wrapped by DERIVE_DB_WRAP; so nothing
- * readable is in the database, the WAL or a journal. Node ids, msg ids, states and times are in clear.
+ * WAL, synchronous=FULL, STRICT tables, numbered migrations. Bodies, types and reasons are
+ * sealed (XChaCha20-Poly1305, random nonce, the row's fixed columns as associated data) before they
+ * reach SQLite, under a random database key that is stored wrapped by DERIVE_DB_WRAP; so no text of
+ * a message is in the database, the WAL or a journal.
+ *
+ * In clear, for whoever reads the file: node ids (peer, author, via), msg ids, priority, state, number
+ * of attempts, times, the size of each body, and whether an inbox row was proven and reported. Who
+ * writes to the file can delete rows, change states and times of change, or put an older copy of the
+ * file back; a body that is altered or moved to another row, and a changed author, id, priority,
+ * `proven`, time of creation or expiry, is ERR_CORRUPT when it is read.
  *
  * Group commit: the first write opens a transaction; store_commit() ends it. Everything since the
  * last commit lives or dies together. If a write or the commit fails, the whole group is rolled back
@@ -16,9 +22,12 @@
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
+#include "base/buf.h"
 #include "base/env.h"
 #include "base/secret.h"
 #include "trust/identity.h"
+
+#define STORE_BODY_MAX (16u << 20) /* ERR_LIMIT above */
 
 struct store;
 
@@ -65,7 +74,9 @@ struct store_stats {
 };
 void store_stats(struct store *s, struct store_stats *out);
 
-/* Deletes finished rows and duplicate memory older than keep_ms, at most `max_rows`; in the group. */
+/* Deletes finished rows and duplicate memory older than keep_ms, at most `max_rows`; in the group.
+ * Looks at a bounded number of rows and goes on from there in the next call: call it now and then,
+ * whatever *deleted says. */
 enum err store_prune(struct store *s, uint64_t wall_ms, unsigned max_rows, unsigned *deleted) MUST_CHECK;
 
 /* Fault injection for tests and the simulator: the n-th next write (0 = off) fails like a full disk. */

@@ -1,0 +1,178 @@
+#include "store/store_internal.h"
+
+#include "base/log.h"
+#include "base/text.h"
+
+sqlite3_stmt *store_stmt(struct store *s, enum stmt_id id, const char *sql)
+{
+	if (s->stmt[id]) {
+		sqlite3_reset(s->stmt[id]);
+	} else if (sqlite3_prepare_v3(s->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &s->stmt[id],
+				      NULL) != SQLITE_OK) {
+		s->stmt[id] = NULL;
+		(void)store_fail_group(s, "prepare");
+	}
+	return s->stmt[id];
+}
+
+static void undo(struct store *s)
+{
+	for (int i = 0; i < ST_COUNT; i++)
+		sqlite3_reset(s->stmt[i]);
+	/* A full disk or an I/O error may have rolled back by itself. */
+	if (!sqlite3_get_autocommit(s->db)) {
+		sqlite3_stmt *st = store_stmt(s, ST_ROLLBACK, "ROLLBACK");
+		if (!st || sqlite3_step(st) != SQLITE_DONE)
+			log_error("store-rollback-failed code=%d", sqlite3_extended_errcode(s->db));
+		sqlite3_reset(st);
+	}
+	counts_rollback(&s->counts);
+	memcpy(s->last_seq, s->kept_last_seq, sizeof(s->last_seq));
+	s->group_rows = 0;
+	s->open = false;
+}
+
+enum err store_fail_group(struct store *s, const char *what)
+{
+	if (s->failed)
+		return ERR_STORE;
+	s->failed = true;
+	s->failures++;
+	log_warn("store-write-failed at=%s code=%d why=%s", what, sqlite3_extended_errcode(s->db),
+		 sqlite3_errmsg(s->db));
+	undo(s);
+	return ERR_STORE;
+}
+
+static bool injected(struct store *s)
+{
+	return s->fail_after != 0 && --s->fail_after == 0;
+}
+
+enum err store_write(struct store *s, sqlite3_stmt *st)
+{
+	if (!st || s->failed)
+		return ERR_STORE;
+	if (!s->open) {
+		sqlite3_stmt *begin = store_stmt(s, ST_BEGIN, "BEGIN IMMEDIATE");
+		if (!begin)
+			return ERR_STORE;
+		int rc = sqlite3_step(begin);
+		sqlite3_reset(begin);
+		if (rc != SQLITE_DONE)
+			return store_fail_group(s, "begin");
+		s->open = true;
+	}
+	if (injected(s)) {
+		sqlite3_reset(st);
+		return store_fail_group(s, "write");
+	}
+	int rc = sqlite3_step(st);
+	if (rc != SQLITE_DONE)
+		return store_fail_group(s, "write");
+	sqlite3_reset(st);
+	s->group_rows++;
+	return ERR_OK;
+}
+
+enum err store_read(struct store *s, sqlite3_stmt *st, bool *row)
+{
+	if (!st)
+		return ERR_STORE;
+	int rc = sqlite3_step(st);
+	if (rc == SQLITE_ROW) {
+		*row = true;
+		return ERR_OK;
+	}
+	sqlite3_reset(st);
+	if (rc == SQLITE_DONE) {
+		*row = false;
+		return ERR_OK;
+	}
+	log_error("store-read-failed code=%d why=%s", sqlite3_extended_errcode(s->db),
+		  sqlite3_errmsg(s->db));
+	/* The error may have ended the transaction: then what was written before is gone. */
+	if (s->open && sqlite3_get_autocommit(s->db))
+		return store_fail_group(s, "read");
+	return ERR_STORE;
+}
+
+enum err store_commit(struct store *s)
+{
+	if (s->failed) {
+		s->failed = false;
+		return ERR_STORE;
+	}
+	if (!s->open)
+		return ERR_OK;
+	sqlite3_stmt *st = store_stmt(s, ST_COMMIT, "COMMIT");
+	if (!st || injected(s) || sqlite3_step(st) != SQLITE_DONE) {
+		enum err e = store_fail_group(s, "commit");
+		s->failed = false;
+		return e;
+	}
+	sqlite3_reset(st);
+	s->open = false;
+	s->commits++;
+	s->rows += s->group_rows;
+	s->group_rows = 0;
+	counts_commit(&s->counts);
+	memcpy(s->kept_last_seq, s->last_seq, sizeof(s->last_seq));
+	store_checkpoint_tail(s);
+	return ERR_OK;
+}
+
+bool store_dirty(const struct store *s)
+{
+	return s->open || s->failed;
+}
+
+void store_rollback(struct store *s)
+{
+	if (s->open)
+		undo(s);
+	s->failed = false;
+}
+
+void store_fail_after(struct store *s, unsigned n)
+{
+	s->fail_after = n;
+}
+
+void bind_int(sqlite3_stmt *st, int i, uint64_t v)
+{
+	sqlite3_bind_int64(st, i, (sqlite3_int64)clip_time(v));
+}
+
+void bind_bytes(sqlite3_stmt *st, int i, struct bytes b)
+{
+	/* A null pointer would bind NULL; an empty value is still a value. */
+	sqlite3_bind_blob64(st, i, b.n ? (const void *)b.p : "", b.n, SQLITE_STATIC);
+}
+
+struct bytes column_bytes(sqlite3_stmt *st, int i)
+{
+	const void *p = sqlite3_column_blob(st, i);
+
+	return bytes_of(p, p ? (size_t)sqlite3_column_bytes(st, i) : 0);
+}
+
+enum err peer_blob(const struct node_id *id, uint8_t out[static PEER_BLOB_BYTES])
+{
+	return hex_decode(bytes_of(id->hex, NODE_ID_LEN), out, PEER_BLOB_BYTES);
+}
+
+enum err peer_from_column(sqlite3_stmt *st, int i, struct node_id *out)
+{
+	struct bytes b = column_bytes(st, i);
+
+	if (b.n != PEER_BLOB_BYTES)
+		return ERR_CORRUPT;
+	hex_encode(b, out->hex);
+	return ERR_OK;
+}
+
+bool id_ok(struct bytes id)
+{
+	return id.n >= 1 && id.n <= STORE_ID_MAX && !memchr(id.p, 0, id.n);
+}

@@ -1,0 +1,298 @@
+/* Reading the inbox, and pruning it. */
+#include "store/inbox_internal.h"
+
+#include "base/log.h"
+
+#define PRUNE_BATCH 256
+
+static enum err open_type(struct store *s, struct bytes sealed, struct inbox_row *r)
+{
+	uint8_t ad[IN_AD_MAX];
+
+	buf_reset(&s->clear_words);
+	enum err e = seal_open(&s->seal, inbox_ad(IN_WORDS, r, ad), sealed, &s->clear_words);
+	if (e != ERR_OK)
+		return e;
+	if (s->clear_words.n > STORE_TYPE_MAX)
+		return ERR_CORRUPT;
+	memcpy(r->type, s->clear_words.p, s->clear_words.n);
+	r->type[s->clear_words.n] = 0;
+	return ERR_OK;
+}
+
+enum err inbox_row_from(struct store *s, sqlite3_stmt *st, struct inbox_row *r)
+{
+	struct bytes id = column_bytes(st, 3);
+	int64_t priority = sqlite3_column_int64(st, 4), state = sqlite3_column_int64(st, 5);
+	int64_t proven = sqlite3_column_int64(st, 6), len = sqlite3_column_int64(st, 10);
+
+	memset(r, 0, sizeof(*r));
+	r->seq = sqlite3_column_int64(st, 0);
+	enum err author = peer_from_column(st, 1, &r->author), via = peer_from_column(st, 2, &r->via);
+	r->priority = (uint8_t)priority;
+	r->state = (enum inbox_state)state;
+	r->proven = proven == 1;
+	r->created_ms = (uint64_t)sqlite3_column_int64(st, 7);
+	r->received_ms = (uint64_t)sqlite3_column_int64(st, 8);
+	r->read_ms = (uint64_t)sqlite3_column_int64(st, 9);
+	r->body_len = (uint32_t)len;
+	if (author != ERR_OK || via != ERR_OK || !id_ok(id) || priority < 0 ||
+	    priority >= OUTBOX_PRIORITIES || state < 0 || state >= INBOX_STATES || proven < 0 ||
+	    proven > 1 || len < 0 || len > STORE_BODY_MAX)
+		return ERR_CORRUPT;
+	memcpy(r->id, id.p, id.n);
+	return open_type(s, column_bytes(st, 11), r);
+}
+
+enum err inbox_collect(struct store *s, sqlite3_stmt *st, struct inbox_row *rows, size_t max,
+		       size_t *n)
+{
+	size_t count = 0;
+	bool row = false;
+	enum err e = ERR_OK;
+
+	while (count < max) {
+		e = store_read(s, st, &row);
+		if (e != ERR_OK || !row)
+			break;
+		e = inbox_row_from(s, st, &rows[count]);
+		if (e == ERR_CORRUPT)
+			log_error("store-row-corrupt box=inbox seq=%lld",
+				  (long long)rows[count].seq);
+		else if (e != ERR_OK)
+			break;
+		else
+			count++;
+	}
+	sqlite3_reset(st);
+	if (e == ERR_OK || e == ERR_CORRUPT) {
+		*n = count;
+		return ERR_OK;
+	}
+	return e;
+}
+
+sqlite3_stmt *inbox_by_seq(struct store *s, int64_t seq)
+{
+	sqlite3_stmt *st = store_stmt(s, ST_IN_BY_SEQ,
+				      "SELECT " IN_COLUMNS " FROM inbox WHERE seq = ?1");
+	if (st)
+		sqlite3_bind_int64(st, 1, seq);
+	return st;
+}
+
+enum err inbox_fetch(struct store *s, sqlite3_stmt *st, struct inbox_row *r)
+{
+	bool row;
+	enum err e = store_read(s, st, &row);
+
+	if (e != ERR_OK)
+		return e;
+	if (!row)
+		return ERR_NOTFOUND;
+	e = inbox_row_from(s, st, r);
+	sqlite3_reset(st);
+	return e;
+}
+
+enum err inbox_get(struct store *s, int64_t seq, struct inbox_row *out)
+{
+	struct inbox_row r;
+	enum err e = inbox_fetch(s, inbox_by_seq(s, seq), &r);
+
+	if (e == ERR_OK)
+		*out = r;
+	return e;
+}
+
+enum err inbox_find(struct store *s, struct bytes id, struct inbox_row *rows, size_t max, size_t *n)
+{
+	if (!id_ok(id)) {
+		*n = 0;
+		return ERR_OK;
+	}
+	sqlite3_stmt *st = store_stmt(s, ST_IN_BY_ID,
+				      "SELECT " IN_COLUMNS " FROM inbox WHERE id = ?1"
+				      " ORDER BY author");
+	if (!st)
+		return ERR_STORE;
+	bind_bytes(st, 1, id);
+	return inbox_collect(s, st, rows, max, n);
+}
+
+enum err inbox_body(struct store *s, int64_t seq, struct buf *out)
+{
+	uint8_t ad[IN_AD_MAX];
+	struct inbox_row r;
+	bool row;
+
+	enum err e = inbox_fetch(s, inbox_by_seq(s, seq), &r);
+	if (e != ERR_OK)
+		return e;
+	if (r.state == INBOX_DROPPED)
+		return ERR_WRONG_STATE;
+	sqlite3_stmt *st = store_stmt(s, ST_IN_BODY, "SELECT body FROM inbox_body WHERE seq = ?1");
+	if (st)
+		sqlite3_bind_int64(st, 1, seq);
+	e = store_read(s, st, &row);
+	if (e != ERR_OK)
+		return e;
+	if (!row)
+		return ERR_CORRUPT;
+	struct bytes sealed = column_bytes(st, 0);
+	e = sealed.n == r.body_len + SEAL_OVERHEAD
+		    ? seal_open(&s->seal, inbox_ad(IN_BODY, &r, ad), sealed, out)
+		    : ERR_CORRUPT;
+	sqlite3_reset(st);
+	return e;
+}
+
+/* NEW and HELD rows have an index of their own kind; the rest is a walk by number. */
+static sqlite3_stmt *list_stmt(struct store *s, int state)
+{
+	if (state == INBOX_NEW)
+		return store_stmt(s, ST_IN_NEW,
+				  "SELECT " IN_COLUMNS " FROM inbox INDEXED BY inbox_new"
+				  " WHERE state = 0 AND seq > ?1 AND (?2 IS NULL OR author = ?2)"
+				  " ORDER BY seq");
+	if (state == INBOX_HELD)
+		return store_stmt(s, ST_IN_HELD,
+				  "SELECT " IN_COLUMNS " FROM inbox INDEXED BY inbox_held"
+				  " WHERE state = 2 AND seq > ?1 AND (?2 IS NULL OR author = ?2)"
+				  " ORDER BY seq");
+	return store_stmt(s, ST_IN_LIST,
+			  "SELECT " IN_COLUMNS " FROM inbox WHERE seq > ?1"
+			  " AND (?2 IS NULL OR author = ?2) AND ((?3 < 0 AND state <= 1) OR state = ?3)"
+			  " ORDER BY seq");
+}
+
+enum err inbox_list(struct store *s, const struct inbox_filter *f, struct inbox_row *rows, size_t max,
+		    size_t *n)
+{
+	uint8_t blob[PEER_BLOB_BYTES];
+	uint64_t there = 0;
+
+	if (f->state >= INBOX_STATES)
+		return ERR_MALFORMED;
+	if (f->author && peer_blob(f->author, blob) != ERR_OK)
+		return ERR_MALFORMED;
+	for (int i = 0; i < INBOX_STATES; i++) {
+		if (f->state < 0 ? i <= INBOX_READ : i == f->state)
+			there += f->author ? counts_peer(&s->counts, blob, BOX_IN, (unsigned)i)
+					   : s->counts.n[BOX_IN][i];
+	}
+	/* How many there are is known: the walk ends with the last one of them. */
+	if (max > there)
+		max = (size_t)there;
+	sqlite3_stmt *st = list_stmt(s, f->state);
+	if (!st)
+		return ERR_STORE;
+	sqlite3_bind_int64(st, 1, f->after_seq);
+	sqlite3_bind_null(st, 2);
+	if (f->author)
+		bind_bytes(st, 2, BYTES_ARR(blob));
+	if (sqlite3_bind_parameter_count(st) == 3)
+		sqlite3_bind_int(st, 3, f->state);
+	return inbox_collect(s, st, rows, max, n);
+}
+
+enum err inbox_unreported(struct store *s, const struct node_id *via, struct inbox_row *rows, size_t max,
+			  size_t *n)
+{
+	uint8_t blob[PEER_BLOB_BYTES];
+
+	if (peer_blob(via, blob) != ERR_OK)
+		return ERR_MALFORMED;
+	sqlite3_stmt *st = store_stmt(s, ST_IN_UNREPORTED,
+				      "SELECT " IN_COLUMNS " FROM inbox INDEXED BY inbox_unreported"
+				      " WHERE state = 1 AND reported = 0 AND via = ?1 ORDER BY seq");
+	if (!st)
+		return ERR_STORE;
+	bind_bytes(st, 1, BYTES_ARR(blob));
+	return inbox_collect(s, st, rows, max, n);
+}
+
+enum err inbox_count(struct store *s, const struct node_id *author,
+		     uint64_t per_state[static INBOX_STATES])
+{
+	uint8_t blob[PEER_BLOB_BYTES];
+
+	if (author && peer_blob(author, blob) != ERR_OK)
+		return ERR_MALFORMED;
+	for (unsigned i = 0; i < INBOX_STATES; i++)
+		per_state[i] = author ? counts_peer(&s->counts, blob, BOX_IN, i)
+				      : s->counts.n[BOX_IN][i];
+	return ERR_OK;
+}
+
+static enum err delete_row(struct store *s, int64_t seq, struct count_move *m)
+{
+	enum err e = counts_reserve(&s->counts, m->peer);
+	if (e != ERR_OK)
+		return e;
+	sqlite3_stmt *st = store_stmt(s, ST_IN_DELETE, "DELETE FROM inbox WHERE seq = ?1");
+	if (st)
+		sqlite3_bind_int64(st, 1, seq);
+	e = store_write(s, st);
+	if (e == ERR_OK && m->from == INBOX_READ) {
+		st = store_stmt(s, ST_IN_BODY_DELETE, "DELETE FROM inbox_body WHERE seq = ?1");
+		if (st)
+			sqlite3_bind_int64(st, 1, seq);
+		e = store_write(s, st);
+	}
+	if (e == ERR_OK)
+		counts_move(&s->counts, m);
+	return e;
+}
+
+/* A row counts from when it was read, or else from when it came. */
+enum err inbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, unsigned *deleted)
+{
+	struct {
+		int64_t seq;
+		struct count_move count;
+	} batch[PRUNE_BATCH];
+	unsigned done = 0;
+	uint64_t looked = 0, look_max = 16ull * max_rows + PRUNE_BATCH;
+	bool row = true;
+	enum err e = ERR_OK;
+
+	while (e == ERR_OK && row && done < max_rows && looked < look_max) {
+		size_t n = 0;
+		sqlite3_stmt *st = store_stmt(s, ST_IN_PRUNE_SCAN,
+					      "SELECT seq, author, state, max(received, read), body_len"
+					      " FROM inbox WHERE seq > ?1 ORDER BY seq");
+		if (!st)
+			return ERR_STORE;
+		sqlite3_bind_int64(st, 1, s->prune_at[BOX_IN]);
+		for (size_t i = 0; i < PRUNE_BATCH && done + n < max_rows; i++, looked++) {
+			e = store_read(s, st, &row);
+			if (e != ERR_OK || !row)
+				break;
+			int64_t seq = s->prune_at[BOX_IN] = sqlite3_column_int64(st, 0);
+			struct bytes author = column_bytes(st, 1);
+			int64_t state = sqlite3_column_int64(st, 2);
+			/* The highest one stays: its number must not be given out again. */
+			if ((state != INBOX_READ && state != INBOX_DROPPED) ||
+			    (uint64_t)sqlite3_column_int64(st, 3) >= before_ms ||
+			    seq == s->last_seq[BOX_IN] || author.n != PEER_BLOB_BYTES)
+				continue;
+			batch[n].seq = seq;
+			batch[n].count = (struct count_move){
+				.box = BOX_IN, .from = (uint8_t)state, .to = COUNT_NONE,
+				.bytes = (uint32_t)sqlite3_column_int64(st, 4),
+			};
+			memcpy(batch[n].count.peer, author.p, PEER_BLOB_BYTES);
+			n++;
+		}
+		sqlite3_reset(st);
+		for (size_t i = 0; e == ERR_OK && i < n; i++, done++)
+			e = delete_row(s, batch[i].seq, &batch[i].count);
+	}
+	if (e != ERR_OK)
+		return e;
+	if (!row)
+		s->prune_at[BOX_IN] = 0; /* the next call begins at the start */
+	*deleted = done;
+	return ERR_OK;
+}

@@ -1,0 +1,119 @@
+#include "store/migrations_internal.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+
+/*
+ * Version 1. Rows are lean and their bodies live beside them, so that a receipt or a listing does
+ * not move kilobytes. `rank` is 3 - priority: sending order is then plain ascending (peer, rank, seq).
+ * The partial indices hold only rows that are still alive; the id indices are what finds a repeat.
+ * peer, author, via: 16 bytes. Times: wall milliseconds. words, body: sealed.
+ */
+static const char VERSION_1[] =
+	"CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE outbox ("
+	" seq INTEGER PRIMARY KEY,"
+	" peer BLOB NOT NULL,"
+	" id BLOB NOT NULL,"
+	" rank INTEGER NOT NULL,"
+	" state INTEGER NOT NULL,"
+	" attempts INTEGER NOT NULL,"
+	" created INTEGER NOT NULL,"
+	" expires INTEGER NOT NULL,"
+	" changed INTEGER NOT NULL,"
+	" body_len INTEGER NOT NULL,"
+	" words BLOB NOT NULL) STRICT;"
+	"CREATE UNIQUE INDEX outbox_id ON outbox (id);"
+	"CREATE INDEX outbox_queue ON outbox (peer, rank, seq) WHERE state = 0;"
+	"CREATE INDEX outbox_expiry ON outbox (expires) WHERE state = 0 AND expires <> 0;"
+	"CREATE TABLE outbox_body (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
+	"CREATE TABLE inbox ("
+	" seq INTEGER PRIMARY KEY,"
+	" author BLOB NOT NULL,"
+	" via BLOB NOT NULL,"
+	" id BLOB NOT NULL,"
+	" priority INTEGER NOT NULL,"
+	" state INTEGER NOT NULL,"
+	" proven INTEGER NOT NULL,"
+	" reported INTEGER NOT NULL,"
+	" created INTEGER NOT NULL,"
+	" received INTEGER NOT NULL,"
+	" read INTEGER NOT NULL,"
+	" body_len INTEGER NOT NULL,"
+	" words BLOB NOT NULL) STRICT;"
+	"CREATE UNIQUE INDEX inbox_id ON inbox (id, author);"
+	"CREATE INDEX inbox_new ON inbox (seq) WHERE state = 0;"
+	"CREATE INDEX inbox_unreported ON inbox (via, seq) WHERE state = 1 AND reported = 0;"
+	"CREATE INDEX inbox_held ON inbox (author, seq) WHERE state = 2;"
+	"CREATE TABLE inbox_body (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;";
+
+const struct migration MIGRATIONS[] = {
+	{ 1, VERSION_1 },
+};
+const size_t MIGRATIONS_N = sizeof(MIGRATIONS) / sizeof(MIGRATIONS[0]);
+
+enum err migrations_version(sqlite3 *db, int *out)
+{
+	sqlite3_stmt *st;
+
+	if (sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &st, NULL) != SQLITE_OK)
+		return ERR_STORE;
+	enum err e = sqlite3_step(st) == SQLITE_ROW ? ERR_OK : ERR_STORE;
+	if (e == ERR_OK)
+		*out = sqlite3_column_int(st, 0);
+	sqlite3_finalize(st);
+	return e;
+}
+
+static enum err run(sqlite3 *db, const char *sql)
+{
+	if (sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK)
+		return ERR_OK;
+	log_error("store-migration-failed code=%d why=%s", sqlite3_extended_errcode(db),
+		  sqlite3_errmsg(db));
+	return ERR_STORE;
+}
+
+static enum err step(sqlite3 *db, const struct migration *m,
+		     enum err (*first)(void *ctx, sqlite3 *db), void *ctx)
+{
+	char pragma[96];
+
+	snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %d; PRAGMA application_id = %d",
+		 m->version, STORE_APPLICATION_ID);
+	enum err e = run(db, "BEGIN IMMEDIATE");
+	if (e != ERR_OK)
+		return e;
+	e = run(db, m->sql);
+	if (e == ERR_OK && m->version == 1 && first)
+		e = first(ctx, db);
+	if (e == ERR_OK)
+		e = run(db, pragma);
+	if (e == ERR_OK)
+		e = run(db, "COMMIT");
+	if (e != ERR_OK && !sqlite3_get_autocommit(db))
+		sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+	return e;
+}
+
+enum err migrations_run(sqlite3 *db, const struct migration *list, size_t n,
+			enum err (*first)(void *ctx, sqlite3 *db), void *ctx)
+{
+	int version;
+	enum err e = migrations_version(db, &version);
+
+	if (e != ERR_OK)
+		return e;
+	if (version < 0 || (size_t)version > n)
+		return ERR_VERSION;
+	for (size_t i = (size_t)version; i < n; i++) {
+		BUG_ON(list[i].version != (int)i + 1);
+		e = step(db, &list[i], first, ctx);
+		if (e != ERR_OK)
+			return e;
+		if (list[i].version > 1)
+			log_info("store-migrated version=%d", list[i].version);
+	}
+	return ERR_OK;
+}

@@ -1,0 +1,381 @@
+#include "store/store_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "store/migrations_internal.h"
+
+#define OR(value, standard) ((value) ? (value) : (standard))
+
+static void set_limits(struct store_limits *l, const struct store_limits *want)
+{
+	*l = (struct store_limits){
+		.outbox_per_peer = OR(want->outbox_per_peer, 10000),
+		.outbox_total = OR(want->outbox_total, 100000),
+		.outbox_bytes = OR(want->outbox_bytes, 1ull << 30),
+		.inbox_per_peer = OR(want->inbox_per_peer, 10000),
+		.inbox_total = OR(want->inbox_total, 100000),
+		.inbox_bytes = OR(want->inbox_bytes, 1ull << 30),
+		.held_per_peer = OR(want->held_per_peer, 100),
+		.held_total = OR(want->held_total, 1000),
+		.keep_ms = OR(want->keep_ms, 30ull * 24 * 3600 * 1000),
+	};
+}
+
+static enum err corrupt(struct fault *f, const char *path, const char *why)
+{
+	fault_set(f, ERR_CORRUPT, EXIT_INTEGRITY, "the database %s cannot be used: %s", path, why);
+	fault_means(f, "Nothing was changed. Messages in it are not read, sent or received.");
+	fault_next(f, "restore %s from a backup, or move it away and start again to begin empty",
+		   path);
+	return ERR_CORRUPT;
+}
+
+/* Like a secret file of base/file.h. SQLite gives the WAL the mode of the database. */
+static enum err check_file(const char *path, struct fault *f)
+{
+	struct stat st;
+	int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
+
+	if (fd < 0) {
+		int no = errno;
+		return fault_set(f, err_from_errno(no), EXIT_GENERIC, "cannot open %s: %s", path,
+				 strerror(no));
+	}
+	int bad = fstat(fd, &st) != 0;
+	close(fd); /* before SQLite takes its locks: closing later would drop them */
+	if (bad || !S_ISREG(st.st_mode) || st.st_nlink != 1)
+		return fault_set(f, ERR_DENIED, EXIT_GENERIC,
+				 "%s is not a plain file with one name", path);
+	if (st.st_uid != geteuid() && st.st_uid != 0)
+		return fault_set(f, ERR_DENIED, EXIT_GENERIC, "%s belongs to another user", path);
+	if (st.st_mode & 077) {
+		fault_set(f, ERR_DENIED, EXIT_GENERIC, "%s is open to other users", path);
+		fault_next(f, "chmod 600 %s", path);
+		return ERR_DENIED;
+	}
+	return ERR_OK;
+}
+
+static bool has_wal(const char *path)
+{
+	char name[4096];
+	struct stat st;
+	int n = snprintf(name, sizeof(name), "%s-wal", path);
+
+	return n > 0 && (size_t)n < sizeof(name) && stat(name, &st) == 0 && st.st_size > 0;
+}
+
+static enum err one_int(sqlite3 *db, const char *sql, int64_t *out)
+{
+	sqlite3_stmt *st;
+	enum err e = ERR_CORRUPT;
+
+	if (sqlite3_prepare_v2(db, sql, -1, &st, NULL) != SQLITE_OK)
+		return e;
+	if (sqlite3_step(st) == SQLITE_ROW) {
+		*out = sqlite3_column_int64(st, 0);
+		e = ERR_OK;
+	}
+	sqlite3_finalize(st);
+	return e;
+}
+
+/* `pragma` answers "ok" in one row, or says what is wrong. */
+static enum err run_check(sqlite3 *db, const char *pragma, char *why, size_t cap)
+{
+	sqlite3_stmt *st;
+	enum err e = ERR_CORRUPT;
+
+	snprintf(why, cap, "%s", sqlite3_errmsg(db));
+	if (sqlite3_prepare_v2(db, pragma, -1, &st, NULL) == SQLITE_OK) {
+		int rc = sqlite3_step(st);
+		const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(st, 0) : NULL;
+		if (text && strcmp(text, "ok") == 0)
+			e = ERR_OK;
+		else
+			snprintf(why, cap, "%s", text ? text : sqlite3_errmsg(db));
+	}
+	sqlite3_finalize(st);
+	return e;
+}
+
+static enum err connect_db(struct store *s, struct fault *f)
+{
+	int rc = sqlite3_open_v2(s->path ? s->path : ":memory:", &s->db,
+				 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+
+	/* Until it is known to be ours, closing it must not write to it. */
+	if (rc == SQLITE_OK && s->path && has_wal(s->path))
+		rc = sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_busy_timeout(s->db, 250);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_exec(s->db, "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;"
+					 "PRAGMA cache_size = -16384",
+				  NULL, NULL, NULL);
+	if (rc != SQLITE_OK)
+		return fault_set(f, ERR_STORE, EXIT_GENERIC, "cannot open %s: %s",
+				 s->path ? s->path : "a database in memory", sqlite3_errstr(rc));
+	return ERR_OK;
+}
+
+/* Everything that can refuse the file, before anything that writes. */
+static enum err examine(struct store *s, struct bytes wrap_key, bool *fresh, struct fault *f)
+{
+	const char *path = s->path ? s->path : ":memory:";
+	int64_t version, application, tables;
+	char why[160];
+
+	if (one_int(s->db, "PRAGMA user_version", &version) != ERR_OK ||
+	    one_int(s->db, "PRAGMA application_id", &application) != ERR_OK ||
+	    one_int(s->db, "SELECT count(*) FROM sqlite_master", &tables) != ERR_OK)
+		return corrupt(f, path, sqlite3_errmsg(s->db));
+	*fresh = version == 0 && tables == 0;
+	if (*fresh)
+		return ERR_OK;
+	if (application != STORE_APPLICATION_ID)
+		return corrupt(f, path, "it was not made by this program");
+	if (version > (int64_t)MIGRATIONS_N || version < 1) {
+		corrupt(f, path, "it was written by a newer version of this program");
+		fault_next(f, "install the newer version again");
+		return ERR_CORRUPT;
+	}
+	if (run_check(s->db, "PRAGMA quick_check(1)", why, sizeof(why)) != ERR_OK)
+		return corrupt(f, path, why);
+
+	sqlite3_stmt *st = NULL;
+	enum err e = ERR_AUTH;
+	if (sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key = 'db_key'", -1, &st, NULL) ==
+		    SQLITE_OK &&
+	    sqlite3_step(st) == SQLITE_ROW)
+		e = seal_load(&s->seal, s->env, wrap_key, column_bytes(st, 0));
+	sqlite3_finalize(st);
+	if (e == ERR_AUTH) {
+		corrupt(f, path, "its key does not open with this identity");
+		fault_next(f, "put back the keys.json that belongs to %s, or move the database away",
+			   path);
+		return ERR_CORRUPT;
+	}
+	return e;
+}
+
+static enum err store_key(void *ctx, sqlite3 *db)
+{
+	struct bytes *wrapped = ctx;
+	sqlite3_stmt *st;
+
+	if (sqlite3_prepare_v2(db, "INSERT INTO meta (key, value) VALUES ('db_key', ?1)", -1, &st,
+			       NULL) != SQLITE_OK)
+		return ERR_STORE;
+	bind_bytes(st, 1, *wrapped);
+	int rc = sqlite3_step(st);
+	sqlite3_finalize(st);
+	return rc == SQLITE_DONE ? ERR_OK : ERR_STORE;
+}
+
+static enum err prepare_db(struct store *s, bool fresh, struct bytes wrap_key, struct fault *f)
+{
+	uint8_t wrapped[SEAL_WRAP_BYTES] = { 0 };
+	struct bytes key = BYTES_ARR(wrapped);
+	char sql[320];
+
+	/* secure_delete FAST: a deleted row is overwritten where that costs no extra write. What is
+	 * left in freed pages and in the WAL is sealed like everything else. */
+	snprintf(sql, sizeof(sql),
+		 "PRAGMA page_size = %d; PRAGMA journal_mode = WAL; PRAGMA synchronous = %s;"
+		 "PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = %u;"
+		 "PRAGMA secure_delete = FAST",
+		 STORE_PAGE, s->relaxed ? "OFF" : "FULL", 4 * WAL_DUE * STORE_PAGE);
+	if (sqlite3_exec(s->db, sql, NULL, NULL, NULL) != SQLITE_OK)
+		return fault_set(f, ERR_STORE, EXIT_GENERIC, "cannot prepare %s: %s",
+				 s->path ? s->path : ":memory:", sqlite3_errmsg(s->db));
+	if (fresh) {
+		enum err e = seal_create(&s->seal, s->env, wrap_key, wrapped);
+		if (e != ERR_OK)
+			return e;
+	}
+	enum err e = migrations_run(s->db, MIGRATIONS, MIGRATIONS_N, store_key, &key);
+	if (e != ERR_OK)
+		return fault_set(f, e, EXIT_GENERIC, "cannot bring %s to the current schema: %s",
+				 s->path ? s->path : ":memory:", sqlite3_errmsg(s->db));
+	return ERR_OK;
+}
+
+static enum err load_box(struct store *s, enum box box, unsigned states, const char *sql)
+{
+	sqlite3_stmt *st;
+	int rc;
+	enum err e = ERR_OK;
+
+	if (sqlite3_prepare_v2(s->db, sql, -1, &st, NULL) != SQLITE_OK)
+		return ERR_STORE;
+	while (e == ERR_OK && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+		struct bytes peer = column_bytes(st, 0);
+		int64_t state = sqlite3_column_int64(st, 1), bytes = sqlite3_column_int64(st, 3);
+		struct count_move m = { .box = (uint8_t)box, .from = COUNT_NONE };
+		if (peer.n != PEER_BLOB_BYTES || state < 0 || state >= states || bytes < 0) {
+			e = ERR_CORRUPT;
+			break;
+		}
+		memcpy(m.peer, peer.p, sizeof(m.peer));
+		m.to = (uint8_t)state;
+		e = counts_load(&s->counts, &m, (uint64_t)sqlite3_column_int64(st, 2), (uint64_t)bytes);
+	}
+	if (e == ERR_OK && rc != SQLITE_DONE)
+		e = ERR_STORE;
+	sqlite3_finalize(st);
+	return e;
+}
+
+static enum err load_counts(struct store *s, struct fault *f)
+{
+	enum err e = counts_init(&s->counts, s->env);
+
+	if (e == ERR_OK)
+		e = load_box(s, BOX_OUT, OUTBOX_STATES,
+			     "SELECT peer, state, count(*), sum(body_len) FROM outbox"
+			     " GROUP BY peer, state");
+	if (e == ERR_OK)
+		e = load_box(s, BOX_IN, INBOX_STATES,
+			     "SELECT author, state, count(*), sum(body_len) FROM inbox"
+			     " GROUP BY author, state");
+	if (e == ERR_OK)
+		e = one_int(s->db, "SELECT ifnull(max(seq), 0) FROM outbox", &s->last_seq[BOX_OUT]);
+	if (e == ERR_OK)
+		e = one_int(s->db, "SELECT ifnull(max(seq), 0) FROM inbox", &s->last_seq[BOX_IN]);
+	if (e == ERR_CORRUPT)
+		return corrupt(f, s->path ? s->path : ":memory:", "it holds rows that make no sense");
+	if (e != ERR_OK)
+		return fault_set(f, e, EXIT_GENERIC, "cannot read %s: %s",
+				 s->path ? s->path : ":memory:", err_word(e));
+	memcpy(s->kept_last_seq, s->last_seq, sizeof(s->last_seq));
+	return ERR_OK;
+}
+
+static void free_all(struct store *s)
+{
+	for (int i = 0; i < ST_COUNT; i++)
+		sqlite3_finalize(s->stmt[i]);
+	store_ckpt_close(s);
+	sqlite3_close(s->db);
+	pthread_mutex_destroy(&s->ckpt_lock);
+	counts_fini(&s->counts);
+	seal_fini(&s->seal);
+	buf_fini(&s->sealed_words);
+	buf_fini(&s->sealed_body);
+	buf_wipe(&s->clear_words);
+	buf_fini(&s->clear_words);
+	free(s->path);
+	free(s);
+}
+
+enum err store_open(const struct store_config *c, struct store **out, struct fault *f)
+{
+	bool fresh;
+
+	if (c->path) {
+		enum err e = check_file(c->path, f);
+		if (e != ERR_OK)
+			return e;
+	}
+	struct store *s = calloc(1, sizeof(*s));
+	if (!s || pthread_mutex_init(&s->ckpt_lock, NULL) != 0) {
+		free(s);
+		return fault_set(f, ERR_NOMEM, EXIT_GENERIC, "no memory for the store");
+	}
+	s->env = c->env;
+	s->relaxed = c->relaxed;
+	set_limits(&s->limits, &c->limits);
+	buf_init(&s->sealed_words, 1024);
+	buf_init(&s->clear_words, 1024);
+	buf_init(&s->sealed_body, STORE_BODY_MAX + SEAL_OVERHEAD);
+	enum err e = ERR_OK;
+	if (c->path && !(s->path = strdup(c->path)))
+		e = fault_set(f, ERR_NOMEM, EXIT_GENERIC, "no memory for the store");
+	if (e == ERR_OK)
+		e = connect_db(s, f);
+	if (e == ERR_OK)
+		e = examine(s, c->wrap_key, &fresh, f);
+	if (e == ERR_OK)
+		e = prepare_db(s, fresh, c->wrap_key, f);
+	if (e == ERR_OK)
+		e = load_counts(s, f);
+	if (e == ERR_OK && s->path)
+		e = store_ckpt_open(s, f);
+	if (e != ERR_OK) {
+		free_all(s);
+		return e;
+	}
+	*out = s;
+	return ERR_OK;
+}
+
+void store_close(struct store *s)
+{
+	if (!s)
+		return;
+	store_rollback(s);
+	store_ckpt_close(s);
+	sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+	free_all(s);
+}
+
+void store_abandon(struct store *s)
+{
+	if (!s)
+		return;
+	store_rollback(s);
+	sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	free_all(s);
+}
+
+enum err store_integrity(struct store *s, struct fault *f)
+{
+	const char *path = s->path ? s->path : ":memory:";
+	int64_t orphans;
+	char why[160];
+
+	if (run_check(s->db, "PRAGMA integrity_check(1)", why, sizeof(why)) != ERR_OK) {
+		fault_set(f, ERR_CORRUPT, EXIT_INTEGRITY, "the database %s is damaged: %s", path, why);
+		fault_means(f, "Some messages may be lost or unreadable.");
+		fault_next(f, "stop the daemon and restore %s from a backup", path);
+		return ERR_CORRUPT;
+	}
+	if (one_int(s->db,
+		    "SELECT (SELECT count(*) FROM outbox o WHERE state = 0 AND NOT EXISTS"
+		    " (SELECT 1 FROM outbox_body b WHERE b.seq = o.seq)) +"
+		    " (SELECT count(*) FROM inbox i WHERE state IN (0, 1, 2) AND NOT EXISTS"
+		    " (SELECT 1 FROM inbox_body b WHERE b.seq = i.seq))",
+		    &orphans) != ERR_OK)
+		return fault_set(f, ERR_STORE, EXIT_GENERIC, "cannot read %s: %s", path,
+				 sqlite3_errmsg(s->db));
+	if (orphans != 0)
+		return fault_set(f, ERR_CORRUPT, EXIT_INTEGRITY,
+				 "the database %s misses the bodies of %lld messages", path,
+				 (long long)orphans);
+	return ERR_OK;
+}
+
+/* Whatever time stamps say, a call looks at a bounded number of rows and goes on where the last one
+ * stopped. */
+enum err store_prune(struct store *s, uint64_t wall_ms, unsigned max_rows, unsigned *deleted)
+{
+	unsigned out = 0, in = 0;
+	uint64_t before = wall_ms > s->limits.keep_ms ? wall_ms - s->limits.keep_ms : 0;
+
+	enum err e = outbox_prune(s, before, max_rows, &out);
+	if (e == ERR_OK && out < max_rows)
+		e = inbox_prune(s, before, max_rows - out, &in);
+	if (e == ERR_OK)
+		*deleted = out + in;
+	return e;
+}

@@ -1,0 +1,123 @@
+/*
+ * store_internal.h -- what the files of this room share: the connection, the open group, the rows.
+ */
+#ifndef STORE_STORE_INTERNAL_H
+#define STORE_STORE_INTERNAL_H
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+
+#include "store/counts_internal.h"
+#include "store/inbox.h"
+#include "store/outbox.h"
+#include "store/seal_internal.h"
+#include "store/store.h"
+
+#define STORE_ID_MAX   128
+#define STORE_TYPE_MAX 32
+#define STORE_PAGE     4096
+/* A checkpoint is due above WAL_DUE frames. What it leaves behind because commits went on meanwhile
+ * is finished by the committing connection when it is at most WAL_TAIL frames, so that the WAL can
+ * start over. Above WAL_HARD nobody has called store_checkpoint(): the commit does it, late. */
+#define WAL_DUE  (4u * 1024 * 1024 / STORE_PAGE)
+#define WAL_TAIL (1u * 1024 * 1024 / STORE_PAGE)
+#define WAL_HARD (64u * 1024 * 1024 / STORE_PAGE)
+
+enum stmt_id {
+	ST_BEGIN,
+	ST_COMMIT,
+	ST_ROLLBACK,
+	ST_OUT_INSERT,
+	ST_OUT_BODY_INSERT,
+	ST_OUT_BODY_DELETE,
+	ST_OUT_BODY,
+	ST_OUT_BY_SEQ,
+	ST_OUT_BY_ID,
+	ST_OUT_STATE,
+	ST_OUT_STATE_WORDS,
+	ST_OUT_ATTEMPT,
+	ST_OUT_WAITING,
+	ST_OUT_NEXT_PEER,
+	ST_OUT_NEXT_EXPIRY,
+	ST_OUT_EXPIRED,
+	ST_OUT_LIST,
+	ST_OUT_LIST_QUEUED,
+	ST_OUT_PRUNE_SCAN,
+	ST_OUT_DELETE,
+	ST_IN_INSERT,
+	ST_IN_BODY_INSERT,
+	ST_IN_BODY_DELETE,
+	ST_IN_BODY,
+	ST_IN_BY_SEQ,
+	ST_IN_BY_ID,
+	ST_IN_KNOWN,
+	ST_IN_STATE,
+	ST_IN_REPORTED,
+	ST_IN_NEW,
+	ST_IN_LIST,
+	ST_IN_UNREPORTED,
+	ST_IN_HELD,
+	ST_IN_HELD_OF,
+	ST_IN_PRUNE_SCAN,
+	ST_IN_DELETE,
+	ST_COUNT
+};
+
+struct store {
+	sqlite3 *db;
+	char *path; /* NULL: in memory */
+	struct env *env;
+	struct store_limits limits;
+	struct seal seal;
+	struct counts counts;
+	sqlite3_stmt *stmt[ST_COUNT];
+	struct buf sealed_words, sealed_body, clear_words;
+	bool relaxed;
+
+	bool open;   /* BEGIN has been run */
+	bool failed; /* rolled back; store_commit() has yet to say so */
+	int64_t last_seq[BOXES], kept_last_seq[BOXES]; /* highest given out; as of the last commit */
+	int64_t prune_at[BOXES];
+	uint64_t group_rows;
+	unsigned fail_after;
+
+	uint64_t commits, rows, failures;
+	unsigned wal_frames; /* in the current run of the WAL */
+
+	/* Shared with the thread that checkpoints. */
+	pthread_mutex_t ckpt_lock;
+	sqlite3 *ckpt;
+	atomic_uint ckpt_done; /* frames already copied back */
+	atomic_bool ckpt_news; /* a checkpoint ended since the last commit */
+	atomic_ullong checkpoints;
+};
+
+/* The statement, prepared once and reset; NULL (group failed, logged) when it does not compile. */
+sqlite3_stmt *store_stmt(struct store *s, enum stmt_id id, const char *sql);
+/* Runs a write to its end inside the group, opening the group if need be; resets the statement.
+ * On failure the whole group is rolled back and ERR_STORE returned, until store_commit(). */
+enum err store_write(struct store *s, sqlite3_stmt *st) MUST_CHECK;
+/* SQLITE_ROW or SQLITE_DONE -> true/false in *row; resets the statement unless there is a row. */
+enum err store_read(struct store *s, sqlite3_stmt *st, bool *row) MUST_CHECK;
+enum err store_fail_group(struct store *s, const char *what); /* returns ERR_STORE */
+/* After a commit, on the committing thread. */
+void store_checkpoint_tail(struct store *s);
+enum err store_ckpt_open(struct store *s, struct fault *f) MUST_CHECK;
+void store_ckpt_close(struct store *s);
+
+void bind_int(sqlite3_stmt *st, int i, uint64_t v); /* cut at INT64_MAX */
+void bind_bytes(sqlite3_stmt *st, int i, struct bytes b);
+struct bytes column_bytes(sqlite3_stmt *st, int i);
+enum err peer_blob(const struct node_id *id, uint8_t out[static PEER_BLOB_BYTES]) MUST_CHECK;
+enum err peer_from_column(sqlite3_stmt *st, int i, struct node_id *out) MUST_CHECK;
+bool id_ok(struct bytes id); /* 1..STORE_ID_MAX bytes, no NUL */
+static inline uint64_t clip_time(uint64_t v)
+{
+	return v > INT64_MAX ? INT64_MAX : v;
+}
+
+enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, unsigned *deleted) MUST_CHECK;
+enum err inbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, unsigned *deleted) MUST_CHECK;
+
+#endif
