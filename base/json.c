@@ -1,5 +1,6 @@
 #include "base/json.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,6 +137,22 @@ void json_add_string(struct buf *b, struct bytes s)
 	buf_add_u8(b, '"');
 }
 
+/* The next decimal away from zero with as many digits: "1.29e+05" becomes "1.30e+05". */
+static void step_up(char *text)
+{
+	char *p = strchr(text, 'e');
+
+	while (p-- > text) {
+		if (*p < '0' || *p > '9')
+			continue;
+		if (*p != '9') {
+			++*p;
+			return;
+		}
+		*p = '0';
+	}
+}
+
 /* Python's repr of a float (wire 0.4 rule 4). The digits are taken out of printf's text one by one,
  * so the decimal point of the locale does not matter. */
 void json_add_double(struct buf *b, double v)
@@ -143,16 +160,25 @@ void json_add_double(struct buf *b, double v)
 	char text[40], digits[24], out[48];
 	size_t nd = 0, n = 0;
 	long exp10;
+	int exp2;
 
 	if (!isfinite(v)) {
 		if (b->err == ERR_OK)
 			b->err = ERR_MALFORMED;
 		return;
 	}
-	for (int precision = 14; precision <= 16; precision++) {
+	/* 15 digits suffice for the shortest form of a normal double; a subnormal one has fewer. */
+	for (int precision = fabs(v) < DBL_MIN ? 0 : 14; precision <= 16; precision++) {
 		snprintf(text, sizeof(text), "%.*e", precision, v);
 		if (strtod(text, NULL) == v)
 			break;
+		/* The gap above a power of two is twice the gap below it: the second nearest
+		 * decimal, above, may come back to v where the nearest, below, does not. */
+		if (precision == 15 && fabs(frexp(v, &exp2)) == 0.5) {
+			step_up(text);
+			if (strtod(text, NULL) == v)
+				break;
+		}
 	}
 	for (const char *p = text; *p && *p != 'e'; p++)
 		if (*p >= '0' && *p <= '9' && nd < sizeof(digits))

@@ -95,7 +95,7 @@ static size_t convert(const char **fmt, struct args *a, char *out, size_t cap, b
 	size_t n = 0;
 	const char *p = *fmt;
 	int longs = 0, stars[2], star_n = 0, len = 0;
-	bool is_size = false;
+	bool is_size = false, bare;
 
 	spec[n++] = *p++;
 	for (; *p && strchr("-+ #0.*'123456789", *p) && n < sizeof(spec) - 5; p++) {
@@ -103,6 +103,7 @@ static size_t convert(const char **fmt, struct args *a, char *out, size_t cap, b
 			stars[star_n++] = va_arg(a->ap, int);
 		spec[n++] = *p;
 	}
+	bare = n == 1; /* "%05u" gives what JSON does not take for a number */
 	for (; *p && strchr("lhzjt", *p) && n < sizeof(spec) - 2; p++) {
 		longs += *p == 'l';
 		is_size |= *p == 'z' || *p == 'j' || *p == 't';
@@ -111,7 +112,7 @@ static size_t convert(const char **fmt, struct args *a, char *out, size_t cap, b
 	spec[n++] = *p;
 	spec[n] = '\0';
 	*fmt = *p ? p + 1 : p;
-	*number = *p && strchr("diu", *p);
+	*number = bare && *p && strchr("diu", *p);
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"

@@ -332,6 +332,8 @@ enum err map_put(struct map *m, struct bytes key, uint64_t source, void **value,
 	o = owner_find(m, source);
 	if (o && m->o.per_source && o->count >= m->o.per_source)
 		victim = o;
+	else if (m->count >= m->o.capacity && o && o->count == m->top)
+		victim = o; /* who holds as much as anyone pays for its own insert */
 	else if (m->count >= m->o.capacity)
 		victim = FROM(m->levels[m->top].next, struct owner, level);
 	if (victim && m->o.policy == MAP_REFUSE)

@@ -5,7 +5,7 @@
  * When full, the least recently touched entry of the source that holds the most is evicted
  * (MAP_EVICT_LRU), or the insert is refused (MAP_REFUSE). One source never holds more than
  * `per_source` entries: its own oldest goes first, or its insert is refused. Among sources that
- * hold as many, the one least recently active loses an entry. Every call is O(1).
+ * hold as many, the inserting one pays, else the one least recently active. put, get and del are O(1).
  * Hashing is keyed (SipHash) so that a stranger cannot build collisions. Memory is allocated on
  * demand up to the capacity.
  */

@@ -27,8 +27,12 @@ bool secret_memory_lockable(void)
 
 enum err secret_new(struct secret *s, size_t n)
 {
-	uint8_t *p = sodium_malloc(n);
+	uint8_t *p;
 
+	/* sodium_malloc() aborts in a process that never called sodium_init(). */
+	if (secret_init_library() != ERR_OK)
+		return ERR_INTERNAL;
+	p = sodium_malloc(n);
 	if (!p)
 		return ERR_NOMEM;
 	if (n)
