@@ -191,7 +191,7 @@ static void large_objects_are_sorted_too(void **state)
 	buf_init(&b, 1 << 20);
 	buf_init(&want, 1 << 20);
 	for (int i = 999; i >= 100; i--) {
-		char key[8];
+		char key[16];
 
 		snprintf(key, sizeof(key), "%d", i);
 		json_object_set_new(o, key, json_integer(i));
