@@ -79,7 +79,7 @@ static void tell(struct env *e, uint64_t was)
 
 void timer_init(struct timer *t, timer_fn fn, void *ctx)
 {
-	*t = (struct timer){ .fn = fn, .ctx = ctx };
+	*t = (struct timer){.fn = fn, .ctx = ctx};
 }
 
 void timer_at(struct env *e, struct timer *t, uint64_t at_ms)
@@ -160,5 +160,5 @@ void timers_fini(struct env *e)
 	for (size_t i = 0; i < e->timers.n; i++)
 		e->timers.heap[i]->slot = 0;
 	free(e->timers.heap);
-	e->timers = (struct timers){ 0 };
+	e->timers = (struct timers){0};
 }

@@ -42,7 +42,8 @@ static enum err fault_errno(struct fault *f, int no, const char *verb, const cha
 	fault_set(f, e, exit_for(e), "cannot %s %s: %s", verb, show(path, &s),
 		  no == ELOOP ? "it is a symbolic link" : strerror(no));
 	if (no == ELOOP) {
-		fault_means(f, "Links are not followed here, so that nobody can point them elsewhere.");
+		fault_means(
+			f, "Links are not followed here, so that nobody can point them elsewhere.");
 		fault_next(f, "ls -l %s", show(path, &s));
 	} else if (e == ERR_NOTFOUND) {
 		fault_next(f, "ls -l %s", show(path, &s));
@@ -91,7 +92,8 @@ static enum err read_all(int fd, struct buf *b, size_t size, const char *path, s
 	struct shown s;
 
 	if (!p)
-		return fault_set(f, b->err, exit_for(b->err), "no memory to read %s", show(path, &s));
+		return fault_set(f, b->err, exit_for(b->err), "no memory to read %s",
+				 show(path, &s));
 	for (;;) {
 		n = read(fd, got < size ? p + got : &extra, got < size ? size - got : 1);
 		if (n < 0 && errno == EINTR)
@@ -124,7 +126,8 @@ static enum err read_file(const char *path, bool secret, struct buf *b, struct f
 		goto out;
 	}
 	if (!S_ISREG(st.st_mode)) {
-		e = fault_set(f, ERR_DENIED, EXIT_POLICY, "%s is not a regular file", show(path, &s));
+		e = fault_set(f, ERR_DENIED, EXIT_POLICY, "%s is not a regular file",
+			      show(path, &s));
 		goto out;
 	}
 	if (secret)
@@ -132,8 +135,9 @@ static enum err read_file(const char *path, bool secret, struct buf *b, struct f
 	if (e != ERR_OK)
 		goto out;
 	if (st.st_size < 0 || (uint64_t)st.st_size > b->max - b->n) {
-		e = fault_set(f, ERR_LIMIT, EXIT_INTEGRITY, "%s has %lld bytes; at most %zu are read",
-			      show(path, &s), (long long)st.st_size, b->max - b->n);
+		e = fault_set(f, ERR_LIMIT, EXIT_INTEGRITY,
+			      "%s has %lld bytes; at most %zu are read", show(path, &s),
+			      (long long)st.st_size, b->max - b->n);
 		fault_means(f, "This is not the file the program expects here.");
 		goto out;
 	}
@@ -209,8 +213,8 @@ static enum err write_file(const char *path, struct bytes data, bool replace, st
 		return fault_errno(f, errno, "open the folder of", path);
 	randombytes_buf(random, sizeof(random));
 	hex_encode(BYTES_ARR(random), suffix);
-	if (*name == '\0' || snprintf(temp, sizeof(temp), ".%s.%s.tmp", name, suffix) >=
-				     (int)sizeof(temp)) {
+	if (*name == '\0' ||
+	    snprintf(temp, sizeof(temp), ".%s.%s.tmp", name, suffix) >= (int)sizeof(temp)) {
 		no = *name ? ENAMETOOLONG : EISDIR;
 		goto out;
 	}
@@ -302,13 +306,14 @@ enum err dir_ensure_private(const char *path, struct fault *f)
 	if (fstat(fd, &st) != 0) {
 		e = fault_errno(f, errno, "look at the folder", bare);
 	} else if (st.st_uid != geteuid()) {
-		e = fault_set(f, ERR_DENIED, EXIT_POLICY, "the folder %s belongs to another user (uid %u)",
-			      show(bare, &s), (unsigned)st.st_uid);
+		e = fault_set(f, ERR_DENIED, EXIT_POLICY,
+			      "the folder %s belongs to another user (uid %u)", show(bare, &s),
+			      (unsigned)st.st_uid);
 		fault_means(f, "That user could replace every file in it.");
 		fault_next(f, "chown %u %s", (unsigned)geteuid(), show(bare, &s));
 	} else if (st.st_mode & 022) {
-		e = fault_set(f, ERR_DENIED, EXIT_POLICY, "the folder %s has mode %04o", show(bare, &s),
-			      (unsigned)(st.st_mode & 07777));
+		e = fault_set(f, ERR_DENIED, EXIT_POLICY, "the folder %s has mode %04o",
+			      show(bare, &s), (unsigned)(st.st_mode & 07777));
 		fault_means(f, "Other users of this machine can replace files in it.");
 		fault_next(f, "chmod 700 %s", show(bare, &s));
 	}

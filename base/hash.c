@@ -50,7 +50,7 @@ void sha256(struct bytes in, uint8_t out[static HASH_BYTES])
 /* RFC 2104 over one context: the EVP_MAC route allocates and fetches several times per call. */
 void hmac_sha256_2(struct bytes key, struct bytes a, struct bytes b, uint8_t out[static HASH_BYTES])
 {
-	uint8_t pad[BLOCK_BYTES] = { 0 };
+	uint8_t pad[BLOCK_BYTES] = {0};
 	uint8_t inner[HASH_BYTES];
 	EVP_MD_CTX *c;
 
@@ -87,8 +87,7 @@ void hkdf_sha256(struct bytes ikm, struct bytes salt, struct bytes info, uint8_t
 	static const uint8_t no_salt[HASH_BYTES];
 	uint8_t prk[HASH_BYTES];
 	uint8_t t[HASH_BYTES];
-	/* T(i) = HMAC(PRK, T(i-1) || info || i); info has no bound, so T(i-1) and the counter are
-	 * fed through a small block around it. */
+	/* T(i) = HMAC(PRK, T(i-1) || info || i): three parts, so the two passes are spelled out. */
 	EVP_MD_CTX *c;
 	uint8_t ipad[BLOCK_BYTES], opad[BLOCK_BYTES];
 

@@ -59,7 +59,8 @@ enum err json_load_strict(struct bytes in, size_t max_bytes, json_t **out)
 		return e;
 	v = json_loadb((const char *)in.p, in.n, JSON_REJECT_DUPLICATES, &why);
 	if (!v)
-		return json_error_code(&why) == json_error_out_of_memory ? ERR_NOMEM : ERR_MALFORMED;
+		return json_error_code(&why) == json_error_out_of_memory ? ERR_NOMEM
+									 : ERR_MALFORMED;
 	*out = v;
 	return ERR_OK;
 }
@@ -75,7 +76,8 @@ static bool plain8(const uint8_t *p)
 	q = v ^ (ones * '"');
 	b = v ^ (ones * '\\');
 	d = v ^ (ones * 0x7f);
-	return ((v | (v - ones * 0x20) | ((q - ones) & ~q) | ((b - ones) & ~b) | ((d - ones) & ~d)) &
+	return ((v | (v - ones * 0x20) | ((q - ones) & ~q) | ((b - ones) & ~b) |
+		 ((d - ones) & ~d)) &
 		(ones * 0x80)) == 0;
 }
 
@@ -94,11 +96,11 @@ static void add_unit(struct buf *b, uint32_t u)
 
 static void add_escaped(struct buf *b, uint32_t c)
 {
-	static const char names[128] = { ['"'] = '"',  ['\\'] = '\\', ['\b'] = 'b', ['\t'] = 't',
-					 ['\n'] = 'n', ['\f'] = 'f',  ['\r'] = 'r' };
+	static const char names[128] = {['"'] = '"',  ['\\'] = '\\', ['\b'] = 'b', ['\t'] = 't',
+					['\n'] = 'n', ['\f'] = 'f',  ['\r'] = 'r'};
 
 	if (c < 128 && names[c]) {
-		const char esc[2] = { '\\', names[c] };
+		const char esc[2] = {'\\', names[c]};
 
 		buf_add(b, BYTES_ARR(esc));
 	} else if (c > 0xffff) {
@@ -249,9 +251,9 @@ static void write_object(struct buf *b, const json_t *v, enum json_order order, 
 		}
 	}
 	for (void *it = json_object_iter(o); it && i < n; it = json_object_iter_next(o, it), i++)
-		m[i] = (struct member){ bytes_of(json_object_iter_key(it),
-						 json_object_iter_key_len(it)),
-					json_object_iter_value(it) };
+		m[i] = (struct member){
+			bytes_of(json_object_iter_key(it), json_object_iter_key_len(it)),
+			json_object_iter_value(it)};
 	if (order == JSON_SORTED)
 		qsort(m, n, sizeof(*m), by_key);
 	buf_add_u8(b, '{');

@@ -14,8 +14,7 @@
 void bucket_init(struct bucket *b, double rate_per_s, double burst, uint64_t now_ms)
 {
 	*b = (struct bucket){
-		.tokens = burst, .rate_per_s = rate_per_s, .burst = burst, .at_ms = now_ms
-	};
+		.tokens = burst, .rate_per_s = rate_per_s, .burst = burst, .at_ms = now_ms};
 }
 
 static void refill(struct bucket *b, uint64_t now_ms)
@@ -53,7 +52,7 @@ uint64_t bucket_wait_ms(struct bucket *b, double n, uint64_t now_ms)
 #define LADDER_MAX_SOURCES 4096
 
 struct step {
-	uint64_t last_ms;  /* of the last failure */
+	uint64_t last_ms; /* of the last failure */
 	uint64_t until_ms;
 	unsigned failures;
 };
@@ -62,14 +61,16 @@ struct ladder {
 	struct map *map;
 };
 
-static const uint64_t waits_ms[] = { 500, 1000, 2000, 4000, 8000 };
+static const uint64_t waits_ms[] = {500, 1000, 2000, 4000, 8000};
 #define STEPS (sizeof(waits_ms) / sizeof(waits_ms[0]))
 
 struct ladder *ladder_new(const uint8_t hash_key[static 16], size_t capacity)
 {
-	struct map_opts o = { .capacity = capacity && capacity < LADDER_MAX_SOURCES ?
-						  capacity : LADDER_MAX_SOURCES,
-			      .value_size = sizeof(struct step), .policy = MAP_EVICT_LRU };
+	struct map_opts o = {.capacity = capacity && capacity < LADDER_MAX_SOURCES
+						 ? capacity
+						 : LADDER_MAX_SOURCES,
+			     .value_size = sizeof(struct step),
+			     .policy = MAP_EVICT_LRU};
 	struct ladder *l = calloc(1, sizeof(*l));
 
 	if (!l)
@@ -133,7 +134,7 @@ uint64_t ladder_fail(struct ladder *l, struct bytes source, uint64_t now_ms)
 		return waits_ms[0];
 	s = v;
 	if (!created && forgotten(s, now_ms))
-		*s = (struct step){ 0 };
+		*s = (struct step){0};
 	wait_ms = s->failures < STEPS ? waits_ms[s->failures] : LADDER_BAN_MS;
 	if (s->failures <= STEPS)
 		s->failures++;
@@ -165,7 +166,7 @@ static bool count_banned(void *ctx, struct bytes key, void *value)
 
 size_t ladder_banned(struct ladder *l, uint64_t now_ms)
 {
-	struct census c = { .now_ms = now_ms };
+	struct census c = {.now_ms = now_ms};
 
 	map_each(l->map, count_banned, &c);
 	return c.banned;

@@ -12,10 +12,10 @@
 
 #include "base/text.h"
 
-#define LINE_MAX_BYTES 2048
+#define LINE_MAX_BYTES	2048
 #define VALUE_MAX_BYTES 512
-#define WORD_MAX_BYTES 40
-#define WORDS 64
+#define WORD_MAX_BYTES	40
+#define WORDS		64
 
 struct repeat {
 	char word[WORD_MAX_BYTES];
@@ -29,12 +29,12 @@ static struct {
 	bool journal;
 	struct repeat words[WORDS];
 	unsigned holding; /* words with suppressed > 0 */
-} sink = { .c = { .level = LOG_INFO, .fd = STDERR_FILENO } };
+} sink = {.c = {.level = LOG_INFO, .fd = STDERR_FILENO}};
 static atomic_int level_now = LOG_INFO;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static const char *const level_words[] = { "error", "warn", "info", "debug" };
-static const char *const format_words[] = { "text", "json" };
+static const char *const level_words[] = {"error", "warn", "info", "debug"};
+static const char *const format_words[] = {"text", "json"};
 
 /* --- one line ----------------------------------------------------------------------------- */
 
@@ -117,9 +117,9 @@ static size_t convert(const char **fmt, struct args *a, char *out, size_t cap, b
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 #define PRINT(v)                                                                                   \
-	(star_n == 0   ? snprintf(out, cap, spec, v) :                                             \
-	 star_n == 1 ? snprintf(out, cap, spec, stars[0], v) :                                     \
-		       snprintf(out, cap, spec, stars[0], stars[1], v))
+	(star_n == 0   ? snprintf(out, cap, spec, v)                                               \
+	 : star_n == 1 ? snprintf(out, cap, spec, stars[0], v)                                     \
+		       : snprintf(out, cap, spec, stars[0], stars[1], v))
 	switch (*p) {
 	case 'd':
 	case 'i':
@@ -177,7 +177,7 @@ static size_t convert(const char **fmt, struct args *a, char *out, size_t cap, b
 struct token {
 	char key[WORD_MAX_BYTES];    /* "" for a bare word */
 	char value[VALUE_MAX_BYTES]; /* cleaned */
-	bool number;                 /* the value is one integer conversion and nothing else */
+	bool number;		     /* the value is one integer conversion and nothing else */
 };
 
 /* The next blank-separated piece of the format with its arguments. False at the end. */
@@ -223,11 +223,11 @@ static bool next_token(const char **fmt, struct args *a, struct token *t)
 
 static void add_head(struct line *l, enum log_level level, uint64_t now_ms)
 {
-	static const char prio[] = { '3', '4', '6', '7' };
+	static const char prio[] = {'3', '4', '6', '7'};
 	char when[RFC3339_LEN];
 
 	if (sink.journal) {
-		const char p[3] = { '<', prio[level], '>' };
+		const char p[3] = {'<', prio[level], '>'};
 
 		add(l, p, sizeof(p));
 	}
@@ -307,8 +307,8 @@ static void emit(enum log_level level, struct line *l)
 
 static void summarize(struct repeat *r, uint64_t now_ms)
 {
-	struct line l = { .n = 0 };
-	struct token t = { .value = "log-suppressed" };
+	struct line l = {.n = 0};
+	struct token t = {.value = "log-suppressed"};
 
 	add_head(&l, r->level, now_ms);
 	add_token(&l, &t, 0);
@@ -429,7 +429,7 @@ bool log_wants(enum log_level level)
 void log_line(enum log_level level, const char *fmt, ...)
 {
 	int saved = errno; /* for %m, and so that a log call changes nothing for its caller */
-	struct line l = { .n = 0 };
+	struct line l = {.n = 0};
 	struct token t;
 	struct args a;
 	uint64_t now_ms;

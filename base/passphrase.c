@@ -12,7 +12,9 @@
 static enum err refuse(struct fault *f, enum err e, const char *why)
 {
 	fault_set(f, e, EXIT_CONFIG, "the passphrase %s", why);
-	fault_means(f, "It must be one line of UTF-8 text with %d characters or more, and at most %d bytes.",
+	fault_means(f,
+		    "It must be one line of UTF-8 text with %d characters or more, and at most %d "
+		    "bytes.",
 		    PASSPHRASE_MIN_CHARS, PASSPHRASE_MAX_BYTES);
 	return e;
 }
@@ -112,7 +114,8 @@ enum err passphrase_from_credential(const char *name, struct secret *out, struct
 	char path[4096];
 
 	if (!dir || !*dir)
-		return fault_set(f, ERR_NOTFOUND, EXIT_CONFIG, "there is no systemd credential folder");
+		return fault_set(f, ERR_NOTFOUND, EXIT_CONFIG,
+				 "there is no systemd credential folder");
 	if (!name_valid(bytes_str(name)) || name[0] == '.' ||
 	    path_join(path, sizeof(path), dir, name) != ERR_OK)
 		return fault_set(f, ERR_MALFORMED, EXIT_CONFIG, "the credential name is not valid");

@@ -11,7 +11,8 @@ enum err secret_init_library(void)
 
 bool secret_memory_lockable(void)
 {
-	/* A few guarded keys need a few pages; one page alone could fit under a tiny RLIMIT_MEMLOCK. */
+	/* A few guarded keys need a few pages; one page alone could fit under a tiny
+	 * RLIMIT_MEMLOCK. */
 	const size_t n = 16 * 4096;
 	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	bool ok;
@@ -37,7 +38,7 @@ enum err secret_new(struct secret *s, size_t n)
 		return ERR_NOMEM;
 	if (n)
 		memset(p, 0, n); /* sodium_malloc fills with a pattern */
-	*s = (struct secret){ .p = p, .n = n };
+	*s = (struct secret){.p = p, .n = n};
 	return ERR_OK;
 }
 
@@ -57,7 +58,7 @@ enum err secret_copy(struct secret *s, struct bytes from)
 void secret_free(struct secret *s)
 {
 	sodium_free(s->p); /* wipes, and accepts NULL */
-	*s = (struct secret){ 0 };
+	*s = (struct secret){0};
 }
 
 void wipe(void *p, size_t n)

@@ -181,8 +181,8 @@ enum err duration_parse(struct bytes in, uint64_t *ms)
 	static const struct {
 		const char *word;
 		uint64_t ms;
-	} units[] = { { "", 1000 },    { "ms", 1 },        { "s", 1000 },
-		      { "m", 60000 },  { "h", 3600000 },   { "d", 86400000 } };
+	} units[] = {{"", 1000},   {"ms", 1},	   {"s", 1000},
+		     {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
 	uint64_t whole = 0, part = 0, scale = 1, unit = 0;
 	size_t i = 0, digits = 0;
 	struct bytes rest;
@@ -197,7 +197,8 @@ enum err duration_parse(struct bytes in, uint64_t *ms)
 	if (i < in.n && in.p[i] == '.') {
 		digits = 0;
 		for (i++; i < in.n && in.p[i] >= '0' && in.p[i] <= '9'; i++, digits++) {
-			if (scale >= 1000000000) /* below a nanosecond of a day: no longer visible */
+			if (scale >=
+			    1000000000) /* below a nanosecond of a day: no longer visible */
 				continue;
 			part = part * 10 + (in.p[i] - '0');
 			scale *= 10;

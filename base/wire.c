@@ -2,7 +2,7 @@
 
 struct rd rd_init(const void *p, size_t n)
 {
-	return (struct rd){ .p = p, .left = n };
+	return (struct rd){.p = p, .left = n};
 }
 
 void rd_fail(struct rd *r, enum err e)
@@ -92,7 +92,7 @@ enum err rd_end(struct rd *r)
 
 struct wr wr_init(void *p, size_t cap)
 {
-	return (struct wr){ .p = p, .cap = cap };
+	return (struct wr){.p = p, .cap = cap};
 }
 
 uint8_t *wr_reserve(struct wr *w, size_t n)

@@ -36,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	again = NULL;
 	BUG_ON(json_load_strict(buf_bytes(&sorted), SIZE_MAX, &again) != ERR_OK);
 	BUG_ON(!json_equal(v, again));
-	write_all(&fixed, again, JSON_INSERTION); /* sorted already: insertion order is that order */
+	write_all(&fixed, again,
+		  JSON_INSERTION); /* sorted already: insertion order is that order */
 	BUG_ON(!bytes_eq(buf_bytes(&fixed), buf_bytes(&sorted)));
 
 	json_decref(again);

@@ -60,7 +60,7 @@ bool probe_aborts(void (*fn)(void *ctx), void *ctx)
 
 	BUG_ON(pid < 0);
 	if (pid == 0) {
-		struct rlimit none = { 0 };
+		struct rlimit none = {0};
 		int null = open("/dev/null", O_WRONLY);
 
 		setrlimit(RLIMIT_CORE, &none);

@@ -25,10 +25,14 @@ static enum err decode(struct bytes in, uint8_t *out, size_t cap, size_t *n)
 /* RFC 4648 part 10 */
 static void gives_the_published_texts(void **state)
 {
-	static const char *const pairs[][2] = { { "", "" },          { "f", "Zg==" },
-						{ "fo", "Zm8=" },    { "foo", "Zm9v" },
-						{ "foob", "Zm9vYg==" }, { "fooba", "Zm9vYmE=" },
-						{ "foobar", "Zm9vYmFy" }, { "\xfb\xff\xbf", "+/+/" } };
+	static const char *const pairs[][2] = {{"", ""},
+					       {"f", "Zg=="},
+					       {"fo", "Zm8="},
+					       {"foo", "Zm9v"},
+					       {"foob", "Zm9vYg=="},
+					       {"fooba", "Zm9vYmE="},
+					       {"foobar", "Zm9vYmFy"},
+					       {"\xfb\xff\xbf", "+/+/"}};
 
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
 		char text[16];
@@ -65,7 +69,8 @@ static void every_length_comes_back(void **state)
 			n = 77;
 			assert_int_equal(decode(bytes_str(text), out, len - 1, &n), ERR_LIMIT);
 			assert_int_equal(n, 77);
-			assert_int_equal(base64_decode_exact(bytes_str(text), out, len - 1), ERR_MALFORMED);
+			assert_int_equal(base64_decode_exact(bytes_str(text), out, len - 1),
+					 ERR_MALFORMED);
 		}
 		assert_int_equal(base64_decode_exact(bytes_str(text), out, len + 1), ERR_MALFORMED);
 		free(out);
@@ -74,15 +79,19 @@ static void every_length_comes_back(void **state)
 
 static void no_other_spelling_is_accepted(void **state)
 {
-	static const char *const bad[] = {
-		"Zg",	     "Zg=",	 "Zg===",    "Z",	"Zm9",	    "Zm9vYg=",	/* length */
-		"Zh==",	     "Zm9=",	 "Zm9vYmF=",				/* spare bits */
-		"====",	     "=m9v",	 "Z=9v",     "Zm=v",	"Zg==Zg==", "Zm8=Zm8=", /* '=' inside */
-		"Z===",	     "Zg=a",
-		" Zm9v",     "Zm9v ",	 "Zm9v\n",   "Zm\n9v",	"\nZm9",    "Zm9\n",	/* white space */
-		"    ",	     "Zm9v    ", "Zm9v\r\n\r\n", "Zm9-", "Zm9_",    "Zm9.",	/* alphabet */
-		"Zm9\xff",   "Zm\xc3\xbc",
-	};
+	static const char *const bad[] =
+		{
+			"Zg",	    "Zg=",	  "Zg===",	  "Z",
+			"Zm9",	    "Zm9vYg=",		      /* length */
+			"Zh==",	    "Zm9=",	  "Zm9vYmF=", /* spare bits */
+			"====",	    "=m9v",	  "Z=9v",	  "Zm=v",
+			"Zg==Zg==", "Zm8=Zm8=", /* '=' inside */
+			"Z===",	    "Zg=a",	  " Zm9v",	  "Zm9v ",
+			"Zm9v\n",   "Zm\n9v",	  "\nZm9",	  "Zm9\n", /* white space */
+			"    ",	    "Zm9v    ",	  "Zm9v\r\n\r\n", "Zm9-",
+			"Zm9_",	    "Zm9.", /* alphabet */
+			"Zm9\xff",  "Zm\xc3\xbc",
+		};
 	uint8_t out[16];
 	size_t n = 77;
 

@@ -20,7 +20,8 @@ static void grows_up_to_its_maximum_exactly(void **state)
 	assert_true(b.cap <= 1000);
 	for (int i = 0; i < 1000; i++)
 		assert_int_equal(b.p[i], (uint8_t)i);
-	assert_string_equal(buf_cstr(&b) + 995, "\xe3\xe4\xe5\xe6\xe7"); /* the NUL has its own byte */
+	assert_string_equal(buf_cstr(&b) + 995,
+			    "\xe3\xe4\xe5\xe6\xe7"); /* the NUL has its own byte */
 	assert_int_equal(b.n, 1000);
 	buf_add_u8(&b, 0);
 	assert_int_equal(b.err, ERR_LIMIT);

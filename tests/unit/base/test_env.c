@@ -44,8 +44,9 @@ static void rearm(void *ctx)
 
 static void world_init(struct world *w)
 {
-	*w = (struct world){ .now_ms = 1000 };
-	w->env = (struct env){ .ctx = w, .now_ms = now, .wall_ms = now, .random = chance, .rearm = rearm };
+	*w = (struct world){.now_ms = 1000};
+	w->env = (struct env){
+		.ctx = w, .now_ms = now, .wall_ms = now, .random = chance, .rearm = rearm};
 }
 
 static void ring(void *ctx)
@@ -59,7 +60,7 @@ static void ring(void *ctx)
 
 static void alarm_init(struct alarm *a, struct world *w, char name)
 {
-	*a = (struct alarm){ .w = w, .name = name };
+	*a = (struct alarm){.w = w, .name = name};
 	timer_init(&a->t, ring, a);
 }
 
@@ -67,7 +68,7 @@ static void timers_run_by_deadline_then_by_arming(void **state)
 {
 	struct world w;
 	struct alarm a[5];
-	static const uint64_t at[5] = { 1030, 1010, 1020, 1010, 1010 };
+	static const uint64_t at[5] = {1030, 1010, 1020, 1010, 1010};
 
 	world_init(&w);
 	for (int i = 0; i < 5; i++) {

@@ -28,7 +28,7 @@ static void every_word_is_present_and_unique(void **state)
 static void a_value_outside_the_table_is_unknown(void **state)
 {
 	assert_string_equal(err_word(ERR_COUNT), "unknown");
-	assert_string_equal(err_word((enum err)-1), "unknown");
+	assert_string_equal(err_word((enum err) - 1), "unknown");
 }
 
 static void errno_is_mapped_where_it_enters(void **state)
@@ -56,7 +56,7 @@ static void exit_codes_are_the_published_ones(void **state)
 		EXIT_TABLE(X)
 #undef X
 	};
-	static const int published[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 75 };
+	static const int published[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 75};
 
 	assert_int_equal(sizeof(codes), sizeof(published));
 	assert_memory_equal(codes, published, sizeof(codes));

@@ -83,7 +83,8 @@ static void a_private_file_is_read(void **state)
 
 static void a_wider_mode_is_denied_and_names_the_command(void **state)
 {
-	static const unsigned bad[] = { 0640, 0604, 0620, 0602, 0610, 0601, 0644, 0666, 0700, 04600, 01600 };
+	static const unsigned bad[] = {0640, 0604, 0620, 0602,	0610, 0601,
+				       0644, 0666, 0700, 04600, 01600};
 	const char *p = probe_path(dir, "key");
 	struct fault f;
 	struct buf b;
@@ -109,7 +110,7 @@ static void a_wider_mode_is_denied_and_names_the_command(void **state)
 static void a_symlink_is_not_followed(void **state)
 {
 	const char *p = probe_path(dir, "key"), *link_path = probe_path(dir, "link");
-	struct fault f = { 0 };
+	struct fault f = {0};
 	struct buf b;
 
 	probe_file(p, "secret", 6, 0600);
@@ -126,7 +127,7 @@ static void a_symlink_is_not_followed(void **state)
 static void a_second_name_is_denied(void **state)
 {
 	const char *p = probe_path(dir, "key"), *other = probe_path(dir, "other");
-	struct fault f = { 0 };
+	struct fault f = {0};
 
 	probe_file(p, "secret", 6, 0600);
 	assert_int_equal(link(p, other), 0);
@@ -139,7 +140,7 @@ static void a_second_name_is_denied(void **state)
 static void a_file_of_another_user_is_denied(void **state)
 {
 	const char *p = probe_path(dir, "key");
-	struct fault f = { 0 };
+	struct fault f = {0};
 
 	if (geteuid() != 0)
 		skip(); /* only root can give a file away */
@@ -164,7 +165,7 @@ static void only_regular_files_are_read(void **state)
 
 static void a_missing_file_is_not_found(void **state)
 {
-	struct fault f = { 0 };
+	struct fault f = {0};
 
 	assert_int_equal(read_secret(probe_path(dir, "none"), "", &f), ERR_NOTFOUND);
 	assert_int_equal(f.err, ERR_NOTFOUND);
@@ -176,7 +177,7 @@ static void the_buffer_carries_the_maximum(void **state)
 {
 	const char *p = probe_path(dir, "key");
 	char data[101];
-	struct fault f = { 0 };
+	struct fault f = {0};
 	struct buf b;
 
 	memset(data, 'a', sizeof(data));
@@ -257,7 +258,7 @@ static void a_link_is_replaced_not_written_through(void **state)
 static void create_refuses_an_existing_name(void **state)
 {
 	const char *p = probe_path(dir, "key");
-	struct fault f = { 0 };
+	struct fault f = {0};
 
 	assert_int_equal(file_create_secret(p, BYTES_LIT("first"), &f), ERR_OK);
 	assert_int_equal(mode_of(p), 0600);
@@ -265,7 +266,8 @@ static void create_refuses_an_existing_name(void **state)
 	assert_int_equal(f.err, ERR_EXISTS);
 	assert_int_equal(read_secret(p, "first", NULL), ERR_OK);
 	assert_int_equal(symlink("nowhere", probe_path(dir, "dangling")), 0);
-	assert_int_equal(file_create_secret(probe_path(dir, "dangling"), BYTES_LIT("x"), NULL), ERR_EXISTS);
+	assert_int_equal(file_create_secret(probe_path(dir, "dangling"), BYTES_LIT("x"), NULL),
+			 ERR_EXISTS);
 	assert_int_equal(files_in_dir(), 2);
 }
 
@@ -273,13 +275,15 @@ static void a_write_that_fails_leaves_nothing_behind(void **state)
 {
 	const char *p = probe_path(dir, "sub");
 	char name[300];
-	struct fault f = { 0 };
+	struct fault f = {0};
 
 	assert_int_equal(mkdir(p, 0700), 0);
 	probe_file(probe_path(p, "inside"), "x", 1, 0600);
-	assert_int_not_equal(file_write_secret(p, BYTES_LIT("x"), &f), ERR_OK); /* a folder is there */
+	assert_int_not_equal(file_write_secret(p, BYTES_LIT("x"), &f),
+			     ERR_OK); /* a folder is there */
 	assert_true(strlen(f.what) > 0);
-	assert_int_equal(file_write_secret(probe_path(dir, "none/key"), BYTES_LIT("x"), &f), ERR_NOTFOUND);
+	assert_int_equal(file_write_secret(probe_path(dir, "none/key"), BYTES_LIT("x"), &f),
+			 ERR_NOTFOUND);
 	assert_int_not_equal(file_write_secret(probe_path(dir, ""), BYTES_LIT("x"), &f), ERR_OK);
 	memset(name, 'n', sizeof(name));
 	name[250] = '\0'; /* fits a folder, but not with the temporary suffix */
@@ -304,7 +308,7 @@ static void a_path_without_a_folder_is_the_current_one(void **state)
 static void a_private_folder_is_made_or_checked(void **state)
 {
 	const char *p = probe_path(dir, "home");
-	struct fault f = { 0 };
+	struct fault f = {0};
 	char want[600];
 
 	assert_int_equal(dir_ensure_private(p, &f), ERR_OK);
@@ -325,7 +329,7 @@ static void a_private_folder_is_made_or_checked(void **state)
 static void a_folder_that_is_a_link_or_a_file_is_denied(void **state)
 {
 	const char *real = probe_path(dir, "real"), *p = probe_path(dir, "home");
-	struct fault f = { 0 };
+	struct fault f = {0};
 
 	assert_int_equal(dir_ensure_private(real, NULL), ERR_OK);
 	assert_int_equal(symlink("real", p), 0);

@@ -83,20 +83,23 @@ static void hkdf_gives_the_published_keys(void **state)
 	for (int i = 0; i < 10; i++)
 		info[i] = (uint8_t)(0xf0 + i);
 	hkdf_sha256(bytes_of(ikm, 22), bytes_of(salt, 13), bytes_of(info, 10), okm, 42);
-	is_hex(okm, 42, "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf"
-			"34007208d5b887185865");
+	is_hex(okm, 42,
+	       "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf"
+	       "34007208d5b887185865");
 	hkdf_sha256(bytes_of(ikm, 22), bytes_of(NULL, 0), bytes_of(NULL, 0), okm, 42);
-	is_hex(okm, 42, "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"
-			"9d201395faa4b61a96c8");
+	is_hex(okm, 42,
+	       "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"
+	       "9d201395faa4b61a96c8");
 	for (int i = 0; i < 80; i++) {
 		ikm[i] = (uint8_t)i;
 		salt[i] = (uint8_t)(0x60 + i);
 		info[i] = (uint8_t)(0xb0 + i);
 	}
 	hkdf_sha256(BYTES_ARR(ikm), BYTES_ARR(salt), BYTES_ARR(info), okm, 82);
-	is_hex(okm, 82, "b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c"
-			"59045a99cac7827271cb41c65e590e09da3275600c2f09b8367793a9aca3db71"
-			"cc30c58179ec3e87c14c01d5c1f3434f1d87");
+	is_hex(okm, 82,
+	       "b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c"
+	       "59045a99cac7827271cb41c65e590e09da3275600c2f09b8367793a9aca3db71"
+	       "cc30c58179ec3e87c14c01d5c1f3434f1d87");
 }
 
 static void an_empty_salt_is_32_zero_bytes(void **state)

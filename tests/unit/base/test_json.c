@@ -45,15 +45,56 @@ static void rewritten(const char *text, enum json_order order, const char *want)
 static void what_is_not_strict_json_is_refused(void **state)
 {
 	static const char *const bad[] = {
-		"",	    " ",	   "{",		  "[1,2",	 "{\"a\":1",   "{\"a\"}",
-		"{a:1}",    "{'a':1}",	   "[1,]",	  "{\"a\":1,}",	 "[01]",       "[+1]",
-		"[.5]",	    "[5.]",	   "[0x1]",	  "[NaN]",	 "[Infinity]", "[-Infinity]",
-		"[nan]",    "[True]",	   "[1e999]",	  "[-1e999]",	 "[\"\\x\"]",  "[\"a]",
-		"[\"\n\"]", "[\"\\u12\"]", "[\"\xff\"]",  "[\"\xed\xa0\x80\"]", "[\"\xc0\x80\"]",
-		"[\"\\ud800\"]", "[\"\\udc00\"]", "[\"\\ud800\\u0041\"]", "[\"\\u0000\"]",
-		"{} {}",    "[]x",	   "[],",	  "[1]]",	 "{}}",	       "/**/{}",
-		"1",	    "\"text\"",	   "null",	  "true",	 "]",	       "}",
-		"[}",	    "\xef\xbb\xbf{}", "[123456789012345678901234567890]", "\"", "[\"\\\"]",
+		"",
+		" ",
+		"{",
+		"[1,2",
+		"{\"a\":1",
+		"{\"a\"}",
+		"{a:1}",
+		"{'a':1}",
+		"[1,]",
+		"{\"a\":1,}",
+		"[01]",
+		"[+1]",
+		"[.5]",
+		"[5.]",
+		"[0x1]",
+		"[NaN]",
+		"[Infinity]",
+		"[-Infinity]",
+		"[nan]",
+		"[True]",
+		"[1e999]",
+		"[-1e999]",
+		"[\"\\x\"]",
+		"[\"a]",
+		"[\"\n\"]",
+		"[\"\\u12\"]",
+		"[\"\xff\"]",
+		"[\"\xed\xa0\x80\"]",
+		"[\"\xc0\x80\"]",
+		"[\"\\ud800\"]",
+		"[\"\\udc00\"]",
+		"[\"\\ud800\\u0041\"]",
+		"[\"\\u0000\"]",
+		"{} {}",
+		"[]x",
+		"[],",
+		"[1]]",
+		"{}}",
+		"/**/{}",
+		"1",
+		"\"text\"",
+		"null",
+		"true",
+		"]",
+		"}",
+		"[}",
+		"\xef\xbb\xbf{}",
+		"[123456789012345678901234567890]",
+		"\"",
+		"[\"\\\"]",
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -286,7 +327,7 @@ static void every_double_comes_back_the_same(void **state)
 
 static void a_comma_locale_changes_nothing(void **state)
 {
-	static const char *const names[] = { "de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "de_DE" };
+	static const char *const names[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "de_DE"};
 	bool found = false;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && !found; i++)
@@ -327,8 +368,9 @@ static const char *as_string(struct bytes s)
 
 static void strings_print_as_the_table_says(void **state)
 {
-	assert_string_equal(as_string(BYTES_LIT("\x7f\xc2\x80\xe2\x80\xa8/<>&\xf0\x9f\x98\x80\0\x1f\"\\")),
-			    "\"\\u007f\\u0080\\u2028/<>&\\ud83d\\ude00\\u0000\\u001f\\\"\\\\\"");
+	assert_string_equal(
+		as_string(BYTES_LIT("\x7f\xc2\x80\xe2\x80\xa8/<>&\xf0\x9f\x98\x80\0\x1f\"\\")),
+		"\"\\u007f\\u0080\\u2028/<>&\\ud83d\\ude00\\u0000\\u001f\\\"\\\\\"");
 	assert_string_equal(as_string(BYTES_LIT("\b\t\n\f\r\v'~")), "\"\\b\\t\\n\\f\\r\\u000b'~\"");
 	assert_string_equal(as_string(BYTES_LIT("")), "\"\"");
 	assert_string_equal(as_string(BYTES_LIT("\xf4\x8f\xbf\xbf\xef\xbf\xbf")),
@@ -344,7 +386,8 @@ static void a_special_byte_is_seen_at_every_place_of_a_run(void **state)
 			char in[20], want[40];
 			size_t n = 0;
 
-			memset(in, at % 2 ? '!' : '~', sizeof(in)); /* the neighbours of the edges */
+			memset(in, at % 2 ? '!' : '~',
+			       sizeof(in)); /* the neighbours of the edges */
 			in[at] = (char)c;
 			want[n++] = '"';
 			for (size_t i = 0; i < sizeof(in); i++) {
@@ -427,7 +470,8 @@ static void typed_access_tells_absent_from_wrong(void **state)
 	struct bytes s = BYTES_LIT("kept");
 	int64_t i = 42;
 
-	assert_int_equal(load("{\"s\":\"x\\u00fc\",\"i\":7,\"r\":7.0,\"n\":null,\"b\":true}", &v), ERR_OK);
+	assert_int_equal(load("{\"s\":\"x\\u00fc\",\"i\":7,\"r\":7.0,\"n\":null,\"b\":true}", &v),
+			 ERR_OK);
 	assert_string_equal(json_str(v, "s"), "x\xc3\xbc");
 	assert_null(json_str(v, "i"));
 	assert_null(json_str(v, "none"));

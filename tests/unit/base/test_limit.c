@@ -10,7 +10,7 @@
 
 #include "base/limit.h"
 
-static const uint8_t hash_key[16] = { 1, 2, 3 };
+static const uint8_t hash_key[16] = {1, 2, 3};
 
 static void a_bucket_gives_its_burst_then_its_rate(void **state)
 {
@@ -51,7 +51,7 @@ static void a_refused_take_takes_nothing(void **state)
 
 static void after_the_wait_the_tokens_are_there(void **state)
 {
-	static const double rates[] = { 0.167, 0.5, 1, 3, 7.7, 20, 1048576 };
+	static const double rates[] = {0.167, 0.5, 1, 3, 7.7, 20, 1048576};
 
 	for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]); i++) {
 		struct bucket b;
@@ -93,7 +93,7 @@ static void a_clock_that_steps_back_gives_nothing(void **state)
 
 static void the_ladder_climbs_to_a_ban(void **state)
 {
-	static const uint64_t waits[] = { 500, 1000, 2000, 4000, 8000, LADDER_BAN_MS };
+	static const uint64_t waits[] = {500, 1000, 2000, 4000, 8000, LADDER_BAN_MS};
 	const struct bytes who = BYTES_LIT("192.0.2.1");
 	struct ladder *l = ladder_new(hash_key, 4096);
 	uint64_t now_ms = 1000000;

@@ -44,8 +44,12 @@ static void tap(void *ctx, enum log_level level, const char *line)
 
 static void start(enum log_level level, enum log_format format)
 {
-	struct log_config c = { .level = level, .format = format, .fd = -1, .wall_ms = wall,
-				.tap = tap, .tap_ctx = &seen };
+	struct log_config c = {.level = level,
+			       .format = format,
+			       .fd = -1,
+			       .wall_ms = wall,
+			       .tap = tap,
+			       .tap_ctx = &seen};
 
 	log_setup(&c);
 	memset(&seen, 0, sizeof(seen));
@@ -102,15 +106,15 @@ static void every_conversion_prints_as_printf_does(void **state)
 	const char *volatile none = NULL; /* volatile: the compiler would warn, rightly */
 
 	start(LOG_INFO, LOG_TEXT);
-	log_info("x a=%d b=%u c=%ld d=%lu e=%lld f=%llu", -1, 4000000000u, -5L, 6UL, INT64_MIN + 0LL,
-		 18446744073709551615ULL);
+	log_info("x a=%d b=%u c=%ld d=%lu e=%lld f=%llu", -1, 4000000000u, -5L, 6UL,
+		 INT64_MIN + 0LL, 18446744073709551615ULL);
 	assert_string_equal(seen.last, STAMP "info x a=-1 b=4000000000 c=-5 d=6 "
 					     "e=-9223372036854775808 f=18446744073709551615");
-	log_info("x a=%zu b=%zd c=%x d=%04X e=%c f=%.2f g=%g", (size_t)7, (ssize_t)-7, 0xabu, 0xabu, 'q',
-		 1.005, 0.5);
+	log_info("x a=%zu b=%zd c=%x d=%04X e=%c f=%.2f g=%g", (size_t)7, (ssize_t)-7, 0xabu, 0xabu,
+		 'q', 1.005, 0.5);
 	assert_string_equal(seen.last, STAMP "info x a=7 b=-7 c=ab d=00AB e=q f=1.00 g=0.5");
-	log_info("x a=%.*s b=%5s c=%.3s d=%d%% e=%02hhx f=%-4dz g=%s", 2, "abcdef", "r", "uvwxyz", 50,
-		 (unsigned char)9, 3, none);
+	log_info("x a=%.*s b=%5s c=%.3s d=%d%% e=%02hhx f=%-4dz g=%s", 2, "abcdef", "r", "uvwxyz",
+		 50, (unsigned char)9, 3, none);
 	assert_string_equal(seen.last,
 			    STAMP "info x a=ab b=\"    r\" c=uvw d=50% e=09 f=\"3   z\" g=-");
 	log_info("x a=%s:%u b=%s/%s", "host", 80u, "p", "q");
@@ -146,11 +150,12 @@ static void json_lines_are_json(void **state)
 	json_error_t why;
 
 	start(LOG_INFO, LOG_JSON);
-	log_warn("hello name=%s n=%d r=%.1f mix=%d/%d plain word=%s", "q\"\\\n\xc3\xbc", -5, 1.5, 1, 2,
-		 "w");
+	log_warn("hello name=%s n=%d r=%.1f mix=%d/%d plain word=%s", "q\"\\\n\xc3\xbc", -5, 1.5, 1,
+		 2, "w");
 	v = json_loads(seen.last, JSON_REJECT_DUPLICATES, &why);
 	assert_non_null(v);
-	assert_string_equal(json_string_value(json_object_get(v, "time")), "2026-01-02T03:04:05.678Z");
+	assert_string_equal(json_string_value(json_object_get(v, "time")),
+			    "2026-01-02T03:04:05.678Z");
 	assert_string_equal(json_string_value(json_object_get(v, "level")), "warn");
 	assert_string_equal(json_string_value(json_object_get(v, "event")), "hello");
 	assert_string_equal(json_string_value(json_object_get(v, "name")), "q\"\\?\xc3\xbc");
@@ -286,7 +291,7 @@ static void lines_go_to_the_descriptor(void **state)
 {
 	const char *dir = probe_dir_new();
 	int fd = open(probe_path(dir, "log"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	struct log_config c = { .level = LOG_INFO, .fd = fd, .wall_ms = wall };
+	struct log_config c = {.level = LOG_INFO, .fd = fd, .wall_ms = wall};
 
 	start(LOG_INFO, LOG_TEXT);
 	log_setup(&c);
@@ -302,7 +307,7 @@ static void the_journal_gets_priorities_and_no_time(void **state)
 {
 	const char *dir = probe_dir_new();
 	int fd = open(probe_path(dir, "log"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	struct log_config c = { .level = LOG_DEBUG, .fd = fd, .wall_ms = wall };
+	struct log_config c = {.level = LOG_DEBUG, .fd = fd, .wall_ms = wall};
 	struct stat st;
 	char stream[64];
 

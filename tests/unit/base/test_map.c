@@ -13,8 +13,11 @@
 
 static struct map *make(size_t capacity, size_t per_source, enum map_policy policy)
 {
-	struct map_opts o = { .capacity = capacity, .per_source = per_source,
-			      .value_size = sizeof(int), .policy = policy, .hash_key = "0123456789abcde" };
+	struct map_opts o = {.capacity = capacity,
+			     .per_source = per_source,
+			     .value_size = sizeof(int),
+			     .policy = policy,
+			     .hash_key = "0123456789abcde"};
 	struct map *m = map_new(&o);
 
 	assert_non_null(m);
@@ -81,12 +84,13 @@ static void what_was_put_is_found(void **state)
 static void keys_are_byte_strings_with_a_limit(void **state)
 {
 	struct map *m = make(10, 0, MAP_EVICT_LRU);
-	uint8_t big[MAP_KEY_MAX + 1] = { 0 };
+	uint8_t big[MAP_KEY_MAX + 1] = {0};
 	void *v, *w;
 	bool created;
 
 	assert_int_equal(map_put(m, bytes_of(big, 0), 0, &v, &created), ERR_OK);
-	assert_int_equal(map_put(m, bytes_of(big, 1), 0, &v, &created), ERR_OK); /* "\0" is not "" */
+	assert_int_equal(map_put(m, bytes_of(big, 1), 0, &v, &created),
+			 ERR_OK); /* "\0" is not "" */
 	assert_true(created);
 	assert_int_equal(map_put(m, bytes_of(big, MAP_KEY_MAX), 0, &v, &created), ERR_OK);
 	assert_int_equal(map_put(m, bytes_of(big, MAP_KEY_MAX + 1), 0, &w, &created), ERR_LIMIT);
@@ -113,7 +117,7 @@ static void a_value_stays_where_it_is_while_others_come_and_go(void **state)
 
 static void a_set_has_no_values(void **state)
 {
-	struct map_opts o = { .capacity = 4 };
+	struct map_opts o = {.capacity = 4};
 	struct map *m = map_new(&o);
 	void *v;
 	bool created;
@@ -132,7 +136,7 @@ static void a_full_map_evicts_the_least_recently_touched(void **state)
 	for (int i = 0; i < 4; i++)
 		put(m, i, 0);
 	map_get(m, key(0));  /* touches */
-	put(m, 1, 0);        /* so does putting again */
+	put(m, 1, 0);	     /* so does putting again */
 	map_peek(m, key(2)); /* this does not */
 	put(m, 4, 0);
 	assert_false(has(m, 2));
@@ -270,9 +274,9 @@ static void note_eviction(void *ctx, struct bytes k, void *value)
 
 static void eviction_is_told_and_deletion_is_not(void **state)
 {
-	struct seen s = { -1, 0 };
-	struct map_opts o = { .capacity = 2, .value_size = sizeof(int), .evicted = note_eviction,
-			      .ctx = &s };
+	struct seen s = {-1, 0};
+	struct map_opts o = {
+		.capacity = 2, .value_size = sizeof(int), .evicted = note_eviction, .ctx = &s};
 	struct map *m = map_new(&o);
 
 	put(m, 1, 0);
@@ -329,7 +333,7 @@ static void random_use_agrees_with_a_plain_model(void **state)
 	for (int i = 0; i < KEYS; i++)
 		owner[i] = -1;
 	for (int step = 0; step < 40000; step++) {
-		int k, s, count[SOURCES] = { 0 }, total = 0, victim_source = -1, most = 0, held = 0;
+		int k, s, count[SOURCES] = {0}, total = 0, victim_source = -1, most = 0, held = 0;
 
 		seed = seed * 1664525 + 1013904223;
 		k = (int)(seed >> 8) % KEYS;

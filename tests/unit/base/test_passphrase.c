@@ -30,7 +30,7 @@ static int teardown(void **state)
 static enum err check(const char *text, size_t n, const char *want)
 {
 	struct bytes s = BYTES_LIT("kept");
-	struct fault f = { 0 };
+	struct fault f = {0};
 	enum err e = passphrase_check(bytes_of(text, n), &s, &f);
 
 	if (e == ERR_OK) {
@@ -53,7 +53,8 @@ static void one_line_end_is_stripped_and_no_more(void **state)
 	assert_int_equal(CHECK("abcdefghijkl", "abcdefghijkl"), ERR_OK);
 	assert_int_equal(CHECK("abcdefghijkl\n", "abcdefghijkl"), ERR_OK);
 	assert_int_equal(CHECK("abcdefghijkl\r\n", "abcdefghijkl"), ERR_OK);
-	assert_int_equal(CHECK(" abcdefghijkl \n", " abcdefghijkl "), ERR_OK); /* spaces are his own */
+	assert_int_equal(CHECK(" abcdefghijkl \n", " abcdefghijkl "),
+			 ERR_OK); /* spaces are his own */
 	assert_int_equal(CHECK("abcdefghijkl\n\n", ""), ERR_MALFORMED);
 	assert_int_equal(CHECK("abcdefghijkl\r", ""), ERR_MALFORMED);
 	assert_int_equal(CHECK("abcdefghijkl\n\r\n", ""), ERR_MALFORMED);
@@ -65,9 +66,13 @@ static void length_counts_characters_not_bytes(void **state)
 {
 	assert_int_equal(CHECK("abcdefghijk", ""), ERR_MALFORMED);
 	assert_int_equal(CHECK("abcdefghijk\n", ""), ERR_MALFORMED);
-	assert_int_equal(CHECK("\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc", ""), ERR_MALFORMED);
-	assert_int_equal(CHECK("\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc" "abcdef",
-			       "\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc" "abcdef"), ERR_OK);
+	assert_int_equal(CHECK("\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc", ""),
+			 ERR_MALFORMED);
+	assert_int_equal(CHECK("\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc"
+			       "abcdef",
+			       "\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc"
+			       "abcdef"),
+			 ERR_OK);
 }
 
 static void control_characters_and_bad_utf8_are_refused(void **state)
@@ -90,9 +95,11 @@ static void the_maximum_is_in_bytes(void **state)
 	memset(text, 'x', sizeof(text));
 	assert_int_equal(passphrase_check(bytes_of(text, PASSPHRASE_MAX_BYTES), &s, NULL), ERR_OK);
 	assert_int_equal(s.n, PASSPHRASE_MAX_BYTES);
-	assert_int_equal(passphrase_check(bytes_of(text, PASSPHRASE_MAX_BYTES + 1), &s, NULL), ERR_LIMIT);
+	assert_int_equal(passphrase_check(bytes_of(text, PASSPHRASE_MAX_BYTES + 1), &s, NULL),
+			 ERR_LIMIT);
 	memcpy(text + PASSPHRASE_MAX_BYTES, "\r\n", 2);
-	assert_int_equal(passphrase_check(bytes_of(text, PASSPHRASE_MAX_BYTES + 2), &s, NULL), ERR_OK);
+	assert_int_equal(passphrase_check(bytes_of(text, PASSPHRASE_MAX_BYTES + 2), &s, NULL),
+			 ERR_OK);
 }
 
 static void is_secret(struct secret *s, const char *want)
@@ -104,8 +111,8 @@ static void is_secret(struct secret *s, const char *want)
 static void a_file_must_be_private(void **state)
 {
 	const char *p = probe_path(dir, "pass");
-	struct secret s = { 0 };
-	struct fault f = { 0 };
+	struct secret s = {0};
+	struct fault f = {0};
 	char big[PASSPHRASE_MAX_BYTES + 3];
 
 	probe_file(p, "correct horse\n", 14, 0600);
@@ -138,9 +145,9 @@ static enum err through_pipe(const char *text, size_t n, struct secret *out)
 
 static void a_descriptor_is_read_to_its_end(void **state)
 {
-	struct secret s = { 0 };
+	struct secret s = {0};
 	char big[PASSPHRASE_MAX_BYTES + 100];
-	struct fault f = { 0 };
+	struct fault f = {0};
 
 	assert_int_equal(through_pipe("correct horse\n", 14, &s), ERR_OK);
 	is_secret(&s, "correct horse");
@@ -159,8 +166,8 @@ static void a_descriptor_is_read_to_its_end(void **state)
 
 static void a_credential_lives_in_its_folder_only(void **state)
 {
-	struct secret s = { 0 };
-	struct fault f = { 0 };
+	struct secret s = {0};
+	struct fault f = {0};
 
 	unsetenv("CREDENTIALS_DIRECTORY");
 	assert_int_equal(passphrase_from_credential("pass", &s, &f), ERR_NOTFOUND);
@@ -180,8 +187,8 @@ static void a_credential_lives_in_its_folder_only(void **state)
 
 static void the_environment_forgets_it(void **state)
 {
-	struct secret s = { 0 };
-	struct fault f = { 0 };
+	struct secret s = {0};
+	struct fault f = {0};
 	const char *in_place;
 
 	assert_int_equal(passphrase_from_env("IRONMESH_TEST_PASS", &s, &f), ERR_NOTFOUND);
@@ -208,9 +215,9 @@ static void counting(void *ctx, void *out, size_t n)
 
 static void a_generated_one_has_seven_groups_of_four(void **state)
 {
-	struct secret s = { 0 };
+	struct secret s = {0};
 	size_t asked = 0;
-	bool used[256] = { 0 };
+	bool used[256] = {0};
 	unsigned letters = 0;
 	struct bytes stripped;
 

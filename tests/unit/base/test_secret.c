@@ -19,7 +19,7 @@ static void the_library_starts_more_than_once(void **state)
 
 static void a_new_secret_is_zero(void **state)
 {
-	struct secret s = { 0 };
+	struct secret s = {0};
 
 	assert_int_equal(secret_new(&s, 32), ERR_OK);
 	assert_int_equal(s.n, 32);
@@ -34,7 +34,7 @@ static void a_new_secret_is_zero(void **state)
 static void a_copy_is_its_own_memory(void **state)
 {
 	char from[] = "key material";
-	struct secret s = { 0 };
+	struct secret s = {0};
 
 	assert_int_equal(secret_copy(&s, BYTES_ARR(from)), ERR_OK);
 	assert_ptr_not_equal(s.p, from);
@@ -49,7 +49,7 @@ static void a_copy_is_its_own_memory(void **state)
 
 static void too_much_is_no_memory_and_changes_nothing(void **state)
 {
-	struct secret s = { 0 };
+	struct secret s = {0};
 
 	assert_int_equal(secret_new(&s, SIZE_MAX - 10), ERR_NOMEM);
 	assert_null(s.p);
@@ -72,7 +72,7 @@ static void guarded_overrun(void *ctx)
 
 static void one_byte_past_the_end_faults(void **state)
 {
-	struct secret s = { 0 };
+	struct secret s = {0};
 
 	assert_int_equal(secret_new(&s, 32), ERR_OK);
 	assert_true(probe_aborts(guarded_overrun, &s));
@@ -81,7 +81,7 @@ static void one_byte_past_the_end_faults(void **state)
 
 static void compare_and_zero_test_tell_the_truth(void **state)
 {
-	uint8_t a[64] = { 0 }, b[64] = { 0 };
+	uint8_t a[64] = {0}, b[64] = {0};
 
 	assert_true(ct_equal(a, b, 64));
 	assert_true(is_zero(a, 64));

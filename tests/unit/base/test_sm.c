@@ -11,14 +11,14 @@
 enum { IDLE, BUSY, DONE };
 
 static const struct sm_row rows[] = {
-	[IDLE] = { "idle", SM_TO(BUSY) },
-	[BUSY] = { "busy", SM_TO(IDLE) | SM_TO(DONE) },
-	[DONE] = { "done", 0 },
+	[IDLE] = {"idle", SM_TO(BUSY)},
+	[BUSY] = {"busy", SM_TO(IDLE) | SM_TO(DONE)},
+	[DONE] = {"done", 0},
 };
 
 static void only_the_moves_of_the_table_are_allowed(void **state)
 {
-	static const bool allowed[3][3] = { { 0, 1, 0 }, { 1, 0, 1 }, { 0, 0, 0 } };
+	static const bool allowed[3][3] = {{0, 1, 0}, {1, 0, 1}, {0, 0, 0}};
 
 	for (unsigned from = 0; from < 3; from++)
 		for (unsigned to = 0; to < 3; to++)

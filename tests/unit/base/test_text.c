@@ -19,7 +19,8 @@ static const char *safe(const char *s)
 
 static void printable_text_is_shown_as_it_is(void **state)
 {
-	assert_string_equal(safe("hello, Grüße 日本 \xf0\x9f\x98\x80"), "hello, Grüße 日本 \xf0\x9f\x98\x80");
+	assert_string_equal(safe("hello, Grüße 日本 \xf0\x9f\x98\x80"),
+			    "hello, Grüße 日本 \xf0\x9f\x98\x80");
 	assert_string_equal(safe(""), "");
 }
 
@@ -29,30 +30,36 @@ static void control_and_escape_bytes_are_not_shown(void **state)
 
 	assert_string_equal(safe("\x1b[31mred\r\n\t\x7f"), "?[31mred????");
 	assert_string_equal(text_safe(BYTES_LIT("a\0b"), out, sizeof(out)), "a?b");
-	assert_string_equal(safe("\xc2\x9b" "31m"), "?31m"); /* C1: an 8-bit CSI */
+	assert_string_equal(safe("\xc2\x9b"
+				 "31m"),
+			    "?31m"); /* C1: an 8-bit CSI */
 }
 
 static void bidi_controls_and_line_separators_are_not_shown(void **state)
 {
 	static const char *const bad[] = {
-		"\xe2\x80\x8e", "\xe2\x80\x8f",                                 /* LRM RLM */
+		"\xe2\x80\x8e", "\xe2\x80\x8f",					/* LRM RLM */
 		"\xe2\x80\xaa", "\xe2\x80\xab", "\xe2\x80\xac", "\xe2\x80\xad", /* embeddings */
-		"\xe2\x80\xae", "\xe2\x81\xa6", "\xe2\x81\xa7", "\xe2\x81\xa8", /* overrides, isolates */
-		"\xe2\x81\xa9", "\xe2\x80\xa8", "\xe2\x80\xa9", "\xc2\x80",     "\xc2\x9f",
+		"\xe2\x80\xae", "\xe2\x81\xa6", "\xe2\x81\xa7", "\xe2\x81\xa8", /* overrides,
+										   isolates */
+		"\xe2\x81\xa9", "\xe2\x80\xa8", "\xe2\x80\xa9", "\xc2\x80",	"\xc2\x9f",
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_string_equal(safe(bad[i]), "?");
-	assert_string_equal(safe("\xc2\xa0\xe2\x80\x90"), "\xc2\xa0\xe2\x80\x90"); /* neighbours are fine */
+	assert_string_equal(safe("\xc2\xa0\xe2\x80\x90"),
+			    "\xc2\xa0\xe2\x80\x90"); /* neighbours are fine */
 }
 
 static void bad_utf8_is_one_mark_per_byte(void **state)
 {
-	assert_string_equal(safe("a\xff" "b"), "a?b");
-	assert_string_equal(safe("\xe2\x82"), "??");             /* cut short */
-	assert_string_equal(safe("\xed\xa0\x80"), "???");        /* a surrogate */
-	assert_string_equal(safe("\xc0\xaf"), "??");             /* overlong */
-	assert_string_equal(safe("\xf4\x90\x80\x80"), "????");   /* past U+10FFFF */
+	assert_string_equal(safe("a\xff"
+				 "b"),
+			    "a?b");
+	assert_string_equal(safe("\xe2\x82"), "??");	       /* cut short */
+	assert_string_equal(safe("\xed\xa0\x80"), "???");      /* a surrogate */
+	assert_string_equal(safe("\xc0\xaf"), "??");	       /* overlong */
+	assert_string_equal(safe("\xf4\x90\x80\x80"), "????"); /* past U+10FFFF */
 }
 
 static void long_text_is_cut_at_a_character(void **state)
@@ -61,8 +68,13 @@ static void long_text_is_cut_at_a_character(void **state)
 
 	assert_string_equal(text_safe(BYTES_LIT("12345678"), out, sizeof(out)), "12345678");
 	assert_string_equal(text_safe(BYTES_LIT("123456789"), out, sizeof(out)), "12345...");
-	assert_string_equal(text_safe(BYTES_LIT("1234\xc3\xbc" "56789"), out, sizeof(out)), "1234...");
-	assert_string_equal(text_safe(BYTES_LIT("123\xc3\xbc" "56789"), out, sizeof(out)),
+	assert_string_equal(text_safe(BYTES_LIT("1234\xc3\xbc"
+						"56789"),
+				      out, sizeof(out)),
+			    "1234...");
+	assert_string_equal(text_safe(BYTES_LIT("123\xc3\xbc"
+						"56789"),
+				      out, sizeof(out)),
 			    "123\xc3\xbc...");
 	assert_string_equal(text_safe(BYTES_LIT("abcdef"), out, 4), "...");
 	assert_string_equal(text_safe(BYTES_LIT("abcdef"), out, 3), "ab");
@@ -72,7 +84,8 @@ static void long_text_is_cut_at_a_character(void **state)
 
 static void cut_text_is_valid_utf8_at_every_size(void **state)
 {
-	const struct bytes in = BYTES_LIT("a\xc3\xbc\xe2\x82\xac\xf0\x9f\x98\x80\xff z\xc3\xbc\xe2\x82\xac");
+	const struct bytes in =
+		BYTES_LIT("a\xc3\xbc\xe2\x82\xac\xf0\x9f\x98\x80\xff z\xc3\xbc\xe2\x82\xac");
 	char out[32];
 
 	for (size_t cap = 1; cap <= sizeof(out); cap++) {
@@ -89,7 +102,8 @@ static void utf8_is_checked_strictly(void **state)
 {
 	assert_true(utf8_valid(BYTES_LIT("")));
 	assert_true(utf8_valid(BYTES_LIT("plain ASCII of more than eight bytes")));
-	assert_true(utf8_valid(BYTES_LIT("\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf")));
+	assert_true(utf8_valid(
+		BYTES_LIT("\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf")));
 	assert_false(utf8_valid(BYTES_LIT("12345678\x80")));
 	assert_false(utf8_valid(BYTES_LIT("\xc1\xbf")));
 	assert_false(utf8_valid(BYTES_LIT("\xe0\x9f\xbf")));
@@ -136,9 +150,9 @@ static void names_are_letters_digits_and_three_marks(void **state)
 	assert_false(name_valid(BYTES_LIT("")));
 	assert_false(name_valid(BYTES_LIT("-option")));
 	for (int c = 0; c < 256; c++) {
-		const char two[2] = { 'a', (char)c };
-		bool ok = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-			  c == '.' || c == '_' || c == '-';
+		const char two[2] = {'a', (char)c};
+		bool ok = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+			  (c >= 'A' && c <= 'Z') || c == '.' || c == '_' || c == '-';
 
 		assert_int_equal(name_valid(bytes_of(two, 2)), ok);
 	}
@@ -175,11 +189,22 @@ static void durations_have_units_and_fractions(void **state)
 	static const struct {
 		const char *text;
 		uint64_t ms;
-	} good[] = { { "5s", 5000 },      { "250ms", 250 },  { "2m", 120000 }, { "1h", 3600000 },
-		     { "1d", 86400000 },  { "7", 7000 },     { "0", 0 },       { "0.5s", 500 },
-		     { "1.5", 1500 },     { "0.5d", 43200000 }, { "0.0005s", 1 }, { "0.4ms", 0 },
-		     { "007s", 7000 },    { "0.25m", 15000 }, { "1.999999999999999999s", 2000 },
-		     { "11574074d", 999999993600000 } };
+	} good[] = {{"5s", 5000},
+		    {"250ms", 250},
+		    {"2m", 120000},
+		    {"1h", 3600000},
+		    {"1d", 86400000},
+		    {"7", 7000},
+		    {"0", 0},
+		    {"0.5s", 500},
+		    {"1.5", 1500},
+		    {"0.5d", 43200000},
+		    {"0.0005s", 1},
+		    {"0.4ms", 0},
+		    {"007s", 7000},
+		    {"0.25m", 15000},
+		    {"1.999999999999999999s", 2000},
+		    {"11574074d", 999999993600000}};
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
 		uint64_t v = 1;
@@ -191,8 +216,9 @@ static void durations_have_units_and_fractions(void **state)
 
 static void other_durations_are_refused(void **state)
 {
-	static const char *const bad[] = { "", "s", "ms", ".5s", "5.", "5.s", "-1s", "+1s", " 5s", "5s ",
-					   "5 s", "1e3", "5S", "5sec", "1h30m", "0x5", "nan", "1,5s" };
+	static const char *const bad[] = {"",	 "s",	 "ms",	  ".5s", "5.",	"5.s",
+					  "-1s", "+1s",	 " 5s",	  "5s ", "5 s", "1e3",
+					  "5S",	 "5sec", "1h30m", "0x5", "nan", "1,5s"};
 	uint64_t v = 77;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)

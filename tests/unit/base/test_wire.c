@@ -7,8 +7,8 @@
 
 #include "base/wire.h"
 
-static const uint8_t sample[] = { 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b,
-				  0x0c, 0x0d, 0x0e, 0x0f, 'a',  'b',  'c',  0xf0, 0xf1 };
+static const uint8_t sample[] = {0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a,
+				 0x0b, 0x0c, 0x0d, 0x0e, 0x0f, 'a',  'b',  'c',	 0xf0, 0xf1};
 
 struct sample_parsed {
 	uint8_t a;
@@ -56,7 +56,7 @@ static void every_shorter_prefix_is_short(void **state)
 
 static void one_byte_more_is_trailing(void **state)
 {
-	uint8_t longer[sizeof(sample) + 1] = { 0 };
+	uint8_t longer[sizeof(sample) + 1] = {0};
 	struct sample_parsed s;
 
 	memcpy(longer, sample, sizeof(sample));
@@ -66,7 +66,7 @@ static void one_byte_more_is_trailing(void **state)
 static void after_an_error_nothing_is_read(void **state)
 {
 	struct rd r = rd_init(sample, 3);
-	uint8_t out[4] = { 9, 9, 9, 9 };
+	uint8_t out[4] = {9, 9, 9, 9};
 
 	assert_int_equal(rd_u32(&r), 0);
 	assert_int_equal(r.err, ERR_SHORT);
@@ -136,7 +136,7 @@ static void writes_what_the_reader_reads(void **state)
 
 static void writing_past_the_end_is_a_limit_and_sticks(void **state)
 {
-	uint8_t mem[4] = { 0 };
+	uint8_t mem[4] = {0};
 	struct wr w = wr_init(mem, 3);
 	struct bytes out = BYTES_LIT("untouched");
 
