@@ -5,7 +5,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 
-#define PREFIX_MAX 64
+#define PREFIX_MAX    64
 #define CONTEXT_START "ironmesh-sig-v1/"
 
 _Static_assert(ED_BYTES == crypto_sign_PUBLICKEYBYTES, "Ed25519 public key");
@@ -13,7 +13,10 @@ _Static_assert(SIG_BYTES == crypto_sign_BYTES, "Ed25519 signature");
 _Static_assert(X25519_BYTES == crypto_scalarmult_BYTES, "X25519 public key");
 
 /* sizeof counts the closing NUL, and the NUL is part of the prefix (wire 9.2). */
-#define CONTEXT(name) { (const uint8_t *)CONTEXT_START name, sizeof(CONTEXT_START name) }
+#define CONTEXT(name)                                                                              \
+	{                                                                                          \
+		(const uint8_t *)CONTEXT_START name, sizeof(CONTEXT_START name)                    \
+	}
 static const struct bytes prefixes[SIG_CONTEXTS] = {
 	[SIG_HELLO] = CONTEXT("hello"),
 	[SIG_CAPABILITY] = CONTEXT("capability-announce"),
@@ -23,15 +26,14 @@ static const struct bytes prefixes[SIG_CONTEXTS] = {
 	[SIG_INVITE] = CONTEXT("invite"),
 	[SIG_AUDIT_HEAD] = CONTEXT("audit-head"),
 	[SIG_AUDIT_EXPORT] = CONTEXT("audit-export"),
-	[SIG_BARE_OUTER] = { (const uint8_t *)"", 0 },
-	[SIG_BARE_HELLO] = { (const uint8_t *)"", 0 },
+	[SIG_BARE_OUTER] = {(const uint8_t *)"", 0},
+	[SIG_BARE_HELLO] = {(const uint8_t *)"", 0},
 };
 #undef CONTEXT
 
 static bool starts_with(struct bytes whole, struct bytes prefix)
 {
-	return whole.n >= prefix.n &&
-	       (prefix.n == 0 || memcmp(whole.p, prefix.p, prefix.n) == 0);
+	return whole.n >= prefix.n && (prefix.n == 0 || memcmp(whole.p, prefix.p, prefix.n) == 0);
 }
 
 void node_id_of(const uint8_t ed[static ED_BYTES], struct node_id *out)

@@ -8,12 +8,12 @@
 #include "trust/keyfile_internal.h"
 #include "trust/keyring_internal.h"
 
-#define ARGON_OPS 3
-#define ARGON_MEM 268435456u
+#define ARGON_OPS	 3
+#define ARGON_MEM	 268435456u
 #define ARGON_SALT_BYTES 16
-#define BLOB_OVERHEAD (crypto_secretbox_NONCEBYTES + crypto_secretbox_MACBYTES)
-#define SEED_BLOB_BYTES (BLOB_OVERHEAD + SEED_BYTES)
-#define FORMAT_V3 "master-seed-v1"
+#define BLOB_OVERHEAD	 (crypto_secretbox_NONCEBYTES + crypto_secretbox_MACBYTES)
+#define SEED_BLOB_BYTES	 (BLOB_OVERHEAD + SEED_BYTES)
+#define FORMAT_V3	 "master-seed-v1"
 
 _Static_assert(ARGON_SALT_BYTES == crypto_pwhash_argon2id_SALTBYTES, "Argon2id salt");
 
@@ -35,7 +35,8 @@ static enum err corrupt(struct fault *f, const char *what)
 	return ERR_CORRUPT;
 }
 
-static enum err get_b64(const json_t *root, const char *key, uint8_t *out, size_t n, struct fault *f)
+static enum err get_b64(const json_t *root, const char *key, uint8_t *out, size_t n,
+			struct fault *f)
 {
 	struct bytes text;
 
@@ -49,7 +50,7 @@ static enum err get_b64(const json_t *root, const char *key, uint8_t *out, size_
 /* What json_decref() gives back to the heap must not hold a seed. */
 static void wipe_members(json_t *root)
 {
-	static const char *const keys[] = { "ed25519_secret", "x25519_seed" };
+	static const char *const keys[] = {"ed25519_secret", "x25519_seed"};
 
 	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
 		json_t *v = json_object_get(root, keys[i]);
@@ -100,7 +101,7 @@ static enum err read_version(const json_t *root, int *out, struct fault *f)
 
 static enum err read_public(const json_t *root, struct keyfile_info *out, struct fault *f)
 {
-	struct keyfile_info i = { 0 };
+	struct keyfile_info i = {0};
 	struct bytes name = bytes_of("", 0), format;
 	enum err e = read_version(root, &i.version, f);
 
@@ -191,10 +192,11 @@ static bool box_open(const uint8_t blob[static SEED_BLOB_BYTES], const struct se
 
 static enum err decrypt(struct stored *s, int version, struct bytes passphrase, struct fault *f)
 {
-	struct secret key = { 0 };
+	struct secret key = {0};
 
 	if (passphrase.n == 0) {
-		fault_set(f, ERR_DENIED, EXIT_USAGE, "the key file is encrypted and no passphrase was given");
+		fault_set(f, ERR_DENIED, EXIT_USAGE,
+			  "the key file is encrypted and no passphrase was given");
 		fault_means(f, "without it the identity of this node cannot be used");
 		fault_next(f, "ironmesh run --key-passphrase-file FILE");
 		return ERR_DENIED;
@@ -251,7 +253,7 @@ enum err keyfile_parse_named(struct bytes json, struct bytes passphrase, struct 
 {
 	json_t *root;
 	struct keyfile_info i;
-	struct stored s = { 0 };
+	struct stored s = {0};
 	struct keyring *k = NULL;
 	enum err e = load_root(json, &root, f);
 
@@ -310,21 +312,24 @@ static void add_box(struct buf *out, const char *key, const uint8_t seed[static 
 	uint8_t blob[SEED_BLOB_BYTES];
 
 	env_random(env, blob, crypto_secretbox_NONCEBYTES);
-	crypto_secretbox_easy(blob + crypto_secretbox_NONCEBYTES, seed, SEED_BYTES, blob, box_key->p);
+	crypto_secretbox_easy(blob + crypto_secretbox_NONCEBYTES, seed, SEED_BYTES, blob,
+			      box_key->p);
 	add_b64(out, key, blob, sizeof blob);
 }
 
-enum err keyfile_write(const struct keyring *k, const char *name, struct bytes passphrase, bool clear,
-		       struct env *env, struct buf *out, struct fault *f)
+enum err keyfile_write(const struct keyring *k, const char *name, struct bytes passphrase,
+		       bool clear, struct env *env, struct buf *out, struct fault *f)
 {
 	uint8_t salt[ARGON_SALT_BYTES];
-	struct secret key = { 0 };
+	struct secret key = {0};
 
 	if (clear == (passphrase.n != 0)) {
-		fault_set(f, ERR_USAGE, EXIT_USAGE,
-			  clear ? "a passphrase was given for a key file that shall not be encrypted"
-				: "the key file needs a passphrase");
-		fault_means(f, "the file holds the identity of this node; who reads it is this node");
+		fault_set(
+			f, ERR_USAGE, EXIT_USAGE,
+			clear ? "a passphrase was given for a key file that shall not be encrypted"
+			      : "the key file needs a passphrase");
+		fault_means(f,
+			    "the file holds the identity of this node; who reads it is this node");
 		fault_next(f, "ironmesh keys generate --key-passphrase-file FILE");
 		return ERR_USAGE;
 	}
@@ -341,7 +346,8 @@ enum err keyfile_write(const struct keyring *k, const char *name, struct bytes p
 		secret_free(&key);
 		return fault_set(f, out->err, EXIT_RETRY, "no room for the key file");
 	}
-	buf_add_str(out, "{\n  \"version\": 3,\n  \"format\": \"" FORMAT_V3 "\",\n  \"agent_name\": ");
+	buf_add_str(out,
+		    "{\n  \"version\": 3,\n  \"format\": \"" FORMAT_V3 "\",\n  \"agent_name\": ");
 	json_add_string(out, bytes_str(name));
 	add_b64(out, "ed25519_public", keyring_ed(k), ED_BYTES);
 	add_b64(out, "hkdf_salt", keyring_hkdf_salt(k), HKDF_SALT_BYTES);

@@ -41,8 +41,8 @@ static enum err text_load(struct text *t, const char *path, struct bytes passphr
 				   &t->name, f);
 }
 
-enum err keyfile_load(const char *path, struct bytes passphrase, struct env *env, struct keyring **out,
-		      struct keyfile_info *info, struct fault *f)
+enum err keyfile_load(const char *path, struct bytes passphrase, struct env *env,
+		      struct keyring **out, struct keyfile_info *info, struct fault *f)
 {
 	struct text t;
 
@@ -81,7 +81,8 @@ static enum err keep(const struct text *t, const char *backup, struct fault *f)
 	if (e != ERR_EXISTS)
 		return e;
 	buf_init(&old, KEYFILE_MAX_BYTES);
-	if (buf_reserve(&old, KEYFILE_MAX_BYTES) && file_read_secret(backup, &old, NULL) == ERR_OK &&
+	if (buf_reserve(&old, KEYFILE_MAX_BYTES) &&
+	    file_read_secret(backup, &old, NULL) == ERR_OK &&
 	    bytes_eq(buf_bytes(&old), buf_bytes(&t->json)))
 		e = ERR_OK;
 	buf_wipe(&old);
@@ -108,8 +109,8 @@ static enum err replace(struct text *t, const char *path, const char *suffix,
 	if (!t->info.encrypted)
 		passphrase = bytes_of("", 0); /* what was clear stays clear */
 	buf_init(&out, KEYFILE_MAX_BYTES);
-	enum err e = keyfile_write(k, buf_cstr(&t->name), passphrase,
-				   !t->info.encrypted, env, &out, f);
+	enum err e =
+		keyfile_write(k, buf_cstr(&t->name), passphrase, !t->info.encrypted, env, &out, f);
 	if (e == ERR_OK)
 		e = keep(t, backup, f);
 	if (e == ERR_OK)
@@ -119,14 +120,16 @@ static enum err replace(struct text *t, const char *path, const char *suffix,
 	return e;
 }
 
-enum err keyfile_migrate(const char *path, struct bytes passphrase, struct env *env, struct fault *f)
+enum err keyfile_migrate(const char *path, struct bytes passphrase, struct env *env,
+			 struct fault *f)
 {
 	struct text t;
 
 	text_init(&t);
 	enum err e = text_load(&t, path, passphrase, env, f);
 	if (e == ERR_OK && t.info.version == 3)
-		e = fault_set(f, ERR_WRONG_STATE, EXIT_GENERIC, "the key file is of version 3 already");
+		e = fault_set(f, ERR_WRONG_STATE, EXIT_GENERIC,
+			      "the key file is of version 3 already");
 	if (e == ERR_OK)
 		e = replace(&t, path, ".legacy.bak", t.keys, passphrase, env, f);
 	text_fini(&t);

@@ -6,13 +6,10 @@
 #include "base/text.h"
 
 static const struct sm_row pin_rows[PIN_STATES] = {
-	[PIN_PENDING] = { "pending",
-			  SM_TO(PIN_TRUSTED) | SM_TO(PIN_BLOCKED) | SM_TO(PIN_REVOKED) },
-	[PIN_TRUSTED] = { "trusted",
-			  SM_TO(PIN_PENDING) | SM_TO(PIN_BLOCKED) | SM_TO(PIN_REVOKED) },
-	[PIN_BLOCKED] = { "blocked",
-			  SM_TO(PIN_PENDING) | SM_TO(PIN_TRUSTED) | SM_TO(PIN_REVOKED) },
-	[PIN_REVOKED] = { "revoked", 0 },
+	[PIN_PENDING] = {"pending", SM_TO(PIN_TRUSTED) | SM_TO(PIN_BLOCKED) | SM_TO(PIN_REVOKED)},
+	[PIN_TRUSTED] = {"trusted", SM_TO(PIN_PENDING) | SM_TO(PIN_BLOCKED) | SM_TO(PIN_REVOKED)},
+	[PIN_BLOCKED] = {"blocked", SM_TO(PIN_PENDING) | SM_TO(PIN_TRUSTED) | SM_TO(PIN_REVOKED)},
+	[PIN_REVOKED] = {"revoked", 0},
 };
 
 const char *pin_state_word(enum pin_state s)
@@ -104,7 +101,8 @@ bool pins_state_dirty(const struct pins *p)
 
 enum err pins_refuse_read_only(const struct pins *p, struct fault *f)
 {
-	fault_set(f, ERR_DENIED, EXIT_INTEGRITY, "the trust store is read-only, nothing was changed");
+	fault_set(f, ERR_DENIED, EXIT_INTEGRITY,
+		  "the trust store is read-only, nothing was changed");
 	fault_means(f, "%.230s", p->why);
 	fault_next(f, "ironmesh doctor");
 	return ERR_DENIED;

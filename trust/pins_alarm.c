@@ -41,7 +41,7 @@ static void make_room(struct pins *p, const char *subject)
 
 enum err pins_alarm(struct pins *p, const struct pin_alarm *a)
 {
-	struct pin_alarm x = { .is_address = a->is_address, .was = a->was, .now = a->now };
+	struct pin_alarm x = {.is_address = a->is_address, .was = a->was, .now = a->now};
 	struct node_id id;
 
 	if (p->read_only)
@@ -104,7 +104,8 @@ static enum err wrong_id(struct pins *p, const char *subject, const struct node_
 	char word[SHELL_WORD_MAX];
 
 	if (!a) {
-		fault_set(f, ERR_NOTFOUND, EXIT_PEER_UNKNOWN, "no key change waits for %.80s", subject);
+		fault_set(f, ERR_NOTFOUND, EXIT_PEER_UNKNOWN, "no key change waits for %.80s",
+			  subject);
 		fault_means(f, "no identity %s has shown itself under it", expect->hex);
 		fault_next(f, "ironmesh trust list");
 		return ERR_NOTFOUND;
@@ -178,28 +179,29 @@ static void settle(struct pins *p, const char *subject, const struct node_id *ol
 
 static enum err other_holder(const struct rec *holder, const char *subject, struct fault *f)
 {
-	fault_set(f, ERR_WRONG_STATE, EXIT_PEER_UNTRUSTED, "%.80s belongs to %s by now, not to the one "
-		  "the alarm was about", subject, holder->pin.id.hex);
+	fault_set(f, ERR_WRONG_STATE, EXIT_PEER_UNTRUSTED,
+		  "%.80s belongs to %s by now, not to the one "
+		  "the alarm was about",
+		  subject, holder->pin.id.hex);
 	fault_means(f, "accepting would revoke a peer that nobody doubted; nothing was changed");
 	fault_next(f, "ironmesh trust list");
 	return ERR_WRONG_STATE;
 }
 
-static enum err third_party(const struct rec *third, const char *claims, const struct node_id *expect,
-			    struct fault *f)
+static enum err third_party(const struct rec *third, const char *claims,
+			    const struct node_id *expect, struct fault *f)
 {
 	char word[SHELL_WORD_MAX];
 
-	fault_set(f, ERR_EXISTS, EXIT_INTEGRITY,
-		  "%s also claims the name %s, which is bound to %s", expect->hex, claims,
-		  third->pin.id.hex);
+	fault_set(f, ERR_EXISTS, EXIT_INTEGRITY, "%s also claims the name %s, which is bound to %s",
+		  expect->hex, claims, third->pin.id.hex);
 	fault_means(f, "decide about the name first");
 	fault_next(f, "ironmesh trust repin %s %s", shell_word(claims, word), expect->hex);
 	return ERR_EXISTS;
 }
 
-enum err pins_repin(struct pins *p, const char *subject, const struct node_id *expect, uint64_t wall_ms,
-		    struct fault *f)
+enum err pins_repin(struct pins *p, const char *subject, const struct node_id *expect,
+		    uint64_t wall_ms, struct fault *f)
 {
 	char name[NAME_MAX_CHARS + 1], key[ADDRESS_MAX + 1], claims[NAME_MAX_CHARS + 1];
 	struct rec *r = pins_rec(p, expect);

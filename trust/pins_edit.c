@@ -10,7 +10,8 @@ static uint64_t clamp_wall(uint64_t wall_ms)
 
 const char *shell_word(const char *word, char out[static SHELL_WORD_MAX])
 {
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-";
+	static const char plain[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-";
 	size_t n = strnlen(word, ADDRESS_MAX);
 	char *o = out;
 
@@ -69,7 +70,8 @@ static void observe_known(struct pins *p, struct rec *r, const struct pin_update
 		r->pin.version_floor = u->version;
 		p->dirty = true;
 	}
-	/* The advertisement may be stripped on the way (wire 2.6.5), so its absence says nothing. */
+	/* The advertisement may be stripped on the way (wire 2.6.5), so its absence says nothing.
+	 */
 	if (u->x25519 &&
 	    (!r->pin.has_x25519 || memcmp(r->pin.x25519, u->x25519, X25519_BYTES) != 0)) {
 		memcpy(r->pin.x25519, u->x25519, X25519_BYTES);
@@ -196,8 +198,9 @@ static enum err name_taken(struct fault *f, const struct rec *holder, const char
 
 	fault_set(f, ERR_EXISTS, EXIT_INTEGRITY, "the name %s is bound to %s, not to %s", name,
 		  holder->pin.id.hex, claims->hex);
-	fault_means(f, "two identities cannot share a name; the new one may be a reinstalled %s, or "
-		       "somebody who pretends to be",
+	fault_means(f,
+		    "two identities cannot share a name; the new one may be a reinstalled %s, or "
+		    "somebody who pretends to be",
 		    name);
 	fault_next(f, "ironmesh trust repin %s %s", shell_word(name, word), claims->hex);
 	return ERR_EXISTS;
@@ -212,8 +215,8 @@ static enum err refuse_revoked(struct fault *f, const struct rec *r)
 	return ERR_WRONG_STATE;
 }
 
-enum err pins_set_state(struct pins *p, const struct node_id *id, enum pin_state s, const char *reason,
-			struct fault *f)
+enum err pins_set_state(struct pins *p, const struct node_id *id, enum pin_state s,
+			const char *reason, struct fault *f)
 {
 	struct rec *r = pins_rec(p, id);
 
@@ -233,7 +236,8 @@ enum err pins_set_state(struct pins *p, const struct node_id *id, enum pin_state
 	return ERR_OK;
 }
 
-enum err pins_set_alias(struct pins *p, const struct node_id *id, const char *alias, struct fault *f)
+enum err pins_set_alias(struct pins *p, const struct node_id *id, const char *alias,
+			struct fault *f)
 {
 	struct rec *r = pins_rec(p, id);
 	struct node_id as_id;
@@ -245,10 +249,12 @@ enum err pins_set_alias(struct pins *p, const struct node_id *id, const char *al
 	if (!alias)
 		alias = "";
 	/* An alias that reads like an id would shadow the id of another peer. */
-	if (alias[0] != '\0' && (!name_valid(bytes_str(alias)) ||
-				 node_id_parse(bytes_str(alias), &as_id) == ERR_OK)) {
+	if (alias[0] != '\0' &&
+	    (!name_valid(bytes_str(alias)) || node_id_parse(bytes_str(alias), &as_id) == ERR_OK)) {
 		fault_set(f, ERR_USAGE, EXIT_USAGE, "that is no alias");
-		fault_means(f, "an alias has 1 to 64 letters, digits, '.', '_' or '-' and is not an id");
+		fault_means(
+			f,
+			"an alias has 1 to 64 letters, digits, '.', '_' or '-' and is not an id");
 		return ERR_USAGE;
 	}
 	for (size_t i = 0; alias[0] != '\0' && i < p->n; i++) {
@@ -257,7 +263,8 @@ enum err pins_set_alias(struct pins *p, const struct node_id *id, const char *al
 		if (other == r || (strcmp(other->pin.alias, alias) != 0 &&
 				   !(other->name_bound && strcmp(other->pin.name, alias) == 0)))
 			continue;
-		fault_set(f, ERR_EXISTS, EXIT_USAGE, "%s means %s already", alias, other->pin.id.hex);
+		fault_set(f, ERR_EXISTS, EXIT_USAGE, "%s means %s already", alias,
+			  other->pin.id.hex);
 		fault_means(f, "a message to %s would go to another peer than before", alias);
 		fault_next(f, "ironmesh peers list");
 		return ERR_EXISTS;
@@ -308,8 +315,8 @@ enum err pins_forget(struct pins *p, const struct node_id *id)
 	return ERR_OK;
 }
 
-enum err pins_pin(struct pins *p, const uint8_t ed[static ED_BYTES], const char *name, uint64_t wall_ms,
-		  struct fault *f)
+enum err pins_pin(struct pins *p, const uint8_t ed[static ED_BYTES], const char *name,
+		  uint64_t wall_ms, struct fault *f)
 {
 	uint8_t image[X25519_BYTES];
 	struct node_id id;
@@ -338,8 +345,12 @@ enum err pins_pin(struct pins *p, const uint8_t ed[static ED_BYTES], const char 
 		return name_taken(f, holder, claims, &id);
 	if (!r) {
 		struct pin_update u = {
-			.id = id, .ed = ed, .state = PIN_TRUSTED, .via = "operator",
-			.name = name, .wall_ms = wall_ms,
+			.id = id,
+			.ed = ed,
+			.state = PIN_TRUSTED,
+			.via = "operator",
+			.name = name,
+			.wall_ms = wall_ms,
 		};
 		enum err e = observe_new(p, &u);
 

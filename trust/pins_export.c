@@ -55,7 +55,8 @@ static json_t *export_tree(const struct pins *p, const struct keyring *k, uint64
 	return root;
 }
 
-enum err pins_export(const struct pins *p, const struct keyring *k, uint64_t wall_ms, struct buf *out)
+enum err pins_export(const struct pins *p, const struct keyring *k, uint64_t wall_ms,
+		     struct buf *out)
 {
 	uint8_t sig[SIG_BYTES];
 	struct buf whole;
@@ -68,7 +69,8 @@ enum err pins_export(const struct pins *p, const struct keyring *k, uint64_t wal
 	enum err e = json_write(&whole, root, JSON_SORTED);
 	if (e == ERR_OK) {
 		keyring_sign(k, SIG_TRUST_EXPORT, buf_bytes(&whole), sig);
-		e = json_object_set_new(root, "signature", b64(sig, sizeof sig)) ? ERR_NOMEM : ERR_OK;
+		e = json_object_set_new(root, "signature", b64(sig, sizeof sig)) ? ERR_NOMEM
+										 : ERR_OK;
 	}
 	if (e == ERR_OK)
 		e = json_write(out, root, JSON_SORTED);

@@ -7,9 +7,9 @@
 #include "base/hash.h"
 #include "base/text.h"
 
-#define MAC_HEX (2 * HASH_BYTES)
+#define MAC_HEX	      (2 * HASH_BYTES)
 #define BLOB_OVERHEAD (crypto_secretbox_NONCEBYTES + crypto_secretbox_MACBYTES)
-#define MAC_PREFIX "v=2|c="
+#define MAC_PREFIX    "v=2|c="
 
 static bool mac_matches(struct bytes text, const uint8_t mac[static HASH_BYTES])
 {
@@ -56,7 +56,8 @@ static enum err read_v1(struct pins *p, json_t *root, struct bytes mac_text, cha
 	return ERR_OK;
 }
 
-static enum err read_v2(struct pins *p, const json_t *root, struct bytes mac_text, char *why, size_t cap)
+static enum err read_v2(struct pins *p, const json_t *root, struct bytes mac_text, char *why,
+			size_t cap)
 {
 	struct bytes text;
 	uint8_t mac[HASH_BYTES];
@@ -67,8 +68,9 @@ static enum err read_v2(struct pins *p, const json_t *root, struct bytes mac_tex
 		return no(why, cap, ERR_MALFORMED, "it has no ciphertext");
 	hmac_sha256_2(secret_bytes(&p->mac), BYTES_LIT(MAC_PREFIX), text, mac);
 	if (!mac_matches(mac_text, mac))
-		return no(why, cap, ERR_AUTH,
-			  "its MAC does not verify: it was changed, or belongs to another identity");
+		return no(
+			why, cap, ERR_AUTH,
+			"its MAC does not verify: it was changed, or belongs to another identity");
 
 	buf_init(&blob, PINS_FILE_MAX);
 	buf_init(&inner, PINS_FILE_MAX);
@@ -144,7 +146,8 @@ enum err pins_write_file(const struct pins *p, struct buf *out)
 		e = blob.err;
 	if (e == ERR_OK) {
 		env_random(p->env, b, crypto_secretbox_NONCEBYTES);
-		crypto_secretbox_easy(b + crypto_secretbox_NONCEBYTES, inner.p, inner.n, b, p->box.p);
+		crypto_secretbox_easy(b + crypto_secretbox_NONCEBYTES, inner.p, inner.n, b,
+				      p->box.p);
 		blob.n = inner.n + BLOB_OVERHEAD;
 		e = buf_add_base64(&text, buf_bytes(&blob));
 	}
@@ -170,15 +173,15 @@ static void latch(struct pins *p, const char *reason)
 	p->read_only = true;
 	p->stale = p->dirty = false;
 	snprintf(p->why, sizeof p->why,
-		 "%.200s cannot be used: %.200s; it was left as it is, and no peer is known", p->path,
-		 reason);
+		 "%.200s cannot be used: %.200s; it was left as it is, and no peer is known",
+		 p->path, reason);
 }
 
 enum err pins_load(const char *path, const struct keyring *k, struct env *env, struct pins **out,
 		   struct fault *f)
 {
 	struct pins *p;
-	struct fault local = { 0 };
+	struct fault local = {0};
 	char why[256] = "";
 	struct buf file;
 	enum err e = pins_new(path, k, env, &p);

@@ -3,7 +3,7 @@
 #include "base/text.h"
 
 #define PREFIX_MIN 4
-#define NEAR 2
+#define NEAR	   2
 
 enum rank { RANK_NONE, RANK_PREFIX, RANK_CLAIM, RANK_BOUND, RANK_ALIAS };
 
@@ -33,7 +33,7 @@ static enum err not_found(const struct pins *p, const char *who, struct fault *f
 
 	for (size_t i = 0; i < p->n; i++) {
 		const struct pin *pin = &p->recs[i]->pin;
-		const char *const names[] = { pin->alias, pin->name };
+		const char *const names[] = {pin->alias, pin->name};
 
 		for (size_t j = 0; j < 2; j++) {
 			if (names[j][0] == '\0')
@@ -51,14 +51,16 @@ static enum err not_found(const struct pins *p, const char *who, struct fault *f
 		fault_means(f, "did you mean %s?", nearest);
 		fault_next(f, "ironmesh peers show %s", shell_word(nearest, word));
 	} else {
-		fault_means(f, "it is no alias, no name and no id or start of an id (4 digits or more)");
+		fault_means(
+			f,
+			"it is no alias, no name and no id or start of an id (4 digits or more)");
 		fault_next(f, "ironmesh peers list");
 	}
 	return ERR_NOTFOUND;
 }
 
-static enum err ambiguous(const struct pins *p, const char *who, enum rank top, bool prefix, size_t n,
-			  struct fault *f)
+static enum err ambiguous(const struct pins *p, const char *who, enum rank top, bool prefix,
+			  size_t n, struct fault *f)
 {
 	char list[200] = "", safe[80];
 	size_t used = 0, shown = 0, matches = 0;

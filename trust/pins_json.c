@@ -7,9 +7,9 @@
 #include "base/text.h"
 
 static const char *const own_members[] = {
-	"pubkey",  "fingerprint", "first_seen",	   "last_seen", "trust_state", "name",
-	"alias",   "verified",	  "via",	   "x25519",	"confirms",    "addresses",
-	"reason",  "name_bound",  "version_floor",
+	"pubkey",   "fingerprint", "first_seen", "last_seen",  "trust_state",
+	"name",	    "alias",	   "verified",	 "via",	       "x25519",
+	"confirms", "addresses",   "reason",	 "name_bound", "version_floor",
 };
 
 /* Keeps its first error, like struct rd. */
@@ -44,6 +44,16 @@ static void jr_text(struct jr *r, const char *key, char *out, size_t cap)
 	if (text.n >= cap)
 		jr_fail(r, ERR_LIMIT);
 	text_safe(text, out, cap);
+}
+
+/* An address is compared with what is dialled: cleaned, it would be another one. */
+static void jr_address(struct jr *r, const char *key, char out[static ADDRESS_MAX + 1])
+{
+	struct bytes text = jr_bytes(r, key);
+
+	jr_text(r, key, out, ADDRESS_MAX + 1);
+	if (!pins_address_valid(out) || !bytes_eq(text, bytes_str(out)))
+		jr_fail(r, ERR_MALFORMED);
 }
 
 static bool jr_bool(struct jr *r, const char *key, bool absent)
@@ -132,12 +142,10 @@ static void read_addresses(struct jr *r, struct pin *pin)
 		return;
 	}
 	for (size_t i = 0; i < n && r->err == ERR_OK; i++) {
-		struct jr a = { .o = json_array_get(list, i) };
+		struct jr a = {.o = json_array_get(list, i)};
 		struct pin_address *out = &pin->addresses[i];
 
-		jr_text(&a, "address", out->text, sizeof out->text);
-		if (!pins_address_valid(out->text))
-			jr_fail(&a, ERR_MALFORMED);
+		jr_address(&a, "address", out->text);
 		struct bytes tls = jr_bytes(&a, "tls_key");
 		out->has_tls_key = tls.n != 0;
 		if (tls.n != 0 && hex_decode(tls, out->tls_key, sizeof out->tls_key) != ERR_OK)
@@ -162,7 +170,7 @@ static void read_state(struct jr *r, struct rec *rec)
 
 static enum err read_rec(const char *key, const json_t *o, bool revoked, struct rec *rec)
 {
-	struct jr r = { .o = o };
+	struct jr r = {.o = o};
 	struct pin *pin = &rec->pin;
 	struct node_id id;
 
@@ -214,7 +222,8 @@ static enum err read_section(struct pins *p, const json_t *section, bool revoked
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)section, key, value) {
+	json_object_foreach((json_t *)section, key, value)
+	{
 		struct rec *rec = calloc(1, sizeof *rec);
 
 		if (!rec)
@@ -238,7 +247,8 @@ static enum err read_section(struct pins *p, const json_t *section, bool revoked
 static void settle_names(struct pins *p)
 {
 	for (size_t i = 0; i < p->n; i++) {
-		if (p->recs[i]->name_bound && pins_name_holder(p, p->recs[i]->pin.name) != p->recs[i])
+		if (p->recs[i]->name_bound &&
+		    pins_name_holder(p, p->recs[i]->pin.name) != p->recs[i])
 			p->recs[i]->name_bound = false;
 	}
 }
@@ -254,14 +264,16 @@ static enum err read_alarms(struct pins *p, const json_t *list)
 	if (n > PINS_ALARMS_MAX)
 		return ERR_LIMIT;
 	for (size_t i = 0; i < n; i++) {
-		struct jr r = { .o = json_array_get(list, i) };
-		struct pin_alarm a = { 0 };
+		struct jr r = {.o = json_array_get(list, i)};
+		struct pin_alarm a = {0};
 		struct node_id id;
 
-		jr_text(&r, "subject", a.subject, sizeof a.subject);
 		a.is_address = jr_bool(&r, "is_address", false);
-		if (a.is_address ? !pins_address_valid(a.subject)
-				 : a.subject[0] == '\0' || strlen(a.subject) > NAME_MAX_CHARS)
+		if (a.is_address)
+			jr_address(&r, "subject", a.subject);
+		else
+			jr_text(&r, "subject", a.subject, NAME_MAX_CHARS + 1);
+		if (a.subject[0] == '\0')
 			jr_fail(&r, ERR_MALFORMED);
 		jr_id(&r, "was", &a.was);
 		jr_id(&r, "now", &a.now);
@@ -282,7 +294,7 @@ static enum err read_alarms(struct pins *p, const json_t *list)
 
 enum err pins_read_inner(struct pins *p, const json_t *inner)
 {
-	static const char *const sections[] = { "peers", "revoked", "alarms" };
+	static const char *const sections[] = {"peers", "revoked", "alarms"};
 	const json_t *peers = json_object_get(inner, "peers");
 	const json_t *revoked = json_object_get(inner, "revoked");
 	enum err e = ERR_OK;
@@ -421,8 +433,8 @@ enum err pins_write_inner(const struct pins *p, struct buf *out)
 	for (size_t i = 0; i < p->n; i++) {
 		const struct rec *r = p->recs[i];
 
-		put(r->pin.state == PIN_REVOKED ? revoked : peers, r->pin.id.hex,
-		    write_rec(r, &ok), &ok);
+		put(r->pin.state == PIN_REVOKED ? revoked : peers, r->pin.id.hex, write_rec(r, &ok),
+		    &ok);
 	}
 	put(inner, "peers", peers, &ok);
 	put(inner, "revoked", revoked, &ok);

@@ -37,10 +37,12 @@ enum err policy_allow(struct policy *p, const char *list, struct fault *f)
 			char safe[72];
 
 			p->allowed_count = before;
-			fault_set(f, ERR_USAGE, EXIT_USAGE, "the list of allowed peers holds \"%s\"",
+			fault_set(f, ERR_USAGE, EXIT_USAGE,
+				  "the list of allowed peers holds \"%s\"",
 				  text_safe(bytes_of(s, n), safe, sizeof safe));
-			fault_means(f, "an entry is a node id, an alias or a name: 1 to 64 letters, "
-				       "digits, '.', '_' or '-'");
+			fault_means(f,
+				    "an entry is a node id, an alias or a name: 1 to 64 letters, "
+				    "digits, '.', '_' or '-'");
 			return ERR_USAGE;
 		}
 		if (!listed(p, s, n)) {
@@ -51,9 +53,10 @@ enum err policy_allow(struct policy *p, const char *list, struct fault *f)
 
 			if (!more) {
 				p->allowed_count = before;
-				return fault_set(f, ERR_USAGE, EXIT_USAGE,
-						 "the list of allowed peers has more than %d entries",
-						 ALLOW_MAX);
+				return fault_set(
+					f, ERR_USAGE, EXIT_USAGE,
+					"the list of allowed peers has more than %d entries",
+					ALLOW_MAX);
 			}
 			p->allowed = more;
 			memset(p->allowed[p->allowed_count], 0, sizeof p->allowed[0]);
@@ -105,7 +108,8 @@ bool policy_allows(const struct policy *p, const struct pins *pins, const struct
 
 static void refuse_self(struct admit_result *out)
 {
-	fault_set(&out->fault, out->verdict = ERR_SELF, EXIT_CONFIG, "the other end is this node itself");
+	fault_set(&out->fault, out->verdict = ERR_SELF, EXIT_CONFIG,
+		  "the other end is this node itself");
 	fault_means(&out->fault, "an address of this node is among its peers");
 	fault_next(&out->fault, "ironmesh config show --effective");
 }
@@ -118,7 +122,9 @@ static void refuse_state(struct admit_result *out, const struct pin *pin)
 	fault_set(&out->fault, out->verdict = ERR_UNTRUSTED, EXIT_PEER_UNTRUSTED, "%s is %s%s%s",
 		  pin->id.hex, pin_state_word(pin->state), reason[0] ? ": " : "", reason);
 	if (pin->state == PIN_REVOKED) {
-		fault_means(&out->fault, "a revocation is final; that node needs a new identity to be let in again");
+		fault_means(
+			&out->fault,
+			"a revocation is final; that node needs a new identity to be let in again");
 		fault_next(&out->fault, "ironmesh keys rotate   (on that node)");
 	} else {
 		fault_means(&out->fault, "its sessions are refused until somebody approves it");
@@ -129,23 +135,26 @@ static void refuse_state(struct admit_result *out, const struct pin *pin)
 static void refuse_version(struct admit_result *out, const struct admit_request *r, uint16_t least,
 			   bool floor)
 {
-	fault_set(&out->fault, out->verdict = floor ? ERR_DOWNGRADE : ERR_VERSION, EXIT_PEER_UNTRUSTED,
-		  "%s speaks version %u.%u, and at least %u.%u is required", r->id.hex,
-		  r->version >> 8, r->version & 255u, least >> 8, least & 255u);
+	fault_set(&out->fault, out->verdict = floor ? ERR_DOWNGRADE : ERR_VERSION,
+		  EXIT_PEER_UNTRUSTED, "%s speaks version %u.%u, and at least %u.%u is required",
+		  r->id.hex, r->version >> 8, r->version & 255u, least >> 8, least & 255u);
 	if (floor) {
-		fault_means(&out->fault, "it has spoken %u.%u before: it was set back, or somebody on "
-					 "the way asks for less; the session was refused",
+		fault_means(&out->fault,
+			    "it has spoken %u.%u before: it was set back, or somebody on "
+			    "the way asks for less; the session was refused",
 			    least >> 8, least & 255u);
-		fault_next(&out->fault, "ironmesh peers forget %s   (only if it was set back on purpose)",
+		fault_next(&out->fault,
+			   "ironmesh peers forget %s   (only if it was set back on purpose)",
 			   r->id.hex);
 	} else {
-		fault_means(&out->fault, "the configuration sets that minimum; the session was refused");
+		fault_means(&out->fault,
+			    "the configuration sets that minimum; the session was refused");
 		fault_next(&out->fault, "update the software of that peer");
 	}
 }
 
-static void raise_alarm(struct admit_result *out, const struct admit_request *r, const char *subject,
-			bool is_address, const struct node_id *was)
+static void raise_alarm(struct admit_result *out, const struct admit_request *r,
+			const char *subject, bool is_address, const struct node_id *was)
 {
 	struct pin_alarm *a = &out->alarm;
 
@@ -168,12 +177,14 @@ static void refuse_key_changed(struct admit_result *out, const struct admit_requ
 	fault_set(&out->fault, ERR_KEY_CHANGED, EXIT_INTEGRITY,
 		  "%.100s (bound to %s) now shows another key %s", subject, was->hex, r->id.hex);
 	fault_means(&out->fault,
-		    "either %.60s was reinstalled or somebody pretends to be %.60s; the session was refused",
+		    "either %.60s was reinstalled or somebody pretends to be %.60s; the session "
+		    "was refused",
 		    subject, subject);
 	/* A command that does not fit would be cut, and a cut command is a wrong one. */
 	if (strlen(shell_word(subject, word)) <= 90)
 		fault_next(&out->fault,
-			   "ironmesh trust repin %s %s   (accept)   or   ironmesh peers block %s   (refuse)",
+			   "ironmesh trust repin %s %s   (accept)   or   ironmesh peers block %s   "
+			   "(refuse)",
 			   word, r->id.hex, r->id.hex);
 	else
 		fault_next(&out->fault, "ironmesh trust list");
@@ -187,11 +198,13 @@ static void refuse_unexpected(struct admit_result *out, const struct admit_reque
 	fault_set(&out->fault, ERR_KEY_CHANGED, EXIT_INTEGRITY,
 		  "%.80s was configured to be %s and shows the key %s", where, r->expected->hex,
 		  r->id.hex);
-	fault_means(&out->fault,
-		    "either it was reinstalled or somebody pretends to be it; the session was refused");
+	fault_means(
+		&out->fault,
+		"either it was reinstalled or somebody pretends to be it; the session was refused");
 	fault_next(&out->fault,
-		   "set --peer %.80s#%s   (accept)   or   ironmesh peers block %s   (refuse)",
-		   r->dialled ? r->dialled : "HOST:PORT", r->id.hex, r->id.hex);
+		   "set --peer %s#%s   (accept)   or   ironmesh peers block %s   (refuse)",
+		   r->dialled && strlen(r->dialled) <= 90 ? r->dialled : "HOST:PORT", r->id.hex,
+		   r->id.hex);
 }
 
 static void refuse_unlisted(struct admit_result *out, const struct admit_request *r)
@@ -209,8 +222,8 @@ static void refuse_full(struct admit_result *out)
 {
 	fault_set(&out->fault, out->verdict = ERR_FULL, EXIT_RETRY,
 		  "the trust store is full, there is no room for a new peer");
-	fault_means(&out->fault, "it holds %d peers, and none of them is a stranger nobody looked at",
-		    PINS_MAX);
+	fault_means(&out->fault,
+		    "it holds %d peers, and none of them is a stranger nobody looked at", PINS_MAX);
 	fault_next(&out->fault, "ironmesh peers list");
 }
 
@@ -224,8 +237,8 @@ static void refuse_damaged(struct admit_result *out, const char *why)
 
 /* --- the order of policy.h ----------------------------------------------------------------- */
 
-static void admit_new(const struct policy *p, const struct pins *pins, const struct admit_request *r,
-		      const char *name, struct admit_result *out)
+static void admit_new(const struct policy *p, const struct pins *pins,
+		      const struct admit_request *r, const char *name, struct admit_result *out)
 {
 	enum vouch v = vouches(p, pins, &r->id, name);
 

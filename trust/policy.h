@@ -51,7 +51,8 @@ struct admit_result {
  * is already trusted: it moved); then known state, else allow-list -> trusted when the entry is this
  * id or a name already pinned to this key, pending when it is a bare name of a stranger; else
  * trust_on_first_use -> trusted; else pending (when an allow-list is set and does not name it:
- * DENIED).
+ * DENIED). A read-only trust store admits nobody (DENIED). Only a trusted peer owns its address.
+ * For the subject of an alarm that `expected` raised and nobody dialled, the id stands in.
  */
 void policy_admit(const struct policy *p, const struct pins *pins, const struct admit_request *r,
 		  struct admit_result *out);

@@ -69,7 +69,7 @@ struct keyring *zero_keyring(void)
 
 void peer_key(unsigned n, uint8_t ed[static ED_BYTES], struct node_id *id)
 {
-	uint8_t seed[crypto_sign_SEEDBYTES] = { 0xa5 }, sk[crypto_sign_SECRETKEYBYTES];
+	uint8_t seed[crypto_sign_SEEDBYTES] = {0xa5}, sk[crypto_sign_SECRETKEYBYTES];
 
 	memcpy(seed + 1, &n, sizeof n);
 	assert_int_equal(crypto_sign_seed_keypair(ed, sk, seed), 0);

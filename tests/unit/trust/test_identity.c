@@ -8,8 +8,10 @@
 #include "tests/lib/trust_env.h"
 
 /* wire 11.1 */
-static const char zero_public[] = "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29";
-static const char zero_x25519[] = "c6dba2b75b4701f39f307f2e9b94ad2a1bcadf360936a8cc502c24c6968dca5f";
+static const char zero_public[] =
+	"3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29";
+static const char zero_x25519[] =
+	"c6dba2b75b4701f39f307f2e9b94ad2a1bcadf360936a8cc502c24c6968dca5f";
 static const char zero_binding[] =
 	"36ec773252ec8cae3f53948091f0f2159b26edf449ab38f1f6c4cf17eadd340220a338caa13f3641139b038658"
 	"006e9cb5c6f62001d2cb71b2debadaccb2300e";
@@ -19,16 +21,21 @@ static void id_is_the_start_of_the_hash(void **state)
 	static const struct {
 		const char *key, *id;
 	} rows[] = {
-		{ "r0DH10r8vnEvP/5I72gGjqNveh2zV+D5P4rqFImMUB8=", "99c7282c98a15293b19a897d89e14548" },
-		{ "AOHgeRjh99sSDDITSyRW6qKMPuT0gHPYfgBlqSDWfag=", "28fff9342c7030d3d899cc9e7bc11878" },
-		{ "mtqMfWa4zTVezJVMWjv0wOqTGXcvEkCpeg6Ob4teXHo=", "1ba145aa2ed6fa01ea237b28e569dbb6" },
-		{ "O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik=", "139e3940e64b5491722088d9a0d74162" },
+		{"r0DH10r8vnEvP/5I72gGjqNveh2zV+D5P4rqFImMUB8=",
+		 "99c7282c98a15293b19a897d89e14548"},
+		{"AOHgeRjh99sSDDITSyRW6qKMPuT0gHPYfgBlqSDWfag=",
+		 "28fff9342c7030d3d899cc9e7bc11878"},
+		{"mtqMfWa4zTVezJVMWjv0wOqTGXcvEkCpeg6Ob4teXHo=",
+		 "1ba145aa2ed6fa01ea237b28e569dbb6"},
+		{"O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik=",
+		 "139e3940e64b5491722088d9a0d74162"},
 	};
 	uint8_t ed[ED_BYTES];
 	struct node_id id;
 
 	for (size_t i = 0; i < 4; i++) {
-		assert_int_equal(base64_decode_exact(bytes_str(rows[i].key), ed, sizeof ed), ERR_OK);
+		assert_int_equal(base64_decode_exact(bytes_str(rows[i].key), ed, sizeof ed),
+				 ERR_OK);
 		node_id_of(ed, &id);
 		assert_string_equal(id.hex, rows[i].id);
 	}
@@ -43,9 +50,12 @@ static void id_parses_only_32_lower_case_digits(void **state)
 	assert_string_equal(id.hex, good);
 	for (size_t n = 0; n < 32; n++)
 		assert_int_equal(node_id_parse(bytes_of(good, n), &id), ERR_MALFORMED);
-	assert_int_equal(node_id_parse(BYTES_LIT("139e3940e64b5491722088d9a0d741620"), &id), ERR_MALFORMED);
-	assert_int_equal(node_id_parse(BYTES_LIT("139E3940e64b5491722088d9a0d74162"), &id), ERR_MALFORMED);
-	assert_int_equal(node_id_parse(BYTES_LIT("139g3940e64b5491722088d9a0d74162"), &id), ERR_MALFORMED);
+	assert_int_equal(node_id_parse(BYTES_LIT("139e3940e64b5491722088d9a0d741620"), &id),
+			 ERR_MALFORMED);
+	assert_int_equal(node_id_parse(BYTES_LIT("139E3940e64b5491722088d9a0d74162"), &id),
+			 ERR_MALFORMED);
+	assert_int_equal(node_id_parse(BYTES_LIT("139g3940e64b5491722088d9a0d74162"), &id),
+			 ERR_MALFORMED);
 }
 
 static void fingerprint_is_in_groups_of_four(void **state)
@@ -64,16 +74,17 @@ static void contexts_are_the_bytes_of_the_table(void **state)
 		size_t n;
 		const char *hex;
 	} rows[] = {
-		{ SIG_HELLO, 22, "69726f6e6d6573682d7369672d76312f68656c6c6f00" },
-		{ SIG_CAPABILITY, 36,
-		  "69726f6e6d6573682d7369672d76312f6361706162696c6974792d616e6e6f756e636500" },
-		{ SIG_TRUST_EXPORT, 33,
-		  "69726f6e6d6573682d7369672d76312f74727573742d70696e2d6578706f727400" },
-		{ SIG_X25519_BINDING, 40,
-		  "69726f6e6d6573682d7369672d76312f7832353531392d6964656e746974792d62696e64696e6700" },
-		{ SIG_FRAME_INNER, 35,
-		  "69726f6e6d6573682d7369672d76312f6672616d652d696e6e65722d736f7572636500" },
-		{ SIG_INVITE, 23, "69726f6e6d6573682d7369672d76312f696e7669746500" },
+		{SIG_HELLO, 22, "69726f6e6d6573682d7369672d76312f68656c6c6f00"},
+		{SIG_CAPABILITY, 36,
+		 "69726f6e6d6573682d7369672d76312f6361706162696c6974792d616e6e6f756e636500"},
+		{SIG_TRUST_EXPORT, 33,
+		 "69726f6e6d6573682d7369672d76312f74727573742d70696e2d6578706f727400"},
+		{SIG_X25519_BINDING, 40,
+		 "69726f6e6d6573682d7369672d76312f7832353531392d6964656e746974792d62696e64696e670"
+		 "0"},
+		{SIG_FRAME_INNER, 35,
+		 "69726f6e6d6573682d7369672d76312f6672616d652d696e6e65722d736f7572636500"},
+		{SIG_INVITE, 23, "69726f6e6d6573682d7369672d76312f696e7669746500"},
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -104,15 +115,18 @@ static void verify_accepts_the_capability_vectors(void **state)
 	static const struct {
 		const char *text, *sig;
 	} rows[] = {
-		{ "{\"announced_at\":1736812800.0,\"capabilities\":[\"chat\",\"embed\"],"
-		  "\"origin\":\"alice-node\",\"version\":1}",
-		  "e6c0239a7e5557282b8cb6ea7fdbda0f0dd049564b43602a2f16f5e8cefa6015c6b7ea72e8e4e9d92096e1"
-		  "670dba109906c06d79cdecad462e74fac628a48107" },
-		{ "{\"announced_at\":1753500000.25,\"capabilities\":[\"llm:llama3\","
-		  "\"tool:caf\\u00e9\\ud83d\\ude00\"],\"origin\":\"139e3940e64b5491722088d9a0d74162\","
-		  "\"version\":1}",
-		  "f88d98b6af0e89de628fb99444732c4e2524027d9c338ea2856fb483f5b3f5e08c9da22ef7c5bc6f0c1391"
-		  "bd986172a8c31f760f0531e1d0ee253e997a34330c" },
+		{"{\"announced_at\":1736812800.0,\"capabilities\":[\"chat\",\"embed\"],"
+		 "\"origin\":\"alice-node\",\"version\":1}",
+		 "e6c0239a7e5557282b8cb6ea7fdbda0f0dd049564b43602a2f16f5e8cefa6015c6b7ea72e8e4e9d92"
+		 "096e1"
+		 "670dba109906c06d79cdecad462e74fac628a48107"},
+		{"{\"announced_at\":1753500000.25,\"capabilities\":[\"llm:llama3\","
+		 "\"tool:caf\\u00e9\\ud83d\\ude00\"],\"origin\":"
+		 "\"139e3940e64b5491722088d9a0d74162\","
+		 "\"version\":1}",
+		 "f88d98b6af0e89de628fb99444732c4e2524027d9c338ea2856fb483f5b3f5e08c9da22ef7c5bc6f0"
+		 "c1391"
+		 "bd986172a8c31f760f0531e1d0ee253e997a34330c"},
 	};
 	uint8_t ed[ED_BYTES], sig[SIG_BYTES], whole[512];
 
@@ -125,13 +139,15 @@ static void verify_accepts_the_capability_vectors(void **state)
 		memcpy(whole + prefix.n, rows[i].text, n);
 		unhex(rows[i].sig, sig, sizeof sig);
 		assert_true(sig_verify(SIG_CAPABILITY, ed, bytes_of(whole, prefix.n + n), sig));
-		assert_false(sig_verify(SIG_CAPABILITY, ed, bytes_of(whole, prefix.n + n - 1), sig));
+		assert_false(
+			sig_verify(SIG_CAPABILITY, ed, bytes_of(whole, prefix.n + n - 1), sig));
 		whole[prefix.n + 3] ^= 1;
 		assert_false(sig_verify(SIG_CAPABILITY, ed, bytes_of(whole, prefix.n + n), sig));
 		whole[prefix.n + 3] ^= 1;
 		for (size_t b = 0; b < SIG_BYTES; b++) {
 			sig[b] ^= 0x10;
-			assert_false(sig_verify(SIG_CAPABILITY, ed, bytes_of(whole, prefix.n + n), sig));
+			assert_false(
+				sig_verify(SIG_CAPABILITY, ed, bytes_of(whole, prefix.n + n), sig));
 			sig[b] ^= 0x10;
 		}
 	}
@@ -185,7 +201,7 @@ static void conversion_gives_the_curve25519_image(void **state)
 
 static void conversion_refuses_bad_points(void **state)
 {
-	uint8_t ed[ED_BYTES] = { 1 }, x[X25519_BYTES] = { 0 };
+	uint8_t ed[ED_BYTES] = {1}, x[X25519_BYTES] = {0};
 
 	assert_int_equal(ed_to_x25519(ed, x), ERR_MALFORMED); /* the neutral element */
 	memset(ed, 0, sizeof ed);

@@ -14,27 +14,27 @@
 
 /* wire 11.9. Argon2id costs half a second and 256 MiB: four calls in this file, no more. */
 #define PASSPHRASE BYTES_LIT("testpassphrase1234")
-#define NONE bytes_of("", 0)
-#define ED_LINE "  \"ed25519_public\": \"O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik=\",\n"
+#define NONE	   bytes_of("", 0)
+#define ED_LINE	   "  \"ed25519_public\": \"O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik=\",\n"
 #define PUBLIC                                                                                     \
-	"{\n  \"version\": 3,\n  \"format\": \"master-seed-v1\",\n  \"agent_name\": \"alice\",\n"  \
-	ED_LINE                                                                                    \
-	"  \"hkdf_salt\": \"AQIDBAUGBwgJCgsMDQ4PEA==\",\n"                                         \
+	"{\n  \"version\": 3,\n  \"format\": \"master-seed-v1\",\n  \"agent_name\": "              \
+	"\"alice\",\n" ED_LINE "  \"hkdf_salt\": \"AQIDBAUGBwgJCgsMDQ4PEA==\",\n"                  \
 	"  \"x25519_public\": \"xtuit1tHAfOfMH8um5StKhvK3zYJNqjMUCwkxpaNyl8=\",\n"                 \
-	"  \"x25519_binding_signature\": \"Nux3MlLsjK4/U5SAkfDyFZsm7fRJqzjx9sTPF+rdNAIgozjKoT82Q"    \
+	"  \"x25519_binding_signature\": \"Nux3MlLsjK4/U5SAkfDyFZsm7fRJqzjx9sTPF+rdNAIgozjKoT82Q"  \
 	"RObA4ZYAG6ctcb2IAHSy3Gy3rrazLIwDg==\",\n"
 
-static const char seed_box[] = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXHUT1VzjHrmuvJdXz0bzhDxJmK3PJpiabKKNvThClbvHS"
-			       "JVZbr+ZmnHE47y8GJRHb";
-static const char x_box[] = "GBkaGxwdHh8gISIjJCUmJygpKissLS4vyBJ9UxRSvL0G4IwdWfmtKPwMUGrj1IB8Olcpy3eYMUgt"
-			    "f1Ags+SEiDezYjeeKtXx";
+static const char seed_box[] =
+	"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXHUT1VzjHrmuvJdXz0bzhDxJmK3PJpiabKKNvThClbvHS"
+	"JVZbr+ZmnHE47y8GJRHb";
+static const char x_box[] =
+	"GBkaGxwdHh8gISIjJCUmJygpKissLS4vyBJ9UxRSvL0G4IwdWfmtKPwMUGrj1IB8Olcpy3eYMUgt"
+	"f1Ags+SEiDezYjeeKtXx";
 static const char salt_b64[] = "AAECAwQFBgcICQoLDA0ODw==";
 
 static const char v3_clear[] =
-	PUBLIC
-	"  \"ed25519_secret\": \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\",\n"
-	"  \"x25519_seed\": \"znEI/w7KHO7K02lOKDJhcuPuG8QszmsS8Q3swSjQkKs=\",\n"
-	"  \"encrypted\": false\n}";
+	PUBLIC "  \"ed25519_secret\": \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\",\n"
+	       "  \"x25519_seed\": \"znEI/w7KHO7K02lOKDJhcuPuG8QszmsS8Q3swSjQkKs=\",\n"
+	       "  \"encrypted\": false\n}";
 
 static struct bytes v3_encrypted(char out[static 2048], const char *second)
 {
@@ -46,13 +46,15 @@ static struct bytes v3_encrypted(char out[static 2048], const char *second)
 	return bytes_of(out, (size_t)n);
 }
 
-static const char v1_clear[] =
-	"{\"agent_name\": \"alice\", \"ed25519_public\": \"O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik="
-	"\", \"encrypted\": false, \"ed25519_secret\": \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"}";
-static const char v2_clear[] =
-	"{\"version\": 2, \"agent_name\": \"alice\", \"ed25519_public\": \"O2onvM62pC1io6jQKm8Nc2UyFXcd4kOm"
-	"OsBIoYtZ2ik=\", \"encrypted\": false, \"ed25519_secret\": \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-	"AAAAAAA=\"}";
+static const char v1_clear[] = "{\"agent_name\": \"alice\", \"ed25519_public\": "
+			       "\"O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik="
+			       "\", \"encrypted\": false, \"ed25519_secret\": "
+			       "\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"}";
+static const char v2_clear[] = "{\"version\": 2, \"agent_name\": \"alice\", \"ed25519_public\": "
+			       "\"O2onvM62pC1io6jQKm8Nc2UyFXcd4kOm"
+			       "OsBIoYtZ2ik=\", \"encrypted\": false, \"ed25519_secret\": "
+			       "\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+			       "AAAAAAA=\"}";
 
 static enum err parse(struct bytes json, struct bytes passphrase, struct keyfile_info *info,
 		      struct fault *f)
@@ -147,7 +149,7 @@ static void encrypted_version_3_loads_with_its_passphrase(void **state)
 static void changed_second_box_is_corruption_not_a_wrong_passphrase(void **state)
 {
 	char text[2048], other[sizeof x_box];
-	struct fault f = { 0 };
+	struct fault f = {0};
 
 	memcpy(other, x_box, sizeof other);
 	other[60] = other[60] == 'A' ? 'B' : 'A';
@@ -159,13 +161,16 @@ static void changed_second_box_is_corruption_not_a_wrong_passphrase(void **state
 static void wrong_passphrase_is_refused_for_version_1_too(void **state)
 {
 	char text[1024];
-	struct fault f = { 0 };
+	struct fault f = {0};
 	int n = snprintf(text, sizeof text,
-			 "{" ED_LINE "\"agent_name\": \"alice\", \"encrypted\": true, \"salt\": \"%s\", "
-			 "\"ed25519_secret_encrypted\": \"%s\"}", salt_b64, seed_box);
+			 "{" ED_LINE
+			 "\"agent_name\": \"alice\", \"encrypted\": true, \"salt\": \"%s\", "
+			 "\"ed25519_secret_encrypted\": \"%s\"}",
+			 salt_b64, seed_box);
 
-	assert_int_equal(parse(bytes_of(text, (size_t)n), BYTES_LIT("testpassphrase1235"), NULL, &f),
-			 ERR_AUTH);
+	assert_int_equal(
+		parse(bytes_of(text, (size_t)n), BYTES_LIT("testpassphrase1235"), NULL, &f),
+		ERR_AUTH);
 	assert_int_equal(f.code, EXIT_INTEGRITY);
 	assert_true(f.next[0] != '\0');
 }
@@ -173,7 +178,7 @@ static void wrong_passphrase_is_refused_for_version_1_too(void **state)
 static void encrypted_without_a_passphrase_is_denied(void **state)
 {
 	char text[2048];
-	struct fault f = { 0 };
+	struct fault f = {0};
 
 	assert_int_equal(parse(v3_encrypted(text, x_box), NONE, NULL, &f), ERR_DENIED);
 	assert_true(f.means[0] != '\0' && f.next[0] != '\0');
@@ -195,7 +200,7 @@ static void peek_needs_no_passphrase(void **state)
 
 static void old_versions_load_with_a_fresh_salt(void **state)
 {
-	static const char *const files[] = { v1_clear, v2_clear };
+	static const char *const files[] = {v1_clear, v2_clear};
 
 	for (int v = 1; v <= 2; v++) {
 		struct test_env t;
@@ -203,13 +208,17 @@ static void old_versions_load_with_a_fresh_salt(void **state)
 		struct keyring *a, *b;
 
 		test_env_init(&t);
-		assert_int_equal(keyfile_parse(bytes_str(files[v - 1]), NONE, &t.env, &a, &i, NULL), ERR_OK);
-		assert_int_equal(keyfile_parse(bytes_str(files[v - 1]), NONE, &t.env, &b, NULL, NULL), ERR_OK);
+		assert_int_equal(keyfile_parse(bytes_str(files[v - 1]), NONE, &t.env, &a, &i, NULL),
+				 ERR_OK);
+		assert_int_equal(
+			keyfile_parse(bytes_str(files[v - 1]), NONE, &t.env, &b, NULL, NULL),
+			ERR_OK);
 		assert_int_equal(i.version, v);
 		assert_true(i.migrated);
 		assert_true(node_id_eq(keyring_id(a), keyring_id(b)));
 		assert_memory_not_equal(keyring_x25519(a), keyring_x25519(b), X25519_BYTES);
-		assert_true(x25519_binding_verify(keyring_ed(a), keyring_x25519(a), keyring_binding(a)));
+		assert_true(x25519_binding_verify(keyring_ed(a), keyring_x25519(a),
+						  keyring_binding(a)));
 		keyring_free(a);
 		keyring_free(b);
 	}
@@ -228,8 +237,9 @@ static void every_shorter_prefix_and_one_byte_more_is_refused(void **state)
 
 static void load_checks_refuse_keys_that_do_not_belong_together(void **state)
 {
-	static const char *const keys[] = { "ed25519_public", "ed25519_secret", "hkdf_salt", "x25519_public",
-					    "x25519_binding_signature", "x25519_seed" };
+	static const char *const keys[] = {
+		"ed25519_public", "ed25519_secret",	      "hkdf_salt",
+		"x25519_public",  "x25519_binding_signature", "x25519_seed"};
 	struct fault f;
 
 	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
@@ -244,20 +254,24 @@ static void load_checks_refuse_keys_that_do_not_belong_together(void **state)
 		json_decref(root);
 	}
 	assert_int_equal(parse_with(v1_clear, "ed25519_public",
-				    json_string("AOHgeRjh99sSDDITSyRW6qKMPuT0gHPYfgBlqSDWfag="), &f),
+				    json_string("AOHgeRjh99sSDDITSyRW6qKMPuT0gHPYfgBlqSDWfag="),
+				    &f),
 			 ERR_CORRUPT);
 }
 
 static void missing_or_mistyped_members_are_corruption(void **state)
 {
-	static const char *const keys[] = { "format", "ed25519_public", "hkdf_salt", "x25519_public",
-					    "x25519_binding_signature", "ed25519_secret", "x25519_seed" };
+	static const char *const keys[] = {
+		"format",	 "ed25519_public",	     "hkdf_salt",
+		"x25519_public", "x25519_binding_signature", "ed25519_secret",
+		"x25519_seed"};
 	struct fault f;
 
 	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
 		assert_int_equal(parse_with(v3_clear, keys[i], NULL, &f), ERR_CORRUPT);
 		assert_int_equal(parse_with(v3_clear, keys[i], json_integer(7), &f), ERR_CORRUPT);
-		assert_int_equal(parse_with(v3_clear, keys[i], json_string("AAAA"), &f), ERR_CORRUPT);
+		assert_int_equal(parse_with(v3_clear, keys[i], json_string("AAAA"), &f),
+				 ERR_CORRUPT);
 	}
 	assert_int_equal(parse_with(v3_clear, "encrypted", json_string("false"), &f), ERR_CORRUPT);
 	assert_int_equal(parse_with(v3_clear, "agent_name", json_integer(1), &f), ERR_CORRUPT);
@@ -271,8 +285,9 @@ static void names_of_strangers_are_cleaned_for_people(void **state)
 {
 	struct keyfile_info i;
 
-	assert_int_equal(keyfile_peek(BYTES_LIT("{" ED_LINE "\"agent_name\": \"a\\u001b[31mb\"}"), &i, NULL),
-			 ERR_OK);
+	assert_int_equal(
+		keyfile_peek(BYTES_LIT("{" ED_LINE "\"agent_name\": \"a\\u001b[31mb\"}"), &i, NULL),
+		ERR_OK);
 	assert_string_equal(i.name, "a?[31mb");
 }
 
@@ -280,7 +295,7 @@ static void clear_and_passphrase_must_agree(void **state)
 {
 	struct keyring *k = zero_keyring();
 	struct test_env t;
-	struct fault f = { 0 };
+	struct fault f = {0};
 	struct buf out;
 
 	test_env_init(&t);
@@ -347,7 +362,7 @@ static void migrate_keeps_the_original_and_the_identity(void **state)
 	write_file(temp.file, v1_clear, sizeof v1_clear - 1);
 	assert_int_equal(keyfile_migrate(temp.file, NONE, &t.env, NULL), ERR_OK);
 	write_file(temp.file, v2_clear, sizeof v2_clear - 1);
-	struct fault f = { 0 };
+	struct fault f = {0};
 	assert_int_equal(keyfile_migrate(temp.file, NONE, &t.env, &f), ERR_EXISTS);
 	assert_true(f.next[0] != '\0');
 	read_file(backup, text, sizeof text);
