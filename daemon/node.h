@@ -90,7 +90,7 @@ struct target_view {
 	bool online, dialling;
 	uint64_t next_dial_in_ms;
 	uint32_t failures;
-	char why[200];          /* why it is not connected; "" when it is */
+	char why[256];          /* why it is not connected; "" when it is */
 };
 size_t node_targets(struct node *n, struct target_view *out, size_t max);
 

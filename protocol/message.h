@@ -7,6 +7,7 @@
 #ifndef PROTOCOL_MESSAGE_H
 #define PROTOCOL_MESSAGE_H
 
+#include "base/text.h"
 #include "base/wire.h"
 #include "trust/identity.h"
 

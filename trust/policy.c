@@ -244,14 +244,14 @@ static void admit_new(const struct policy *p, const struct pins *pins,
 
 	out->is_new = true;
 	if (v != VOUCH_NONE) {
-		out->state = v == VOUCH_KEY ? PIN_TRUSTED : PIN_PENDING;
+		out->state = v == VOUCH_KEY || p->trust_on_first_use ? PIN_TRUSTED : PIN_PENDING;
 		out->via = "allow-list";
+	} else if (p->allowed_count != 0) { /* a list is a promise: it also limits trust on first use */
+		refuse_unlisted(out, r);
+		return;
 	} else if (p->trust_on_first_use) {
 		out->state = PIN_TRUSTED;
 		out->via = "tofu";
-	} else if (p->allowed_count != 0) {
-		refuse_unlisted(out, r);
-		return;
 	} else {
 		out->state = PIN_PENDING;
 		out->via = "tofu";

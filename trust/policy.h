@@ -49,9 +49,10 @@ struct admit_result {
  * Order: self; revoked or blocked; expected id; version minimum, then the floor of this identity;
  * name bound to another identity; address bound to another identity (no alarm when the identity
  * is already trusted: it moved); then known state, else allow-list -> trusted when the entry is this
- * id or a name already pinned to this key, pending when it is a bare name of a stranger; else
- * trust_on_first_use -> trusted; else pending (when an allow-list is set and does not name it:
- * DENIED). A read-only trust store admits nobody (DENIED). Only a trusted peer owns its address.
+ * id or a name already pinned to this key, pending when it is a bare name of a stranger
+ * (trusted with trust_on_first_use); else
+ * DENIED when an allow-list is set (it also limits trust_on_first_use); else trust_on_first_use ->
+ * trusted; else pending. A read-only trust store admits nobody (DENIED). Only a trusted peer owns its address.
  * For the subject of an alarm that `expected` raised and nobody dialled, the id stands in.
  */
 void policy_admit(const struct policy *p, const struct pins *pins, const struct admit_request *r,

@@ -172,7 +172,8 @@ static void unlisted_stranger_is_denied(void **state)
 	assert_int_equal(a.out.fault.code, EXIT_POLICY);
 	assert_helpful(&a.out.fault, a.r.id.hex, a.r.id.hex);
 	a.policy.trust_on_first_use = true;
-	assert_int_equal(ask(&a, 1, "bob"), ERR_OK);
+	assert_int_equal(ask(&a, 1, "bob"), ERR_DENIED);
+	assert_int_equal(ask(&a, 1, "alice"), ERR_OK);
 	assert_int_equal(a.out.state, PIN_TRUSTED);
 	ask_free(&a);
 }

@@ -1,0 +1,207 @@
+/*
+ * inbound.c -- the straight line in.
+ *
+ *   inbound_message():  budgets -> destination -> author -> inbox_put  ... commit ...
+ *   inbound_op_done():  theirs now: receipt, event
+ *
+ * Nothing is confirmed before the commit. What cannot be kept is refused with a reason, or the session
+ * ends, so that the sender keeps it: nothing is dropped between a promise and the disk.
+ */
+#include "daemon/node_internal.h"
+
+#include "base/text.h"
+
+/* Over budget: the link is not read for a while, so the sender feels its own transport. */
+static void budget(struct conn *c, size_t bytes)
+{
+	struct node *n = c->node;
+	struct peer *p = c->peer;
+	uint64_t now = env_now(n->env), wait = 0, w;
+
+	if (!bucket_take(&p->messages, 1, now)) {
+		w = bucket_wait_ms(&p->messages, 1, now);
+		wait = w > wait ? w : wait;
+	}
+	if (!bucket_take(&p->bytes, (double)bytes, now)) {
+		w = bucket_wait_ms(&p->bytes, (double)bytes, now);
+		wait = w > wait ? w : wait;
+	}
+	if (!bucket_take(&n->total, 1, now)) {
+		w = bucket_wait_ms(&n->total, 1, now);
+		wait = w > wait ? w : wait;
+	}
+	if (!wait || c->paused || c->closing)
+		return;
+	n->n.pauses++;
+	c->paused = true;
+	tp_pause(c->tp, c->id, true);
+	timer_in(n->env, &c->resume, wait < 1000 ? wait : 1000);
+}
+
+void inbound_message(struct conn *c, const struct message *m)
+{
+	struct node *n = c->node;
+	struct peer *p = c->peer;
+	const struct pin *pin;
+	enum inbox_state state = INBOX_NEW;
+	int64_t seq = 0;
+	enum err e;
+
+	if (!p || c->closing)
+		return;
+	c->received++;
+	budget(c, m->body.n);
+	if (m->destination.hex[0] && !node_id_eq(&m->destination, keyring_id(n->p.keyring))) {
+		n->n.messages_not_for_us++;
+		log_debug("not-for-us msg=%.*s peer=%s", (int)m->id.n, m->id.p, p->id.hex);
+		return;
+	}
+	pin = pins_get(n->p.pins, &m->source);
+	if (!pin || pin->state == PIN_BLOCKED || pin->state == PIN_REVOKED) {
+		n->n.messages_refused++;
+		return;
+	}
+
+	struct inbox_new row = {
+		.author = m->source,
+		.via = p->id,
+		.id = m->id,
+		.type = m->type,
+		.priority = (uint8_t)m->priority,
+		.created_ms = m->created_ms,
+		.received_ms = env_wall(n->env),
+		.held = pin->state == PIN_PENDING,
+		.proven = m->source_proven,
+		.body = m->body,
+	};
+
+	e = inbox_put(n->p.store, &row, &seq, &state);
+	if (e == ERR_STORE) {
+		/* The group is lost. Ending the session at once keeps the order: whatever follows on this
+		 * link would be kept before the lost ones come again. */
+		node_store_failed(n);
+		conn_close(c, "store-failed");
+		return;
+	}
+	char id[MSG_ID_MAX + 1];
+
+	snprintf(id, sizeof id, "%.*s", (int)m->id.n, m->id.p);
+	if (e != ERR_OK && e != ERR_EXISTS) {
+		n->n.messages_refused++;
+		log_warn("message-refused msg=%s peer=%s err=%s held=%d", id, p->id.hex, err_word(e), row.held);
+		conn_receipt(c, RECEIPT_REJECTED, id,
+			     e == ERR_FULL ? (row.held ? "not approved, and the hold queue is full" : "inbox full") :
+					     err_word(e),
+			     0);
+		return;
+	}
+
+	struct op *op = node_op(n);
+
+	op->kind = OP_RECEIVED;
+	op->conn = c->id;
+	op->peer = m->source;
+	op->seq = seq;
+	op->size = m->body.n;
+	op->is_new = e == ERR_OK;
+	op->receipt = (e == ERR_OK ? row.held : state == INBOX_HELD) ? RECEIPT_HELD : RECEIPT_DELIVERED;
+	if (e == ERR_EXISTS && state == INBOX_DROPPED)
+		op->receipt = RECEIPT_REJECTED;
+	memcpy(op->id, id, sizeof id);
+	/* A repeat needs no commit of its own, but the kept one may be in this very group. */
+	node_store_hard(n);
+}
+
+void inbound_op_done(struct node *n, struct op *op, enum err e)
+{
+	struct conn *c = conn_find(n, op->conn);
+	struct node_event ev = { .type = op->receipt == RECEIPT_HELD ? "inbox.held" : "inbox.new",
+				 .peer = op->peer, .msg_id = op->id, .seq = op->seq, .size = op->size };
+
+	if (e != ERR_OK) {
+		if (c && !c->closing)
+			conn_close(c, "store-failed");
+		return;
+	}
+	if (op->is_new) {
+		if (op->receipt == RECEIPT_HELD)
+			n->n.messages_held++;
+		else
+			n->n.messages_received++;
+		log_debug("message-in msg=%s from=%s size=%llu held=%d", op->id, op->peer.hex,
+			  (unsigned long long)op->size, op->receipt == RECEIPT_HELD);
+		ev.name = n->observer ? peer_name(n, &op->peer) : NULL;
+		node_event(n, &ev);
+	} else {
+		n->n.messages_repeated++;
+	}
+	if (c && !c->closing)
+		conn_receipt(c, op->receipt, op->id, op->receipt == RECEIPT_REJECTED ? "refused" : NULL, 0);
+}
+
+/* --- read receipts, survived over restarts ---------------------------------------------------------------- */
+enum err node_inbox_read(struct node *n, int64_t seq, bool *changed)
+{
+	struct inbox_row row;
+	struct peer *p;
+	enum err e = inbox_mark_read(n->p.store, seq, env_wall(n->env), changed);
+
+	if (e == ERR_STORE)
+		node_store_failed(n);
+	if (e != ERR_OK || !*changed)
+		return e;
+	node_store_hard(n);
+	if (inbox_get(n->p.store, seq, &row) != ERR_OK)
+		return ERR_OK;
+	p = peer_find(n, &row.via);
+	if (p && p->conn && session_peer(p->conn->session)->confirms)
+		conn_receipt(p->conn, RECEIPT_READ, row.id, NULL, seq);
+	return ERR_OK;
+}
+
+void inbound_report_reads(struct conn *c)
+{
+	struct node *n = c->node;
+	struct inbox_row rows[64];
+	size_t got = 0;
+
+	if (!session_peer(c->session)->confirms)
+		return;
+	if (inbox_unreported(n->p.store, &c->peer->id, rows, 64, &got) != ERR_OK)
+		return;
+	for (size_t i = 0; i < got; i++)
+		conn_receipt(c, RECEIPT_READ, rows[i].id, NULL, rows[i].seq);
+}
+
+/* Held messages become new (and are confirmed) or go. */
+enum err inbound_release(struct node *n, const struct node_id *id, bool accept)
+{
+	struct inbox_row rows[64];
+	size_t got;
+	enum err e;
+
+	do {
+		e = inbox_release(n->p.store, id, accept, rows, 64, &got);
+		if (e != ERR_OK) {
+			if (e == ERR_STORE)
+				node_store_failed(n);
+			return e;
+		}
+		if (got)
+			node_store_hard(n);
+		for (size_t i = 0; i < got; i++) {
+			struct peer *p = peer_find(n, &rows[i].via);
+			struct op *op = node_op(n);
+
+			op->kind = OP_RECEIVED;
+			op->conn = p && p->conn ? p->conn->id : 0;
+			op->peer = rows[i].author;
+			op->seq = rows[i].seq;
+			op->size = rows[i].body_len;
+			op->is_new = accept;
+			op->receipt = accept ? RECEIPT_DELIVERED : RECEIPT_REJECTED;
+			memcpy(op->id, rows[i].id, sizeof op->id);
+		}
+	} while (got == 64);
+	return ERR_OK;
+}

@@ -1,0 +1,259 @@
+/*
+ * node_internal.h -- what the files of the core share. Nobody outside daemon/'s core includes it.
+ *
+ * Ownership: node owns conns, peers, targets and items. A conn is found by link id and a peer by
+ * node id; both may be gone after any callback, so nothing keeps such a pointer across a turn except
+ * the pairs conn<->peer and conn<->target, which conn_end() cuts.
+ */
+#ifndef DAEMON_NODE_INTERNAL_H
+#define DAEMON_NODE_INTERNAL_H
+
+#include "base/log.h"
+#include "base/map.h"
+#include "daemon/node.h"
+
+struct list {
+	struct list *prev, *next;
+};
+static inline void list_init(struct list *l)
+{
+	l->prev = l->next = l;
+}
+static inline bool list_empty(const struct list *l)
+{
+	return l->next == l;
+}
+static inline void list_add_tail(struct list *head, struct list *l)
+{
+	l->prev = head->prev;
+	l->next = head;
+	head->prev->next = l;
+	head->prev = l;
+}
+static inline void list_del(struct list *l)
+{
+	l->prev->next = l->next;
+	l->next->prev = l->prev;
+	list_init(l);
+}
+#define list_entry(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+
+/* --- one message of ours that is in memory -------------------------------------------------- */
+enum item_state { ITEM_READY, ITEM_IN_FLIGHT, ITEM_HELD };
+
+struct item {
+	struct list link;          /* ready list of its priority, the in-flight list, or the held list */
+	struct peer *peer;
+	enum item_state state;
+	int64_t seq;
+	enum priority priority;
+	uint64_t created_ms, expires_ms; /* wall */
+	uint64_t accepted_ms;      /* monotonic: when we took it, 0 after a restart */
+	uint64_t sent_ms;          /* monotonic, when in flight */
+	uint32_t body_len;
+	uint8_t *body;             /* NULL: read it from the store when its turn comes */
+	char type[MSG_TYPE_MAX + 1];
+	char id[];                 /* NUL-terminated */
+};
+
+/* Waiting work of one peer; exists while the peer is online. */
+struct sendq {
+	struct list ready[PRIO_COUNT];
+	struct list flight, held;
+	uint32_t ready_count, flight_count, held_count;
+	uint64_t flight_bytes, ready_bytes;
+	bool more;                 /* the store holds rows that are not in memory */
+	int more_priority;         /* ... of this priority and below */
+	struct bucket pace;        /* towards peers that do not confirm */
+};
+
+struct peer {
+	struct node_id id;
+	struct conn *conn;         /* online */
+	struct sendq *q;
+	struct list active;        /* in node->active when the scheduler should look */
+	bool is_active;
+	struct bucket messages, bytes; /* what we take from it */
+	double rtt_ms;
+	uint64_t offline_since_ms;
+	struct timer stall;        /* oldest unconfirmed, or the pace bucket */
+};
+
+struct pending_receipt {
+	enum receipt_kind kind;
+	char id[MSG_ID_MAX + 1];
+	const char *reason;        /* static text, or NULL */
+	int64_t inbox_seq;         /* READ: mark as reported after it went out */
+};
+
+struct conn {
+	struct node *node;
+	struct transport *tp;
+	link_id id;
+	bool dialled, secure, has_tls_key, closing, online, paused;
+	bool counted;              /* in node->handshaking */
+	uint8_t tls_key[32];
+	char source[64];
+	char *address;
+	struct session *session;
+	struct peer *peer;         /* while online */
+	struct target *target;     /* we dialled it for this one */
+	struct timer timer;        /* session deadline */
+	struct timer resume;       /* end of a pause */
+	struct list link;          /* in node->conns_list or node->shaking */
+	struct list reap;
+	struct bucket bad;
+	uint64_t opened_ms, online_ms, online_wall_ms, ping_ms;
+	uint64_t sent, received, dropped, rekeys;
+	struct pending_receipt *receipts; /* to go out after the commit */
+	size_t receipts_n, receipts_cap;
+	struct list dirty;         /* in node->dirty when receipts wait */
+	bool is_dirty;
+};
+
+struct target {
+	char address[ADDRESS_MAX + 1];
+	bool has_expected;
+	struct node_id expected;
+	bool has_known;            /* learned from pins or from the last session */
+	struct node_id known;
+	link_id dialling;
+	struct conn *conn;
+	uint32_t failures;
+	struct timer timer;
+	char why[256];
+};
+#define TARGETS_MAX 256
+
+/* What waits for the commit of the group. */
+enum op_kind { OP_SUBMIT, OP_RECEIVED };
+struct op {
+	enum op_kind kind;
+	/* SUBMIT */
+	submit_done done;
+	void *ctx;
+	struct item *item;         /* prepared when the peer is online and its turn can come now */
+	/* both */
+	struct node_id peer;
+	int64_t seq;
+	uint64_t size;
+	uint8_t priority;
+	/* RECEIVED */
+	link_id conn;
+	enum receipt_kind receipt;
+	bool is_new;
+	char id[MSG_ID_MAX + 1];
+};
+
+struct ping_wait {
+	struct list link;
+	struct node *node;
+	struct node_id peer;
+	struct timer timer;
+	ping_done done;
+	void *ctx;
+};
+
+struct node {
+	struct node_config c;
+	struct node_parts p;
+	struct env *env;
+	struct transport *tp;
+	struct node_counters n;
+
+	struct map *conns;         /* link id -> struct conn * */
+	struct map *peers;         /* node id -> struct peer * */
+	struct map *items;         /* node id || msg id -> struct item * */
+	struct map *connects;      /* source -> struct bucket */
+	struct ladder *by_source, *by_identity;
+	struct list conns_list;    /* online */
+	struct list shaking;       /* not online yet */
+	struct list reap, active, dirty, pings;
+	uint32_t online, handshaking;
+	struct bucket total;
+
+	struct target *targets[TARGETS_MAX];
+	size_t target_count;
+	bool dialling_started, stopping;
+
+	struct op *ops;
+	size_t ops_n, ops_cap;
+	bool hard;                 /* somebody waits for this group's commit */
+	uint64_t soft_since_ms;    /* 0: no soft writes are open */
+	struct timer soft_timer, expiry_timer, ping_timer;
+	bool group_failed;         /* a write of this group failed: roll it back at the turn */
+	bool turn_wanted;
+	struct buf scratch;
+
+	void (*observer)(void *ctx, const struct node_event *e);
+	void *observer_ctx;
+};
+
+#define SOFT_COMMIT_MS 100
+
+/* node.c */
+void node_event(struct node *n, const struct node_event *e);
+void node_simple_event(struct node *n, const char *type, const struct node_id *peer, const char *reason);
+void node_want_turn(struct node *n);
+void node_store_hard(struct node *n);
+void node_store_soft(struct node *n);
+void node_store_failed(struct node *n);
+struct op *node_op(struct node *n); /* a zeroed slot; never NULL (dies without memory) */
+void node_pins_flush(struct node *n, const char *why);
+
+/* conn.c */
+void conn_pump(struct conn *c);    /* drains units and events of its session */
+void conn_close(struct conn *c, const char *why);
+void conn_free(struct conn *c);
+struct conn *conn_find(struct node *n, link_id id);
+void conn_receipt(struct conn *c, enum receipt_kind kind, const char *id, const char *reason,
+		  int64_t inbox_seq);
+void conn_flush_receipts(struct conn *c);
+void conn_reap(struct node *n);
+void conn_close_peer(struct node *n, const struct node_id *id, const char *why);
+
+/* peer.c */
+struct peer *peer_find(struct node *n, const struct node_id *id);
+struct peer *peer_get(struct node *n, const struct node_id *id); /* makes it; NULL when full */
+void peer_online(struct peer *p, struct conn *c);
+void peer_offline(struct peer *p, const char *reason);
+void peer_free(struct node *n, struct peer *p);
+const char *peer_name(struct node *n, const struct node_id *id); /* alias, name or short id */
+struct node *peer_node(const struct peer *p);
+
+/* dial.c */
+void dial_conn_ended(struct node *n, struct target *t, bool was_online, const char *why, uint64_t min_wait_ms);
+void dial_peer_offline(struct node *n, const struct node_id *id);
+void dial_learned(struct node *n, struct conn *c, const struct node_id *id);
+void dial_fini(struct node *n);
+
+/* scheduler.c */
+void sched_online(struct peer *p);
+void sched_offline(struct peer *p);
+void sched_wake(struct peer *p);
+void sched_run(struct node *n);
+/* The item of a fresh submission; NULL when it stays in the store until its turn. */
+struct item *sched_prepare(struct node *n, struct peer *p, const struct op *op, const char *id,
+			   const char *type, uint64_t created_ms, uint64_t expires_ms, struct bytes body);
+void sched_committed(struct peer *p, struct item *it);
+void sched_store_rolled_back(struct node *n);
+struct item *item_find(struct node *n, const struct node_id *peer, struct bytes id);
+void item_free(struct item *it); /* unlinks from lists and the map; accepts NULL */
+void item_held(struct item *it);
+void sched_expire_arm(struct node *n);
+void sched_drop_all(struct node *n);
+
+/* outbound.c */
+enum err outbound_attempt(struct node *n, struct peer *p, struct item *it);
+void outbound_receipt(struct conn *c, const struct session_event *e);
+void outbound_op_done(struct node *n, struct op *op, enum err e);
+void outbound_ended(struct node *n, const struct node_id *peer, const char *id, enum outbox_state s,
+		    const char *reason, uint64_t in_ms);
+
+/* inbound.c */
+void inbound_message(struct conn *c, const struct message *m);
+void inbound_op_done(struct node *n, struct op *op, enum err e);
+void inbound_report_reads(struct conn *c);
+enum err inbound_release(struct node *n, const struct node_id *id, bool accept);
+
+#endif

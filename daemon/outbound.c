@@ -1,0 +1,432 @@
+/*
+ * outbound.c -- the straight line out.
+ *
+ *   node_submit():       policy -> limits -> outbox_put  ... commit ...  outbound_op_done(): ours now
+ *   outbound_attempt():  body -> session_send (sign, seal) -> link
+ *   outbound_receipt():  the far side has it, has read it, holds it or refuses it
+ */
+#include "daemon/node_internal.h"
+
+#include <stdlib.h>
+
+#include "base/text.h"
+
+#define OLD_PEER_REASON "peer-never-confirms"
+
+static void fresh_id(struct node *n, char out[static MSG_ID_MAX + 1])
+{
+	uint8_t b[16];
+	char hex[33];
+
+	env_random(n->env, b, sizeof b);
+	b[6] = (uint8_t)((b[6] & 0x0f) | 0x40); /* UUID version 4 */
+	b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+	hex_encode(BYTES_ARR(b), hex);
+	snprintf(out, MSG_ID_MAX + 1, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
+}
+
+static bool id_fine(struct bytes id)
+{
+	for (size_t i = 0; i < id.n; i++)
+		if (id.p[i] <= ' ' || id.p[i] > '~')
+			return false;
+	return id.n >= 1 && id.n <= MSG_ID_MAX;
+}
+
+static bool type_fine(struct bytes t)
+{
+	return bytes_eq(t, BYTES_LIT("MSG")) || bytes_eq(t, BYTES_LIT("REQ")) ||
+	       bytes_eq(t, BYTES_LIT("RESP")) || bytes_eq(t, BYTES_LIT("CONV"));
+}
+
+static enum err check_peer(struct node *n, const struct submit *s, struct fault *f)
+{
+	const struct pin *pin = pins_get(n->p.pins, &s->to);
+
+	if (!pin) {
+		fault_set(f, ERR_NOTFOUND, EXIT_PEER_UNKNOWN, "no peer has the id %s", s->to.hex);
+		fault_next(f, "ironmesh peers list");
+		return ERR_NOTFOUND;
+	}
+	if (pin->state == PIN_TRUSTED)
+		return ERR_OK;
+	fault_set(f, ERR_UNTRUSTED, EXIT_PEER_UNTRUSTED, "%s is %s", peer_name(n, &s->to),
+		  pin_state_word(pin->state));
+	if (pin->state == PIN_PENDING) {
+		fault_means(f, "nothing is sent to a peer that nobody has approved; compare its fingerprint first");
+		fault_next(f, "ironmesh peers approve %s", pin->id.hex);
+	} else if (pin->state == PIN_BLOCKED) {
+		fault_means(f, "nothing is sent to a blocked peer");
+		fault_next(f, "ironmesh peers approve %s", pin->id.hex);
+	} else {
+		fault_means(f, "a revoked identity is refused for ever; its owner needs a new one");
+		fault_next(f, "ironmesh peers list");
+	}
+	return ERR_UNTRUSTED;
+}
+
+enum err node_submit(struct node *n, const struct submit *s, submit_done done, void *ctx,
+		     char id_out[static MSG_ID_MAX + 1], struct fault *f)
+{
+	struct bytes type = s->type.n ? s->type : BYTES_LIT("MSG");
+	uint64_t wall = env_wall(n->env);
+	char id[MSG_ID_MAX + 1], type_text[MSG_TYPE_MAX + 1];
+	struct peer *p;
+	struct op *op;
+	int64_t seq;
+	enum err e = check_peer(n, s, f);
+
+	if (e != ERR_OK)
+		return e;
+	if (!type_fine(type))
+		return fault_set(f, ERR_USAGE, EXIT_USAGE, "the type must be MSG, REQ, RESP or CONV");
+	if (s->body.n > MSG_BODY_MAX) {
+		fault_set(f, ERR_LIMIT, EXIT_USAGE, "the body has %zu bytes; one message carries at most %u",
+			  s->body.n, MSG_BODY_MAX);
+		fault_means(f, "the 0.9 wire puts a message into one frame of 1 MiB over ws");
+		return ERR_LIMIT;
+	}
+	if (s->id.n && !id_fine(s->id))
+		return fault_set(f, ERR_USAGE, EXIT_USAGE,
+				 "a message id has 1 to %d printable characters without spaces", MSG_ID_MAX);
+	if (s->id.n)
+		snprintf(id, sizeof id, "%.*s", (int)s->id.n, s->id.p);
+	else
+		fresh_id(n, id);
+	snprintf(type_text, sizeof type_text, "%.*s", (int)type.n, type.p);
+
+	struct outbox_new row = {
+		.id = bytes_str(id),
+		.to = s->to,
+		.type = type,
+		.priority = (uint8_t)s->priority,
+		.created_ms = wall,
+		.expires_ms = s->ttl_ms ? wall + s->ttl_ms : 0,
+		.body = s->body,
+	};
+
+	e = outbox_put(n->p.store, &row, &seq);
+	if (e == ERR_EXISTS) {
+		fault_set(f, e, EXIT_GENERIC, "a message with the id %s was accepted before", id);
+		fault_means(f, "it was not sent a second time");
+		fault_next(f, "ironmesh outbox show %s", id);
+		return e;
+	}
+	if (e == ERR_FULL) {
+		fault_set(f, e, EXIT_RETRY, "the outbox is full: too much waits for %s or in all",
+			  peer_name(n, &s->to));
+		fault_means(f, "the message was not accepted");
+		fault_next(f, "ironmesh outbox list --state queued");
+		return e;
+	}
+	if (e != ERR_OK) {
+		node_store_failed(n);
+		fault_set(f, e, EXIT_RETRY, "the message could not be written to disk");
+		fault_means(f, "it was not accepted; is the disk full?");
+		fault_next(f, "df -h");
+		return e;
+	}
+	op = node_op(n);
+	op->kind = OP_SUBMIT;
+	op->done = done;
+	op->ctx = ctx;
+	op->peer = s->to;
+	op->seq = seq;
+	op->size = s->body.n;
+	op->priority = (uint8_t)s->priority;
+	memcpy(op->id, id, sizeof id);
+	p = peer_find(n, &s->to);
+	if (p && p->q)
+		op->item = sched_prepare(n, p, op, id, type_text, row.created_ms, row.expires_ms, s->body);
+	node_store_hard(n);
+	if (row.expires_ms && (!timer_armed(&n->expiry_timer) ||
+			       n->expiry_timer.at_ms > env_now(n->env) + s->ttl_ms))
+		timer_in(n->env, &n->expiry_timer, s->ttl_ms < 60000 ? s->ttl_ms + 1 : 60000);
+	memcpy(id_out, id, sizeof id);
+	return ERR_OK;
+}
+
+void node_submit_forget(struct node *n, void *ctx)
+{
+	for (size_t i = 0; i < n->ops_n; i++)
+		if (n->ops[i].kind == OP_SUBMIT && n->ops[i].ctx == ctx)
+			n->ops[i].done = NULL;
+}
+
+void outbound_op_done(struct node *n, struct op *op, enum err e)
+{
+	struct peer *p = peer_find(n, &op->peer);
+	struct node_event ev = { .type = "message.queued", .peer = op->peer, .msg_id = op->id, .size = op->size };
+
+	if (e != ERR_OK) {
+		item_free(op->item);
+		if (op->done)
+			op->done(op->ctx, op->id, e);
+		return;
+	}
+	n->n.messages_submitted++;
+	if (op->done)
+		op->done(op->ctx, op->id, ERR_OK);
+	node_event(n, &ev);
+	if (p && p->q)
+		sched_committed(p, op->item);
+}
+
+/* --- the attempt ------------------------------------------------------------------------------------ */
+void outbound_ended(struct node *n, const struct node_id *peer, const char *id, enum outbox_state s,
+		    const char *reason, uint64_t in_ms)
+{
+	static const char *const types[OUTBOX_STATES] = {
+		[OUTBOX_QUEUED] = "message.queued",	  [OUTBOX_SENT] = "message.sent",
+		[OUTBOX_DELIVERED] = "message.delivered", [OUTBOX_READ] = "message.read",
+		[OUTBOX_FAILED] = "message.failed",	  [OUTBOX_EXPIRED] = "message.expired",
+		[OUTBOX_REJECTED] = "message.rejected",	  [OUTBOX_CANCELLED] = "message.cancelled",
+	};
+	struct peer *p = peer_find(n, peer);
+	struct node_event e = { .type = types[s], .peer = *peer, .msg_id = id, .reason = reason, .in_ms = in_ms };
+
+	if (p && p->conn)
+		e.via = p->conn->tp->kind;
+	log_debug("message-%s msg=%s peer=%s reason=%s", outbox_state_word(s), id, peer->hex,
+		  reason ? reason : "-");
+	node_event(n, &e);
+}
+
+static void end_row(struct node *n, struct item *it, enum outbox_state s, const char *reason)
+{
+	enum err e = outbox_move(n->p.store, it->seq, s, reason, env_wall(n->env));
+
+	if (e == ERR_STORE) {
+		node_store_failed(n);
+		return;
+	}
+	node_store_soft(n);
+	outbound_ended(n, &it->peer->id, it->id, s, reason, 0);
+}
+
+enum err outbound_attempt(struct node *n, struct peer *p, struct item *it)
+{
+	struct conn *c = p->conn;
+	struct message m = {
+		.type = bytes_str(it->type),
+		.id = bytes_str(it->id),
+		.source = *keyring_id(n->p.keyring),
+		.destination = p->id,
+		/* The window of the far side judges this stamp: it is the time of the attempt. */
+		.created_ms = env_wall(n->env),
+		.priority = it->priority,
+		.ttl = 5,
+	};
+	bool confirms = session_peer(c->session)->confirms;
+	enum err e;
+
+	if (it->expires_ms && it->expires_ms <= env_wall(n->env)) {
+		end_row(n, it, OUTBOX_EXPIRED, "expired");
+		n->n.messages_expired++;
+		return ERR_EXPIRED;
+	}
+	if (it->body) {
+		m.body = bytes_of(it->body, it->body_len);
+	} else {
+		buf_reset(&n->scratch);
+		e = outbox_body(n->p.store, it->seq, &n->scratch);
+		if (e != ERR_OK) {
+			log_error("outbox-body-lost msg=%s err=%s", it->id, err_word(e));
+			end_row(n, it, OUTBOX_FAILED, e == ERR_NOTFOUND ? "body is gone" : "body does not open");
+			return e;
+		}
+		m.body = buf_bytes(&n->scratch);
+	}
+	e = session_send(c->session, &m);
+	buf_trim(&n->scratch, 65536);
+	if (e == ERR_LIMIT) {
+		end_row(n, it, OUTBOX_FAILED, "too large for this peer's wire");
+		return e;
+	}
+	if (e != ERR_OK)
+		return ERR_AGAIN;
+	c->sent++;
+	n->n.messages_sent++;
+	if (!confirms) {
+		/* This is the honest end: nothing will ever say that it arrived (wire 4.3). */
+		end_row(n, it, OUTBOX_SENT, OLD_PEER_REASON);
+	} else {
+		struct node_event ev = { .type = "message.sent", .peer = p->id, .msg_id = it->id,
+					 .via = c->tp->kind };
+
+		node_event(n, &ev);
+	}
+	/* The queue of units is drained to the link. */
+	conn_pump(c);
+	return ERR_OK;
+}
+
+/* --- what comes back -------------------------------------------------------------------------------- */
+static void reason_text(struct bytes in, char out[static OUTBOX_REASON_MAX + 1])
+{
+	text_safe(in, out, OUTBOX_REASON_MAX + 1);
+}
+
+void outbound_receipt(struct conn *c, const struct session_event *ev)
+{
+	static const enum outbox_state to[] = {
+		[RECEIPT_DELIVERED] = OUTBOX_DELIVERED,
+		[RECEIPT_READ] = OUTBOX_READ,
+		[RECEIPT_REJECTED] = OUTBOX_REJECTED,
+	};
+	struct node *n = c->node;
+	struct peer *p = c->peer;
+	struct item *it;
+	char reason[OUTBOX_REASON_MAX + 1] = "", id[MSG_ID_MAX + 1];
+	uint64_t in_ms = 0;
+	int64_t seq;
+	enum err e;
+
+	if (!p || ev->receipt_id.n > MSG_ID_MAX)
+		return;
+	n->n.receipts_received++;
+	it = item_find(n, &p->id, ev->receipt_id);
+	snprintf(id, sizeof id, "%.*s", (int)ev->receipt_id.n, ev->receipt_id.p);
+	if (ev->receipt == RECEIPT_HELD) {
+		if (it) {
+			item_held(it);
+			sched_wake(p);
+		} else {
+			n->n.receipts_unknown++;
+		}
+		return;
+	}
+	if (ev->receipt == RECEIPT_REJECTED)
+		reason_text(ev->receipt_reason, reason);
+	/* A copy is in flight whose row the store does not hold as sent: only what we sent counts. */
+	e = outbox_receipt(n->p.store, &p->id, ev->receipt_id, to[ev->receipt], reason[0] ? reason : NULL,
+			   env_wall(n->env), &seq);
+	if (e == ERR_STORE) {
+		node_store_failed(n);
+		return; /* the row stays queued; it is sent again and confirmed again */
+	}
+	if (it && it->accepted_ms)
+		in_ms = env_now(n->env) - it->accepted_ms;
+	if (it) {
+		item_free(it);
+		sched_wake(p);
+	}
+	if (e != ERR_OK) {
+		n->n.receipts_unknown++;
+		return;
+	}
+	node_store_soft(n);
+	if (ev->receipt == RECEIPT_DELIVERED)
+		n->n.messages_delivered++;
+	outbound_ended(n, &p->id, id, to[ev->receipt], reason[0] ? reason : NULL, in_ms);
+}
+
+/* --- what the user sees -------------------------------------------------------------------------------- */
+static void overlay(struct node *n, struct outbox_row *r)
+{
+	struct item *it;
+
+	if (r->state != OUTBOX_QUEUED)
+		return;
+	it = item_find(n, &r->to, bytes_str(r->id));
+	if (it && it->state == ITEM_IN_FLIGHT)
+		r->state = OUTBOX_SENT;
+	if (it && it->state == ITEM_HELD) {
+		r->state = OUTBOX_SENT;
+		snprintf(r->reason, sizeof r->reason, "held: waits for approval by the operator of %s",
+			 peer_name(n, &r->to));
+	}
+}
+
+enum err node_outbox_get(struct node *n, struct bytes id, struct outbox_row *out)
+{
+	enum err e = outbox_get(n->p.store, id, out);
+
+	if (e == ERR_OK)
+		overlay(n, out);
+	return e;
+}
+
+enum err node_outbox_list(struct node *n, const struct outbox_filter *f, struct outbox_row *rows,
+			  size_t max, size_t *count)
+{
+	enum err e = outbox_list(n->p.store, f, rows, max, count);
+
+	for (size_t i = 0; e == ERR_OK && i < *count; i++)
+		overlay(n, &rows[i]);
+	return e;
+}
+
+static enum err find_row(struct node *n, struct bytes id, struct outbox_row *row, struct fault *f)
+{
+	enum err e = outbox_get(n->p.store, id, row);
+
+	if (e == ERR_OK)
+		return e;
+	fault_set(f, e, e == ERR_NOTFOUND ? EXIT_GENERIC : EXIT_RETRY, "no message has the id %.*s",
+		  (int)(id.n < 128 ? id.n : 128), id.p);
+	fault_next(f, "ironmesh outbox list");
+	return e;
+}
+
+enum err node_outbox_cancel(struct node *n, struct bytes id, struct fault *f)
+{
+	struct outbox_row row;
+	enum err e = find_row(n, id, &row, f);
+
+	if (e != ERR_OK)
+		return e;
+	struct item *it = item_find(n, &row.to, id);
+	bool gone_out = it && it->state != ITEM_READY;
+
+	e = outbox_move(n->p.store, row.seq, OUTBOX_CANCELLED,
+			gone_out ? "cancelled after it was sent; it may have arrived" : "cancelled by the operator",
+			env_wall(n->env));
+	if (e == ERR_WRONG_STATE) {
+		fault_set(f, e, EXIT_GENERIC, "the message has ended already: %s", outbox_state_word(row.state));
+		fault_next(f, "ironmesh outbox show %s", row.id);
+		return e;
+	}
+	if (e != ERR_OK) {
+		node_store_failed(n);
+		return fault_set(f, e, EXIT_RETRY, "the cancellation could not be written to disk");
+	}
+	for (size_t i = 0; i < n->ops_n; i++)
+		if (n->ops[i].kind == OP_SUBMIT && n->ops[i].item == it)
+			n->ops[i].item = NULL;
+	item_free(it);
+	node_store_hard(n);
+	outbound_ended(n, &row.to, row.id, OUTBOX_CANCELLED, "cancelled by the operator", 0);
+	return ERR_OK;
+}
+
+enum err node_outbox_retry(struct node *n, struct bytes id, struct fault *f)
+{
+	struct outbox_row row;
+	struct peer *p;
+	enum err e = find_row(n, id, &row, f);
+
+	if (e != ERR_OK)
+		return e;
+	p = peer_find(n, &row.to);
+	if (row.state != OUTBOX_QUEUED) {
+		e = outbox_requeue(n->p.store, row.seq, env_wall(n->env));
+		if (e != ERR_OK) {
+			fault_set(f, e, EXIT_GENERIC, "a message that is %s cannot be sent again",
+				  outbox_state_word(row.state));
+			fault_means(f, "its body is not kept any more, or it has arrived");
+			fault_next(f, "ironmesh send %s ...", peer_name(n, &row.to));
+			return e;
+		}
+		node_store_hard(n);
+		if (p && p->q) {
+			p->q->more = true;
+			p->q->more_priority = PRIO_COUNT - 1;
+		}
+	}
+	if (p && p->conn)
+		sched_wake(p);
+	else
+		dial_peer_offline(n, &row.to);
+	return ERR_OK;
+}

@@ -1,0 +1,441 @@
+/*
+ * scheduler.c -- what is sent next. Per online peer: ready lists by priority, a window of unconfirmed
+ * messages, and the rows that still wait in the store.
+ *
+ * The store is the truth: an item is only a copy of a QUEUED row. Dropping items loses nothing;
+ * `more` makes the rows come back. Order is kept per peer and priority by seq: a fresh row may enter
+ * memory only while no older row of its priority waits on disk.
+ */
+#include "daemon/node_internal.h"
+
+#include <stdlib.h>
+
+#define READY_MAX 1024
+#define READY_BYTES_MAX (4u << 20)
+#define BODY_KEEP_MAX 65536
+#define LOAD_ROWS 256
+#define LINK_QUEUE_MAX (256u << 10)
+
+static struct bytes item_key(const struct node_id *peer, struct bytes id, uint8_t out[static MAP_KEY_MAX])
+{
+	size_t n = id.n < MSG_ID_MAX ? id.n : MSG_ID_MAX;
+
+	memcpy(out, peer->hex, NODE_ID_LEN);
+	memcpy(out + NODE_ID_LEN, id.p, n);
+	return bytes_of(out, NODE_ID_LEN + n);
+}
+
+struct item *item_find(struct node *n, const struct node_id *peer, struct bytes id)
+{
+	uint8_t key[MAP_KEY_MAX];
+	void *v = map_get(n->items, item_key(peer, id, key));
+	struct item *it = NULL;
+
+	if (v)
+		memcpy(&it, v, sizeof it);
+	return it;
+}
+
+static struct item *item_new(struct node *n, struct peer *p, struct bytes id, bool *known)
+{
+	uint8_t key[MAP_KEY_MAX];
+	struct item *it = calloc(1, sizeof *it + id.n + 1);
+	bool created;
+	void *slot;
+
+	*known = false;
+	if (!it)
+		return NULL;
+	if (map_put(n->items, item_key(&p->id, id, key), 0, &slot, &created) != ERR_OK) {
+		free(it);
+		return NULL;
+	}
+	if (!created) {
+		*known = true;
+		free(it);
+		return NULL;
+	}
+	memcpy(slot, &it, sizeof it);
+	list_init(&it->link);
+	it->peer = p;
+	memcpy(it->id, id.p, id.n);
+	return it;
+}
+
+/* Leaves the list it is on, with the counts. */
+static void item_leave(struct item *it)
+{
+	struct sendq *q = it->peer->q;
+
+	if (q && !list_empty(&it->link)) {
+		if (it->state == ITEM_READY) {
+			q->ready_count--;
+			q->ready_bytes -= it->body ? it->body_len : 0;
+		} else if (it->state == ITEM_IN_FLIGHT) {
+			q->flight_count--;
+			q->flight_bytes -= it->body_len;
+		} else {
+			q->held_count--;
+		}
+	}
+	list_del(&it->link);
+}
+
+void item_free(struct item *it)
+{
+	uint8_t key[MAP_KEY_MAX];
+	struct node *n;
+
+	if (!it)
+		return;
+	n = peer_node(it->peer);
+	item_leave(it);
+	BUG_ON(!n);
+	map_del(n->items, item_key(&it->peer->id, bytes_str(it->id), key));
+	free(it->body);
+	free(it);
+}
+
+void item_held(struct item *it)
+{
+	if (it->state == ITEM_HELD)
+		return;
+	item_leave(it);
+	it->state = ITEM_HELD;
+	list_add_tail(&it->peer->q->held, &it->link);
+	it->peer->q->held_count++;
+}
+
+static void item_ready(struct item *it)
+{
+	struct sendq *q = it->peer->q;
+
+	it->state = ITEM_READY;
+	list_add_tail(&q->ready[it->priority], &it->link);
+	q->ready_count++;
+	q->ready_bytes += it->body ? it->body_len : 0;
+}
+
+static void keep_body(struct item *it, struct bytes body)
+{
+	if (body.n > BODY_KEEP_MAX || it->peer->q->ready_bytes + body.n > READY_BYTES_MAX)
+		return;
+	it->body = malloc(body.n ? body.n : 1);
+	if (it->body && body.n)
+		memcpy(it->body, body.p, body.n);
+}
+
+/* --- online, offline ------------------------------------------------------------------------------ */
+void sched_wake(struct peer *p)
+{
+	struct node *n = peer_node(p);
+
+	if (!n || p->is_active)
+		return;
+	p->is_active = true;
+	list_add_tail(&n->active, &p->active);
+	node_want_turn(n);
+}
+
+void sched_online(struct peer *p)
+{
+	struct node *n = peer_node(p);
+	struct sendq *q = calloc(1, sizeof *q);
+
+	BUG_ON(!q);
+	for (int i = 0; i < PRIO_COUNT; i++)
+		list_init(&q->ready[i]);
+	list_init(&q->flight);
+	list_init(&q->held);
+	q->more = true;
+	q->more_priority = PRIO_COUNT - 1;
+	bucket_init(&q->pace, n->c.limits.old_peer_frames_per_s, n->c.limits.old_peer_frames_per_s * 4,
+		    env_now(n->env));
+	p->q = q;
+	sched_wake(p);
+}
+
+static void drop_list(struct list *head)
+{
+	while (!list_empty(head))
+		item_free(list_entry(head->next, struct item, link));
+}
+
+static void drop_items(struct peer *p)
+{
+	for (int i = 0; i < PRIO_COUNT; i++)
+		drop_list(&p->q->ready[i]);
+	drop_list(&p->q->flight);
+	drop_list(&p->q->held);
+	p->q->more = true;
+	p->q->more_priority = PRIO_COUNT - 1;
+}
+
+void sched_offline(struct peer *p)
+{
+	struct node *n = peer_node(p);
+
+	drop_items(p);
+	/* Submissions of the open group that were prepared for this peer go back to being rows. */
+	for (size_t i = 0; i < n->ops_n; i++) {
+		struct op *op = &n->ops[i];
+
+		if (op->kind == OP_SUBMIT && op->item && op->item->peer == p) {
+			item_free(op->item);
+			op->item = NULL;
+		}
+	}
+	free(p->q);
+	p->q = NULL;
+	if (p->is_active) {
+		p->is_active = false;
+		list_del(&p->active);
+	}
+}
+
+void sched_drop_all(struct node *n)
+{
+	(void)n; /* every peer with items had a conn, and conn_free() does not cut it */
+	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {
+		struct conn *c = list_entry(l, struct conn, link);
+
+		if (c->peer && c->peer->q)
+			sched_offline(c->peer);
+	}
+}
+
+/* After a rollback memory and store may disagree: the store is right. Items that are in flight stay, so
+ * that their confirmation still counts; rows that memory thought ended come back from the store. */
+void sched_store_rolled_back(struct node *n)
+{
+	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {
+		struct conn *c = list_entry(l, struct conn, link);
+
+		if (!c->peer || !c->peer->q)
+			continue;
+		c->peer->q->more = true;
+		c->peer->q->more_priority = PRIO_COUNT - 1;
+		sched_wake(c->peer);
+	}
+}
+
+/* --- filling -------------------------------------------------------------------------------------- */
+static bool room(const struct sendq *q)
+{
+	return q->ready_count < READY_MAX;
+}
+
+struct item *sched_prepare(struct node *n, struct peer *p, const struct op *op, const char *id,
+			   const char *type, uint64_t created_ms, uint64_t expires_ms, struct bytes body)
+{
+	struct sendq *q = p->q;
+	struct item *it;
+	bool known;
+
+	if (!q)
+		return NULL;
+	if ((q->more && op->priority <= q->more_priority) || !room(q)) {
+		if (!q->more || op->priority > q->more_priority)
+			q->more_priority = op->priority;
+		q->more = true;
+		return NULL;
+	}
+	it = item_new(n, p, bytes_str(id), &known);
+	if (!it) {
+		q->more = true;
+		q->more_priority = PRIO_COUNT - 1;
+		return NULL;
+	}
+	it->seq = op->seq;
+	it->priority = op->priority;
+	it->created_ms = created_ms;
+	it->expires_ms = expires_ms;
+	it->accepted_ms = env_now(n->env);
+	it->body_len = (uint32_t)body.n;
+	snprintf(it->type, sizeof it->type, "%s", type);
+	keep_body(it, body);
+	return it;
+}
+
+void sched_committed(struct peer *p, struct item *it)
+{
+	if (it)
+		item_ready(it);
+	sched_wake(p);
+}
+
+/* Reads the next rows of the store into memory. The rows that are in flight, ready or held are known
+ * by their key and skipped. */
+static void load(struct node *n, struct peer *p)
+{
+	struct sendq *q = p->q;
+	struct outbox_row *rows = malloc(LOAD_ROWS * sizeof *rows);
+	uint8_t prio = OUTBOX_PRIORITIES;
+	int64_t seq = 0;
+	size_t got;
+
+	if (!rows)
+		return;
+	do {
+		if (outbox_waiting(n->p.store, &p->id, prio, seq, rows, LOAD_ROWS, &got) != ERR_OK) {
+			log_error("outbox-not-readable peer=%s", p->id.hex);
+			timer_in(n->env, &p->stall, 1000);
+			break;
+		}
+		for (size_t i = 0; i < got; i++) {
+			struct item *it;
+			bool known;
+
+			prio = rows[i].priority;
+			seq = rows[i].seq;
+			if (!room(q)) {
+				q->more_priority = prio;
+				goto out;
+			}
+			it = item_new(n, p, bytes_str(rows[i].id), &known);
+			if (known)
+				continue;
+			if (!it) {
+				q->more_priority = prio;
+				goto out;
+			}
+			it->seq = seq;
+			it->priority = prio;
+			it->created_ms = rows[i].created_ms;
+			it->expires_ms = rows[i].expires_ms;
+			it->body_len = rows[i].body_len;
+			snprintf(it->type, sizeof it->type, "%s", rows[i].type);
+			item_ready(it);
+		}
+		if (got < LOAD_ROWS) {
+			q->more = false;
+			goto out;
+		}
+	} while (got == LOAD_ROWS);
+out:
+	free(rows);
+}
+
+/* --- sending -------------------------------------------------------------------------------------- */
+static struct item *next_item(struct sendq *q)
+{
+	for (int i = PRIO_COUNT - 1; i >= 0; i--)
+		if (!list_empty(&q->ready[i]))
+			return list_entry(q->ready[i].next, struct item, link);
+	return NULL;
+}
+
+/* The oldest unconfirmed message has waited too long: go back to it by starting the session again,
+ * which keeps the order (every later one is sent again after it). */
+static bool stalled(struct node *n, struct peer *p)
+{
+	struct sendq *q = p->q;
+	uint64_t now = env_now(n->env), due;
+
+	if (list_empty(&q->flight))
+		return false;
+	due = list_entry(q->flight.next, struct item, link)->sent_ms + n->c.limits.confirm_ms;
+	if (now < due) {
+		if (!timer_armed(&p->stall) || p->stall.at_ms > due)
+			timer_at(n->env, &p->stall, due);
+		return false;
+	}
+	log_warn("no-confirmation peer=%s in_flight=%u", p->id.hex, q->flight_count);
+	conn_close(p->conn, "no-confirmation");
+	return true;
+}
+
+static void run_peer(struct node *n, struct peer *p)
+{
+	struct conn *c = p->conn;
+	struct sendq *q = p->q;
+	const struct pin *pin;
+	bool confirms;
+
+	if (!c || c->closing || stalled(n, p))
+		return;
+	pin = pins_get(n->p.pins, &p->id);
+	if (!pin || pin->state != PIN_TRUSTED)
+		return; /* node_peer_approve() wakes it */
+	confirms = session_peer(c->session)->confirms;
+	/* Loading while rows of the open group are not committed would send what may be rolled back. */
+	if (q->more && q->ready_count == 0 && n->ops_n == 0)
+		load(n, p);
+	while (session_can_send(c->session) && q->flight_count < n->c.limits.window &&
+	       q->flight_bytes < n->c.limits.window_bytes && tp_queued(c->tp, c->id) < LINK_QUEUE_MAX) {
+		struct item *it = next_item(q);
+
+		if (!it) {
+			if (q->more && n->ops_n == 0) {
+				load(n, p);
+				it = next_item(q);
+			}
+			if (!it)
+				break;
+		}
+		if (!confirms && !bucket_take(&q->pace, 1, env_now(n->env))) {
+			timer_in(n->env, &p->stall, bucket_wait_ms(&q->pace, 1, env_now(n->env)) + 1);
+			break;
+		}
+		item_leave(it);
+		enum err e = outbound_attempt(n, p, it);
+
+		if (c->closing || p->conn != c)
+			return; /* everything was dropped, `it` too unless it was off its list */
+		if (e == ERR_AGAIN) {
+			/* Back to the head of its list. */
+			it->state = ITEM_READY;
+			list_add_tail(q->ready[it->priority].next, &it->link);
+			q->ready_count++;
+			q->ready_bytes += it->body ? it->body_len : 0;
+			break;
+		}
+		if (e != ERR_OK || !confirms) {
+			item_free(it);
+			continue;
+		}
+		free(it->body);
+		it->body = NULL;
+		it->state = ITEM_IN_FLIGHT;
+		it->sent_ms = env_now(n->env);
+		list_add_tail(&q->flight, &it->link);
+		q->flight_count++;
+		q->flight_bytes += it->body_len;
+	}
+	if (!list_empty(&q->flight))
+		(void)stalled(n, p);
+}
+
+void sched_run(struct node *n)
+{
+	struct list todo;
+
+	list_init(&todo);
+	while (!list_empty(&n->active)) {
+		struct list *l = n->active.next;
+
+		list_del(l);
+		list_add_tail(&todo, l);
+	}
+	while (!list_empty(&todo)) {
+		struct peer *p = list_entry(todo.next, struct peer, active);
+
+		list_del(&p->active);
+		p->is_active = false;
+		run_peer(n, p);
+	}
+}
+
+void sched_expire_arm(struct node *n)
+{
+	uint64_t at, wall = env_wall(n->env);
+
+	if (outbox_next_expiry(n->p.store, &at) != ERR_OK || at == UINT64_MAX) {
+		timer_stop(n->env, &n->expiry_timer);
+		return;
+	}
+	/* At most a minute ahead: the wall clock may be set. */
+	uint64_t wait = at <= wall ? 1 : at - wall + 1;
+
+	timer_in(n->env, &n->expiry_timer, wait < 60000 ? wait : 60000);
+}
