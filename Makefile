@@ -10,6 +10,8 @@
 # docs/architecture.md, so an arrow that points upward does not link either.
 
 MODE ?= release
+V ?= 0
+Q := $(if $(filter 1,$(V)),,@)
 CC ?= gcc
 ifeq ($(origin CC),default)
 CC := gcc
@@ -73,7 +75,7 @@ define room
 $(B)/lib/$(1).a: $(call obj_of,$(1))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	$$(if $$(strip $$^),ar rcs $$@ $$^,ar rcs $$@)
+	$$(Q)$$(if $$(strip $$^),ar rcs $$@ $$^,ar rcs $$@)
 endef
 $(foreach r,$(ROOMS),$(eval $(call room,$(r))))
 lib = $(patsubst %,$(B)/lib/%.a,$(1))
@@ -92,10 +94,12 @@ all: $(B)/ironmesh
 
 $(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_all) -c -o $@ $<
+	@echo "  CC   $@"
+	$(Q)$(CC) $(CFLAGS_all) -c -o $@ $<
 
 $(B)/ironmesh: $(B)/main.o $(call lib,cli $(LIBS_daemon))
-	$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
+	@echo "  LD   $@"
+	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
 
 # --- unit tests: tests/unit/<room>/test_<noun>.c, one cmocka program each ----------------------
 TEST_LIB_SRC := $(wildcard tests/lib/*.c)
@@ -103,7 +107,7 @@ UNIT_SRC := $(wildcard tests/unit/*/test_*.c)
 UNIT_BIN := $(patsubst %.c,$(B)/%,$(UNIT_SRC))
 define unit_room
 $(B)/tests/unit/$(1)/%: $(B)/tests/unit/$(1)/%.o $(patsubst %.c,$(B)/%.o,$(wildcard tests/lib/$(1)_*.c)) $(call lib,$(LIBS_$(1)))
-	$$(CC) $$(LDFLAGS_all) -o $$@ $$^ $$(LIBS) -lcmocka
+	$$(Q)$$(CC) $$(LDFLAGS_all) -o $$@ $$^ $$(LIBS) -lcmocka
 endef
 $(foreach r,$(ROOMS),$(eval $(call unit_room,$(r))))
 .PRECIOUS: $(B)/tests/%.o
