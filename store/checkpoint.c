@@ -82,8 +82,10 @@ enum err store_checkpoint(struct store *s)
 			atomic_store(&s->ckpt_news, true);
 			atomic_fetch_add(&s->checkpoints, 1);
 		} else {
+			/* Busy: it looked while a commit was being published. */
 			e = rc == SQLITE_BUSY ? ERR_AGAIN : ERR_STORE;
-			log_warn("store-checkpoint-failed code=%d", rc);
+			if (e == ERR_STORE)
+				log_warn("store-checkpoint-failed code=%d", rc);
 		}
 	}
 	pthread_mutex_unlock(&s->ckpt_lock);
@@ -108,7 +110,7 @@ void store_checkpoint_tail(struct store *s)
 		atomic_store(&s->ckpt_done, done > 0 ? (unsigned)done : 0);
 		if (!tail)
 			atomic_fetch_add(&s->checkpoints, 1);
-	} else {
+	} else if (rc != SQLITE_BUSY) {
 		log_warn("store-checkpoint-failed code=%d", rc);
 	}
 	pthread_mutex_unlock(&s->ckpt_lock);

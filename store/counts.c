@@ -80,21 +80,15 @@ void counts_move(struct counts *c, const struct count_move *m)
 	apply(c, m, m->from, m->to);
 }
 
-enum err counts_load(struct counts *c, const struct count_move *m, uint64_t n, uint64_t bytes)
+enum err counts_load(struct counts *c, const struct count_move *m)
 {
 	void *value;
 	bool created;
 	enum err e = map_put(c->peers, key_of(m->peer), 0, &value, &created);
 
-	if (e != ERR_OK)
-		return e;
-	struct count_row *row = value;
-	if (n > UINT32_MAX - row->n[m->box][m->to])
-		return ERR_LIMIT;
-	row->n[m->box][m->to] += (uint32_t)n;
-	c->n[m->box][m->to] += n;
-	c->bytes[m->box][m->to] += bytes;
-	return ERR_OK;
+	if (e == ERR_OK)
+		apply(c, m, m->from, m->to);
+	return e;
 }
 
 void counts_commit(struct counts *c)

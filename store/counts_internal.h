@@ -41,8 +41,8 @@ void counts_fini(struct counts *c);
  * written. ERR_FULL at COUNT_PEERS_MAX peers, ERR_NOMEM. */
 enum err counts_reserve(struct counts *c, const uint8_t peer[static PEER_BLOB_BYTES]) MUST_CHECK;
 void counts_move(struct counts *c, const struct count_move *m);
-/* At open: `n` rows and their bytes at once, outside any journal. */
-enum err counts_load(struct counts *c, const struct count_move *m, uint64_t n, uint64_t bytes) MUST_CHECK;
+/* At open: the same outside the journal. */
+enum err counts_load(struct counts *c, const struct count_move *m) MUST_CHECK;
 void counts_commit(struct counts *c);
 void counts_rollback(struct counts *c);
 uint32_t counts_peer(const struct counts *c, const uint8_t peer[static PEER_BLOB_BYTES],

@@ -27,6 +27,8 @@ static void undo(struct store *s)
 		sqlite3_reset(st);
 	}
 	counts_rollback(&s->counts);
+	for (int i = 0; i < BOXES; i++)
+		idmap_rollback(&s->ids[i]);
 	memcpy(s->last_seq, s->kept_last_seq, sizeof(s->last_seq));
 	s->group_rows = 0;
 	s->open = false;
@@ -117,6 +119,8 @@ enum err store_commit(struct store *s)
 	s->rows += s->group_rows;
 	s->group_rows = 0;
 	counts_commit(&s->counts);
+	for (int i = 0; i < BOXES; i++)
+		idmap_commit(&s->ids[i]);
 	memcpy(s->kept_last_seq, s->last_seq, sizeof(s->last_seq));
 	store_checkpoint_tail(s);
 	return ERR_OK;

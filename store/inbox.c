@@ -60,31 +60,27 @@ static bool full(const struct store *s, const uint8_t author[static PEER_BLOB_BY
 		       s->limits.inbox_bytes;
 }
 
-/* ERR_EXISTS with its number and state, ERR_OK when there is none. */
-static enum err known(struct store *s, const uint8_t author[static PEER_BLOB_BYTES],
-		      struct bytes id, int64_t *seq, enum inbox_state *state)
+/* ERR_EXISTS with its number and state, ERR_OK when there is none. A row whose type does not open was
+ * kept all the same. */
+static enum err known(struct store *s, const struct node_id *author, struct bytes id, int64_t *seq,
+		      enum inbox_state *state)
 {
-	sqlite3_stmt *st = store_stmt(s, ST_IN_KNOWN,
-				      "SELECT seq, state FROM inbox WHERE id = ?1 AND author = ?2");
-	bool row;
+	struct idmap_probe p;
+	struct inbox_row r;
+	int64_t at;
 
-	if (!st)
-		return ERR_STORE;
-	bind_bytes(st, 1, id);
-	bind_bytes(st, 2, bytes_of(author, PEER_BLOB_BYTES));
-	enum err e = store_read(s, st, &row);
-	if (e != ERR_OK || !row)
-		return e;
-	int64_t found = sqlite3_column_int64(st, 1);
-	if (found >= 0 && found < INBOX_STATES) {
-		*seq = sqlite3_column_int64(st, 0);
-		*state = (enum inbox_state)found;
-		e = ERR_EXISTS;
-	} else {
-		e = ERR_CORRUPT;
+	idmap_find(&s->ids[BOX_IN], id, &p);
+	while (idmap_next(&s->ids[BOX_IN], &p, &at)) {
+		enum err e = inbox_fetch(s, at, &r);
+		if (e != ERR_OK && e != ERR_CORRUPT)
+			return e == ERR_NOTFOUND ? ERR_CORRUPT : e;
+		if (!node_id_eq(author, &r.author) || !bytes_eq(id, bytes_str(r.id)))
+			continue;
+		*seq = r.seq;
+		*state = r.state;
+		return ERR_EXISTS;
 	}
-	sqlite3_reset(st);
-	return e;
+	return ERR_OK;
 }
 
 static enum err insert_row(struct store *s, const struct inbox_row *r,
@@ -101,8 +97,7 @@ static enum err insert_row(struct store *s, const struct inbox_row *r,
 	sqlite3_stmt *st = store_stmt(s, ST_IN_INSERT,
 				      "INSERT INTO inbox (seq, author, via, id, priority, state, proven,"
 				      " reported, created, received, read, body_len, words)"
-				      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, 0, ?10, ?11)"
-				      " ON CONFLICT DO NOTHING");
+				      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, 0, ?10, ?11)");
 	if (!st)
 		return ERR_STORE;
 	sqlite3_bind_int64(st, 1, r->seq);
@@ -116,10 +111,7 @@ static enum err insert_row(struct store *s, const struct inbox_row *r,
 	bind_int(st, 9, r->received_ms);
 	bind_int(st, 10, r->body_len);
 	bind_bytes(st, 11, buf_bytes(&s->sealed_words));
-	e = store_write(s, st);
-	if (e == ERR_OK && sqlite3_changes(s->db) == 0)
-		return ERR_EXISTS;
-	return e;
+	return store_write(s, st);
 }
 
 static enum err insert_body(struct store *s, const struct inbox_row *r)
@@ -152,10 +144,11 @@ enum err inbox_put(struct store *s, const struct inbox_new *m, int64_t *seq, enu
 	if (s->failed)
 		return ERR_STORE;
 	r.state = m->held ? INBOX_HELD : INBOX_NEW;
-	if (full(s, count.peer, r.state, m->body.n)) {
-		e = known(s, count.peer, m->id, seq, state);
-		return e == ERR_OK ? ERR_FULL : e;
-	}
+	e = known(s, &m->author, m->id, seq, state);
+	if (e != ERR_OK)
+		return e;
+	if (full(s, count.peer, r.state, m->body.n))
+		return ERR_FULL;
 	r.seq = s->last_seq[BOX_IN] + 1;
 	r.author = m->author;
 	r.via = m->via;
@@ -175,16 +168,15 @@ enum err inbox_put(struct store *s, const struct inbox_new *m, int64_t *seq, enu
 	if (e == ERR_OK)
 		e = counts_reserve(&s->counts, count.peer);
 	if (e == ERR_OK)
+		e = idmap_reserve(&s->ids[BOX_IN]);
+	if (e == ERR_OK)
 		e = insert_row(s, &r, count.peer, via);
-	if (e == ERR_EXISTS) {
-		e = known(s, count.peer, m->id, seq, state);
-		return e == ERR_OK ? ERR_STORE : e;
-	}
 	if (e == ERR_OK)
 		e = insert_body(s, &r);
 	if (e != ERR_OK)
 		return e;
 	counts_move(&s->counts, &count);
+	idmap_add(&s->ids[BOX_IN], m->id, r.seq);
 	*seq = s->last_seq[BOX_IN] = r.seq;
 	*state = r.state;
 	if (s->sealed_body.cap > 65536) {
@@ -235,7 +227,7 @@ static enum err write_state(struct store *s, struct inbox_row *r, enum inbox_sta
 enum err inbox_mark_read(struct store *s, int64_t seq, uint64_t wall_ms, bool *changed)
 {
 	struct inbox_row r;
-	enum err e = inbox_fetch(s, inbox_by_seq(s, seq), &r);
+	enum err e = inbox_fetch(s, seq, &r);
 
 	if (e != ERR_OK)
 		return e;
@@ -302,7 +294,7 @@ enum err inbox_release(struct store *s, const struct node_id *author, bool accep
 enum err inbox_delete(struct store *s, int64_t seq)
 {
 	struct inbox_row r;
-	enum err e = inbox_fetch(s, inbox_by_seq(s, seq), &r);
+	enum err e = inbox_fetch(s, seq, &r);
 
 	if (e != ERR_OK && e != ERR_CORRUPT)
 		return e;

@@ -20,8 +20,7 @@ enum err inbox_row_from(struct store *s, sqlite3_stmt *st, struct inbox_row *r) 
 /* Rows of `st` until `max` are there, unreadable ones left out and logged; resets `st`. */
 enum err inbox_collect(struct store *s, sqlite3_stmt *st, struct inbox_row *rows, size_t max,
 		       size_t *n) MUST_CHECK;
-sqlite3_stmt *inbox_by_seq(struct store *s, int64_t seq);
-/* The row of `st`; resets it. ERR_NOTFOUND, ERR_CORRUPT. */
-enum err inbox_fetch(struct store *s, sqlite3_stmt *st, struct inbox_row *r) MUST_CHECK;
+/* ERR_NOTFOUND, ERR_CORRUPT as above. */
+enum err inbox_fetch(struct store *s, int64_t seq, struct inbox_row *r) MUST_CHECK;
 
 #endif

@@ -3,8 +3,6 @@
 
 #include "base/log.h"
 
-#define PRUNE_BATCH 256
-
 static enum err open_type(struct store *s, struct bytes sealed, struct inbox_row *r)
 {
 	uint8_t ad[IN_AD_MAX];
@@ -72,20 +70,16 @@ enum err inbox_collect(struct store *s, sqlite3_stmt *st, struct inbox_row *rows
 	return e;
 }
 
-sqlite3_stmt *inbox_by_seq(struct store *s, int64_t seq)
+enum err inbox_fetch(struct store *s, int64_t seq, struct inbox_row *r)
 {
 	sqlite3_stmt *st = store_stmt(s, ST_IN_BY_SEQ,
 				      "SELECT " IN_COLUMNS " FROM inbox WHERE seq = ?1");
-	if (st)
-		sqlite3_bind_int64(st, 1, seq);
-	return st;
-}
-
-enum err inbox_fetch(struct store *s, sqlite3_stmt *st, struct inbox_row *r)
-{
 	bool row;
-	enum err e = store_read(s, st, &row);
 
+	if (!st)
+		return ERR_STORE;
+	sqlite3_bind_int64(st, 1, seq);
+	enum err e = store_read(s, st, &row);
 	if (e != ERR_OK)
 		return e;
 	if (!row)
@@ -98,7 +92,7 @@ enum err inbox_fetch(struct store *s, sqlite3_stmt *st, struct inbox_row *r)
 enum err inbox_get(struct store *s, int64_t seq, struct inbox_row *out)
 {
 	struct inbox_row r;
-	enum err e = inbox_fetch(s, inbox_by_seq(s, seq), &r);
+	enum err e = inbox_fetch(s, seq, &r);
 
 	if (e == ERR_OK)
 		*out = r;
@@ -107,17 +101,24 @@ enum err inbox_get(struct store *s, int64_t seq, struct inbox_row *out)
 
 enum err inbox_find(struct store *s, struct bytes id, struct inbox_row *rows, size_t max, size_t *n)
 {
+	struct idmap_probe p;
+	size_t count = 0;
+	int64_t seq;
+
 	if (!id_ok(id)) {
 		*n = 0;
 		return ERR_OK;
 	}
-	sqlite3_stmt *st = store_stmt(s, ST_IN_BY_ID,
-				      "SELECT " IN_COLUMNS " FROM inbox WHERE id = ?1"
-				      " ORDER BY author");
-	if (!st)
-		return ERR_STORE;
-	bind_bytes(st, 1, id);
-	return inbox_collect(s, st, rows, max, n);
+	idmap_find(&s->ids[BOX_IN], id, &p);
+	while (count < max && idmap_next(&s->ids[BOX_IN], &p, &seq)) {
+		enum err e = inbox_fetch(s, seq, &rows[count]);
+		if (e != ERR_OK && e != ERR_CORRUPT)
+			return e;
+		if (e == ERR_OK && bytes_eq(id, bytes_str(rows[count].id)))
+			count++;
+	}
+	*n = count;
+	return ERR_OK;
 }
 
 enum err inbox_body(struct store *s, int64_t seq, struct buf *out)
@@ -126,7 +127,7 @@ enum err inbox_body(struct store *s, int64_t seq, struct buf *out)
 	struct inbox_row r;
 	bool row;
 
-	enum err e = inbox_fetch(s, inbox_by_seq(s, seq), &r);
+	enum err e = inbox_fetch(s, seq, &r);
 	if (e != ERR_OK)
 		return e;
 	if (r.state == INBOX_DROPPED)
@@ -225,33 +226,34 @@ enum err inbox_count(struct store *s, const struct node_id *author,
 	return ERR_OK;
 }
 
-static enum err delete_row(struct store *s, int64_t seq, struct count_move *m)
+static enum err delete_row(struct store *s, const struct old_row *o)
 {
-	enum err e = counts_reserve(&s->counts, m->peer);
+	enum err e = counts_reserve(&s->counts, o->count.peer);
+	if (e == ERR_OK)
+		e = idmap_reserve(&s->ids[BOX_IN]);
 	if (e != ERR_OK)
 		return e;
 	sqlite3_stmt *st = store_stmt(s, ST_IN_DELETE, "DELETE FROM inbox WHERE seq = ?1");
 	if (st)
-		sqlite3_bind_int64(st, 1, seq);
+		sqlite3_bind_int64(st, 1, o->seq);
 	e = store_write(s, st);
-	if (e == ERR_OK && m->from == INBOX_READ) {
+	if (e == ERR_OK && o->count.from == INBOX_READ) {
 		st = store_stmt(s, ST_IN_BODY_DELETE, "DELETE FROM inbox_body WHERE seq = ?1");
 		if (st)
-			sqlite3_bind_int64(st, 1, seq);
+			sqlite3_bind_int64(st, 1, o->seq);
 		e = store_write(s, st);
 	}
-	if (e == ERR_OK)
-		counts_move(&s->counts, m);
-	return e;
+	if (e != ERR_OK)
+		return e;
+	counts_move(&s->counts, &o->count);
+	idmap_del(&s->ids[BOX_IN], bytes_of(o->id, o->id_n), o->seq);
+	return ERR_OK;
 }
 
 /* A row counts from when it was read, or else from when it came. */
 enum err inbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, unsigned *deleted)
 {
-	struct {
-		int64_t seq;
-		struct count_move count;
-	} batch[PRUNE_BATCH];
+	struct old_row batch[PRUNE_BATCH];
 	unsigned done = 0;
 	uint64_t looked = 0, look_max = 16ull * max_rows + PRUNE_BATCH;
 	bool row = true;
@@ -260,8 +262,8 @@ enum err inbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, uns
 	while (e == ERR_OK && row && done < max_rows && looked < look_max) {
 		size_t n = 0;
 		sqlite3_stmt *st = store_stmt(s, ST_IN_PRUNE_SCAN,
-					      "SELECT seq, author, state, max(received, read), body_len"
-					      " FROM inbox WHERE seq > ?1 ORDER BY seq");
+					      "SELECT seq, author, state, max(received, read), body_len,"
+					      " id FROM inbox WHERE seq > ?1 ORDER BY seq");
 		if (!st)
 			return ERR_STORE;
 		sqlite3_bind_int64(st, 1, s->prune_at[BOX_IN]);
@@ -270,12 +272,12 @@ enum err inbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, uns
 			if (e != ERR_OK || !row)
 				break;
 			int64_t seq = s->prune_at[BOX_IN] = sqlite3_column_int64(st, 0);
-			struct bytes author = column_bytes(st, 1);
+			struct bytes author = column_bytes(st, 1), id = column_bytes(st, 5);
 			int64_t state = sqlite3_column_int64(st, 2);
 			/* The highest one stays: its number must not be given out again. */
 			if ((state != INBOX_READ && state != INBOX_DROPPED) ||
 			    (uint64_t)sqlite3_column_int64(st, 3) >= before_ms ||
-			    seq == s->last_seq[BOX_IN] || author.n != PEER_BLOB_BYTES)
+			    seq == s->last_seq[BOX_IN] || author.n != PEER_BLOB_BYTES || !id_ok(id))
 				continue;
 			batch[n].seq = seq;
 			batch[n].count = (struct count_move){
@@ -283,11 +285,13 @@ enum err inbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, uns
 				.bytes = (uint32_t)sqlite3_column_int64(st, 4),
 			};
 			memcpy(batch[n].count.peer, author.p, PEER_BLOB_BYTES);
+			memcpy(batch[n].id, id.p, id.n);
+			batch[n].id_n = id.n;
 			n++;
 		}
 		sqlite3_reset(st);
 		for (size_t i = 0; e == ERR_OK && i < n; i++, done++)
-			e = delete_row(s, batch[i].seq, &batch[i].count);
+			e = delete_row(s, &batch[i]);
 	}
 	if (e != ERR_OK)
 		return e;

@@ -7,7 +7,7 @@
 /*
  * Version 1. Rows are lean and their bodies live beside them, so that a receipt or a listing does
  * not move kilobytes. `rank` is 3 - priority: sending order is then plain ascending (peer, rank, seq).
- * The partial indices hold only rows that are still alive; the id indices are what finds a repeat.
+ * The partial indices hold only rows that are still alive. There is no index of ids: see idmap.
  * peer, author, via: 16 bytes. Times: wall milliseconds. words, body: sealed.
  */
 static const char VERSION_1[] =
@@ -24,7 +24,6 @@ static const char VERSION_1[] =
 	" changed INTEGER NOT NULL,"
 	" body_len INTEGER NOT NULL,"
 	" words BLOB NOT NULL) STRICT;"
-	"CREATE UNIQUE INDEX outbox_id ON outbox (id);"
 	"CREATE INDEX outbox_queue ON outbox (peer, rank, seq) WHERE state = 0;"
 	"CREATE INDEX outbox_expiry ON outbox (expires) WHERE state = 0 AND expires <> 0;"
 	"CREATE TABLE outbox_body (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;"
@@ -42,7 +41,6 @@ static const char VERSION_1[] =
 	" read INTEGER NOT NULL,"
 	" body_len INTEGER NOT NULL,"
 	" words BLOB NOT NULL) STRICT;"
-	"CREATE UNIQUE INDEX inbox_id ON inbox (id, author);"
 	"CREATE INDEX inbox_new ON inbox (seq) WHERE state = 0;"
 	"CREATE INDEX inbox_unreported ON inbox (via, seq) WHERE state = 1 AND reported = 0;"
 	"CREATE INDEX inbox_held ON inbox (author, seq) WHERE state = 2;"

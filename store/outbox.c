@@ -144,26 +144,42 @@ static bool full(const struct store *s, const uint8_t peer[static PEER_BLOB_BYTE
 	       c->bytes[BOX_OUT][OUTBOX_QUEUED] + body > s->limits.outbox_bytes;
 }
 
-static sqlite3_stmt *by_id(struct store *s, struct bytes id)
+static enum err fetch(struct store *s, int64_t seq, struct outbox_row *r)
 {
-	sqlite3_stmt *st = store_stmt(s, ST_OUT_BY_ID,
-				      "SELECT " OUT_COLUMNS " FROM outbox WHERE id = ?1");
-	if (st)
-		bind_bytes(st, 1, id);
-	return st;
+	sqlite3_stmt *st = store_stmt(s, ST_OUT_BY_SEQ,
+				      "SELECT " OUT_COLUMNS " FROM outbox WHERE seq = ?1");
+	bool row;
+
+	if (!st)
+		return ERR_STORE;
+	sqlite3_bind_int64(st, 1, seq);
+	enum err e = store_read(s, st, &row);
+	if (e != ERR_OK)
+		return e;
+	if (!row)
+		return ERR_NOTFOUND;
+	e = outbox_row_from(s, st, r);
+	sqlite3_reset(st);
+	return e;
 }
 
-static enum err known(struct store *s, struct bytes id)
+/* ERR_CORRUPT: it is this row, but its texts do not open. */
+static enum err fetch_id(struct store *s, struct bytes id, struct outbox_row *r)
 {
-	sqlite3_stmt *st = by_id(s, id);
-	bool row;
-	enum err e = store_read(s, st, &row);
+	struct idmap_probe p;
+	int64_t seq;
 
-	if (e == ERR_OK && row) {
-		sqlite3_reset(st);
-		return ERR_EXISTS;
+	if (!id_ok(id))
+		return ERR_NOTFOUND;
+	idmap_find(&s->ids[BOX_OUT], id, &p);
+	while (idmap_next(&s->ids[BOX_OUT], &p, &seq)) {
+		enum err e = fetch(s, seq, r);
+		if (e != ERR_OK && e != ERR_CORRUPT)
+			return e == ERR_NOTFOUND ? ERR_CORRUPT : e;
+		if (bytes_eq(id, bytes_str(r->id)))
+			return e;
 	}
-	return e;
+	return ERR_NOTFOUND;
 }
 
 static enum err insert_row(struct store *s, const struct outbox_row *r,
@@ -174,8 +190,7 @@ static enum err insert_row(struct store *s, const struct outbox_row *r,
 		return e;
 	sqlite3_stmt *st = store_stmt(s, ST_OUT_INSERT,
 				      "INSERT INTO outbox (" OUT_COLUMNS ") VALUES"
-				      " (?1, ?2, ?3, ?4, 0, 0, ?5, ?6, ?5, ?7, ?8)"
-				      " ON CONFLICT DO NOTHING");
+				      " (?1, ?2, ?3, ?4, 0, 0, ?5, ?6, ?5, ?7, ?8)");
 	if (!st)
 		return ERR_STORE;
 	sqlite3_bind_int64(st, 1, r->seq);
@@ -186,10 +201,7 @@ static enum err insert_row(struct store *s, const struct outbox_row *r,
 	bind_int(st, 6, r->expires_ms);
 	bind_int(st, 7, r->body_len);
 	bind_bytes(st, 8, buf_bytes(&s->sealed_words));
-	e = store_write(s, st);
-	if (e == ERR_OK && sqlite3_changes(s->db) == 0)
-		return ERR_EXISTS;
-	return e;
+	return store_write(s, st);
 }
 
 static enum err insert_body(struct store *s, const struct outbox_row *r, struct bytes body)
@@ -214,10 +226,11 @@ enum err outbox_put(struct store *s, const struct outbox_new *m, int64_t *seq)
 		return e;
 	if (s->failed)
 		return ERR_STORE;
-	if (full(s, count.peer, m->body.n)) {
-		e = known(s, m->id);
-		return e == ERR_OK ? ERR_FULL : e;
-	}
+	e = fetch_id(s, m->id, &r);
+	if (e != ERR_NOTFOUND)
+		return e == ERR_OK || e == ERR_CORRUPT ? ERR_EXISTS : e;
+	if (full(s, count.peer, m->body.n))
+		return ERR_FULL;
 	r.seq = s->last_seq[BOX_OUT] + 1;
 	r.to = m->to;
 	copy_text(r.id, m->id);
@@ -235,13 +248,15 @@ enum err outbox_put(struct store *s, const struct outbox_new *m, int64_t *seq)
 	if (e == ERR_OK)
 		e = counts_reserve(&s->counts, count.peer);
 	if (e == ERR_OK)
+		e = idmap_reserve(&s->ids[BOX_OUT]);
+	if (e == ERR_OK)
 		e = insert_row(s, &r, count.peer);
-	if (e != ERR_OK)
-		return e;
-	e = insert_body(s, &r, buf_bytes(&s->sealed_body));
+	if (e == ERR_OK)
+		e = insert_body(s, &r, buf_bytes(&s->sealed_body));
 	if (e != ERR_OK)
 		return e;
 	counts_move(&s->counts, &count);
+	idmap_add(&s->ids[BOX_OUT], m->id, r.seq);
 	*seq = s->last_seq[BOX_OUT] = r.seq;
 	if (s->sealed_body.cap > 65536) {
 		buf_reset(&s->sealed_body);
@@ -300,63 +315,40 @@ enum err outbox_write_state(struct store *s, struct outbox_row *r, enum outbox_s
 	return ERR_OK;
 }
 
-/* Fetches the row of `st`. A row whose texts do not open can still be moved. */
-static enum err fetch(struct store *s, sqlite3_stmt *st, struct outbox_row *r)
+/* `e` says how fetching *r went. A row whose texts do not open can still be moved. */
+static enum err move_row(struct store *s, enum err e, struct outbox_row *r, enum outbox_state to,
+			 const char *reason, uint64_t wall_ms)
 {
-	bool row;
-	enum err e = store_read(s, st, &row);
-
-	if (e != ERR_OK)
-		return e;
-	if (!row)
-		return ERR_NOTFOUND;
-	e = outbox_row_from(s, st, r);
-	sqlite3_reset(st);
-	return e;
-}
-
-static enum err move_row(struct store *s, sqlite3_stmt *st, const struct node_id *peer,
-			 enum outbox_state to, const char *reason, uint64_t wall_ms, int64_t *seq)
-{
-	struct outbox_row r;
-	enum err e = fetch(s, st, &r);
-
 	if (e != ERR_OK && e != ERR_CORRUPT)
 		return e;
-	if (peer && !node_id_eq(peer, &r.to))
-		return ERR_NOTFOUND;
-	if ((unsigned)to >= OUTBOX_STATES || (unsigned)r.state >= OUTBOX_STATES ||
-	    !sm_allows(MOVES, r.state, to))
+	if ((unsigned)to >= OUTBOX_STATES || (unsigned)r->state >= OUTBOX_STATES ||
+	    !sm_allows(MOVES, r->state, to))
 		return ERR_WRONG_STATE;
-	if (e == ERR_CORRUPT)
-		reason = NULL; /* sealing new words would make the row look whole again */
-	e = outbox_write_state(s, &r, to, reason, wall_ms);
-	if (e == ERR_OK && seq)
-		*seq = r.seq;
-	return e;
-}
-
-static sqlite3_stmt *by_seq(struct store *s, int64_t seq)
-{
-	sqlite3_stmt *st = store_stmt(s, ST_OUT_BY_SEQ,
-				      "SELECT " OUT_COLUMNS " FROM outbox WHERE seq = ?1");
-	if (st)
-		sqlite3_bind_int64(st, 1, seq);
-	return st;
+	/* Sealing new words would make a bad row look whole again. */
+	return outbox_write_state(s, r, to, e == ERR_CORRUPT ? NULL : reason, wall_ms);
 }
 
 enum err outbox_move(struct store *s, int64_t seq, enum outbox_state to, const char *reason,
 		     uint64_t wall_ms)
 {
-	return move_row(s, by_seq(s, seq), NULL, to, reason, wall_ms, NULL);
+	struct outbox_row r;
+	enum err e = fetch(s, seq, &r);
+
+	return move_row(s, e, &r, to, reason, wall_ms);
 }
 
 enum err outbox_receipt(struct store *s, const struct node_id *peer, struct bytes id,
 			enum outbox_state to, const char *reason, uint64_t wall_ms, int64_t *seq)
 {
-	if (!id_ok(id))
+	struct outbox_row r;
+	enum err e = fetch_id(s, id, &r);
+
+	if ((e == ERR_OK || e == ERR_CORRUPT) && !node_id_eq(peer, &r.to))
 		return ERR_NOTFOUND;
-	return move_row(s, by_id(s, id), peer, to, reason, wall_ms, seq);
+	e = move_row(s, e, &r, to, reason, wall_ms);
+	if (e == ERR_OK)
+		*seq = r.seq;
+	return e;
 }
 
 enum err outbox_attempt(struct store *s, int64_t seq)
@@ -375,10 +367,8 @@ enum err outbox_attempt(struct store *s, int64_t seq)
 enum err outbox_get(struct store *s, struct bytes id, struct outbox_row *out)
 {
 	struct outbox_row r;
+	enum err e = fetch_id(s, id, &r);
 
-	if (!id_ok(id))
-		return ERR_NOTFOUND;
-	enum err e = fetch(s, by_id(s, id), &r);
 	if (e == ERR_OK)
 		*out = r;
 	return e;
@@ -390,7 +380,7 @@ enum err outbox_body(struct store *s, int64_t seq, struct buf *out)
 	struct outbox_row r;
 	bool row;
 
-	enum err e = fetch(s, by_seq(s, seq), &r);
+	enum err e = fetch(s, seq, &r);
 	if (e != ERR_OK)
 		return e;
 	if (r.state != OUTBOX_QUEUED)

@@ -4,8 +4,7 @@
 #include "base/log.h"
 
 /* Above so many waiting rows, listing them newest first walks the table instead of sorting. */
-#define SORT_MAX    4096
-#define PRUNE_BATCH 256
+#define SORT_MAX 4096
 
 enum err outbox_collect(struct store *s, sqlite3_stmt *st, struct outbox_row *rows, size_t max,
 			size_t *n)
@@ -207,26 +206,27 @@ enum err outbox_count(struct store *s, const struct node_id *peer,
 	return ERR_OK;
 }
 
-static enum err delete_row(struct store *s, int64_t seq, struct count_move *m)
+static enum err delete_row(struct store *s, const struct old_row *o)
 {
-	enum err e = counts_reserve(&s->counts, m->peer);
+	enum err e = counts_reserve(&s->counts, o->count.peer);
+	if (e == ERR_OK)
+		e = idmap_reserve(&s->ids[BOX_OUT]);
 	if (e != ERR_OK)
 		return e;
 	sqlite3_stmt *st = store_stmt(s, ST_OUT_DELETE, "DELETE FROM outbox WHERE seq = ?1");
 	if (st)
-		sqlite3_bind_int64(st, 1, seq);
+		sqlite3_bind_int64(st, 1, o->seq);
 	e = store_write(s, st);
-	if (e == ERR_OK)
-		counts_move(&s->counts, m);
-	return e;
+	if (e != ERR_OK)
+		return e;
+	counts_move(&s->counts, &o->count);
+	idmap_del(&s->ids[BOX_OUT], bytes_of(o->id, o->id_n), o->seq);
+	return ERR_OK;
 }
 
 enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, unsigned *deleted)
 {
-	struct {
-		int64_t seq;
-		struct count_move count;
-	} batch[PRUNE_BATCH];
+	struct old_row batch[PRUNE_BATCH];
 	unsigned done = 0;
 	uint64_t looked = 0, look_max = 16ull * max_rows + PRUNE_BATCH;
 	bool row = true;
@@ -235,7 +235,7 @@ enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, un
 	while (e == ERR_OK && row && done < max_rows && looked < look_max) {
 		size_t n = 0;
 		sqlite3_stmt *st = store_stmt(s, ST_OUT_PRUNE_SCAN,
-					      "SELECT seq, peer, state, changed, body_len FROM outbox"
+					      "SELECT seq, peer, state, changed, body_len, id FROM outbox"
 					      " WHERE seq > ?1 ORDER BY seq");
 		if (!st)
 			return ERR_STORE;
@@ -245,12 +245,12 @@ enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, un
 			if (e != ERR_OK || !row)
 				break;
 			int64_t seq = s->prune_at[BOX_OUT] = sqlite3_column_int64(st, 0);
-			struct bytes peer = column_bytes(st, 1);
+			struct bytes peer = column_bytes(st, 1), id = column_bytes(st, 5);
 			int64_t state = sqlite3_column_int64(st, 2);
 			/* The highest one stays: its number must not be given out again. */
 			if (state == OUTBOX_QUEUED || state < 0 || state >= OUTBOX_STATES ||
 			    (uint64_t)sqlite3_column_int64(st, 3) >= before_ms ||
-			    seq == s->last_seq[BOX_OUT] || peer.n != PEER_BLOB_BYTES)
+			    seq == s->last_seq[BOX_OUT] || peer.n != PEER_BLOB_BYTES || !id_ok(id))
 				continue;
 			batch[n].seq = seq;
 			batch[n].count = (struct count_move){
@@ -258,11 +258,13 @@ enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, un
 				.bytes = (uint32_t)sqlite3_column_int64(st, 4),
 			};
 			memcpy(batch[n].count.peer, peer.p, PEER_BLOB_BYTES);
+			memcpy(batch[n].id, id.p, id.n);
+			batch[n].id_n = id.n;
 			n++;
 		}
 		sqlite3_reset(st);
 		for (size_t i = 0; e == ERR_OK && i < n; i++, done++)
-			e = delete_row(s, batch[i].seq, &batch[i].count);
+			e = delete_row(s, &batch[i]);
 	}
 	if (e != ERR_OK)
 		return e;

@@ -23,6 +23,7 @@ static void set_limits(struct store_limits *l, const struct store_limits *want)
 		.held_per_peer = OR(want->held_per_peer, 100),
 		.held_total = OR(want->held_total, 1000),
 		.keep_ms = OR(want->keep_ms, 30ull * 24 * 3600 * 1000),
+		.keep_rows = OR(want->keep_rows, 1000000),
 	};
 }
 
@@ -210,48 +211,59 @@ static enum err prepare_db(struct store *s, bool fresh, struct bytes wrap_key, s
 	return ERR_OK;
 }
 
+/* SELECT seq, peer, state, body_len, id */
+static enum err load_row(struct store *s, enum box box, unsigned states, sqlite3_stmt *st)
+{
+	int64_t seq = sqlite3_column_int64(st, 0), state = sqlite3_column_int64(st, 2);
+	int64_t len = sqlite3_column_int64(st, 3);
+	struct bytes peer = column_bytes(st, 1), id = column_bytes(st, 4);
+	struct count_move m = { .box = (uint8_t)box, .from = COUNT_NONE };
+
+	if (seq <= 0 || seq >= IDMAP_SEQ_MAX || peer.n != PEER_BLOB_BYTES || state < 0 ||
+	    state >= states || len < 0 || len > STORE_BODY_MAX || !id_ok(id))
+		return ERR_CORRUPT;
+	memcpy(m.peer, peer.p, sizeof(m.peer));
+	m.to = (uint8_t)state;
+	m.bytes = (uint32_t)len;
+	enum err e = counts_load(&s->counts, &m);
+	if (e == ERR_OK)
+		e = idmap_reserve(&s->ids[box]);
+	if (e != ERR_OK)
+		return e;
+	idmap_add(&s->ids[box], id, seq);
+	idmap_commit(&s->ids[box]);
+	s->last_seq[box] = seq;
+	return ERR_OK;
+}
+
 static enum err load_box(struct store *s, enum box box, unsigned states, const char *sql)
 {
 	sqlite3_stmt *st;
-	int rc;
-	enum err e = ERR_OK;
+	int rc = SQLITE_DONE;
 
+	enum err e = idmap_init(&s->ids[box], s->env);
+	if (e != ERR_OK)
+		return e;
 	if (sqlite3_prepare_v2(s->db, sql, -1, &st, NULL) != SQLITE_OK)
 		return ERR_STORE;
-	while (e == ERR_OK && (rc = sqlite3_step(st)) == SQLITE_ROW) {
-		struct bytes peer = column_bytes(st, 0);
-		int64_t state = sqlite3_column_int64(st, 1), bytes = sqlite3_column_int64(st, 3);
-		struct count_move m = { .box = (uint8_t)box, .from = COUNT_NONE };
-		if (peer.n != PEER_BLOB_BYTES || state < 0 || state >= states || bytes < 0) {
-			e = ERR_CORRUPT;
-			break;
-		}
-		memcpy(m.peer, peer.p, sizeof(m.peer));
-		m.to = (uint8_t)state;
-		e = counts_load(&s->counts, &m, (uint64_t)sqlite3_column_int64(st, 2), (uint64_t)bytes);
-	}
+	while (e == ERR_OK && (rc = sqlite3_step(st)) == SQLITE_ROW)
+		e = load_row(s, box, states, st);
 	if (e == ERR_OK && rc != SQLITE_DONE)
 		e = ERR_STORE;
 	sqlite3_finalize(st);
 	return e;
 }
 
-static enum err load_counts(struct store *s, struct fault *f)
+static enum err load_memory(struct store *s, struct fault *f)
 {
 	enum err e = counts_init(&s->counts, s->env);
 
 	if (e == ERR_OK)
 		e = load_box(s, BOX_OUT, OUTBOX_STATES,
-			     "SELECT peer, state, count(*), sum(body_len) FROM outbox"
-			     " GROUP BY peer, state");
+			     "SELECT seq, peer, state, body_len, id FROM outbox ORDER BY seq");
 	if (e == ERR_OK)
 		e = load_box(s, BOX_IN, INBOX_STATES,
-			     "SELECT author, state, count(*), sum(body_len) FROM inbox"
-			     " GROUP BY author, state");
-	if (e == ERR_OK)
-		e = one_int(s->db, "SELECT ifnull(max(seq), 0) FROM outbox", &s->last_seq[BOX_OUT]);
-	if (e == ERR_OK)
-		e = one_int(s->db, "SELECT ifnull(max(seq), 0) FROM inbox", &s->last_seq[BOX_IN]);
+			     "SELECT seq, author, state, body_len, id FROM inbox ORDER BY seq");
 	if (e == ERR_CORRUPT)
 		return corrupt(f, s->path ? s->path : ":memory:", "it holds rows that make no sense");
 	if (e != ERR_OK)
@@ -269,6 +281,8 @@ static void free_all(struct store *s)
 	sqlite3_close(s->db);
 	pthread_mutex_destroy(&s->ckpt_lock);
 	counts_fini(&s->counts);
+	for (int i = 0; i < BOXES; i++)
+		idmap_fini(&s->ids[i]);
 	seal_fini(&s->seal);
 	buf_fini(&s->sealed_words);
 	buf_fini(&s->sealed_body);
@@ -308,7 +322,7 @@ enum err store_open(const struct store_config *c, struct store **out, struct fau
 	if (e == ERR_OK)
 		e = prepare_db(s, fresh, c->wrap_key, f);
 	if (e == ERR_OK)
-		e = load_counts(s, f);
+		e = load_memory(s, f);
 	if (e == ERR_OK && s->path)
 		e = store_ckpt_open(s, f);
 	if (e != ERR_OK) {
@@ -365,6 +379,35 @@ enum err store_integrity(struct store *s, struct fault *f)
 	return ERR_OK;
 }
 
+static uint64_t excess(const struct store *s, enum box box)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < COUNT_STATES; i++)
+		n += s->counts.n[box][i];
+	return n > s->limits.keep_rows ? n - s->limits.keep_rows : 0;
+}
+
+static enum err prune_box(struct store *s, enum box box, uint64_t before, unsigned max_rows,
+			  unsigned *deleted)
+{
+	enum err (*prune)(struct store *, uint64_t, unsigned, unsigned *) =
+		box == BOX_OUT ? outbox_prune : inbox_prune;
+	uint64_t over = excess(s, box);
+	unsigned early = 0, late = 0;
+	enum err e = ERR_OK;
+
+	if (over) { /* the oldest go, whatever their age */
+		s->prune_at[box] = 0;
+		e = prune(s, UINT64_MAX, over < max_rows ? (unsigned)over : max_rows, &early);
+	}
+	if (e == ERR_OK && early < max_rows)
+		e = prune(s, before, max_rows - early, &late);
+	if (e == ERR_OK)
+		*deleted = early + late;
+	return e;
+}
+
 /* Whatever time stamps say, a call looks at a bounded number of rows and goes on where the last one
  * stopped. */
 enum err store_prune(struct store *s, uint64_t wall_ms, unsigned max_rows, unsigned *deleted)
@@ -372,9 +415,9 @@ enum err store_prune(struct store *s, uint64_t wall_ms, unsigned max_rows, unsig
 	unsigned out = 0, in = 0;
 	uint64_t before = wall_ms > s->limits.keep_ms ? wall_ms - s->limits.keep_ms : 0;
 
-	enum err e = outbox_prune(s, before, max_rows, &out);
+	enum err e = prune_box(s, BOX_OUT, before, max_rows, &out);
 	if (e == ERR_OK && out < max_rows)
-		e = inbox_prune(s, before, max_rows - out, &in);
+		e = prune_box(s, BOX_IN, before, max_rows - out, &in);
 	if (e == ERR_OK)
 		*deleted = out + in;
 	return e;

@@ -41,6 +41,7 @@ struct store_limits {
 	uint32_t held_per_peer;        /* from pending peers; 100 */
 	uint32_t held_total;           /* 1,000 */
 	uint64_t keep_ms;              /* finished rows and duplicate memory: 30 days */
+	uint32_t keep_rows;            /* of each box; above it the oldest finished go early; 1,000,000 */
 };
 
 struct store_config {

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "store/counts_internal.h"
+#include "store/idmap_internal.h"
 #include "store/inbox.h"
 #include "store/outbox.h"
 #include "store/seal_internal.h"
@@ -33,7 +34,6 @@ enum stmt_id {
 	ST_OUT_BODY_DELETE,
 	ST_OUT_BODY,
 	ST_OUT_BY_SEQ,
-	ST_OUT_BY_ID,
 	ST_OUT_STATE,
 	ST_OUT_STATE_WORDS,
 	ST_OUT_ATTEMPT,
@@ -50,8 +50,6 @@ enum stmt_id {
 	ST_IN_BODY_DELETE,
 	ST_IN_BODY,
 	ST_IN_BY_SEQ,
-	ST_IN_BY_ID,
-	ST_IN_KNOWN,
 	ST_IN_STATE,
 	ST_IN_REPORTED,
 	ST_IN_NEW,
@@ -71,6 +69,7 @@ struct store {
 	struct store_limits limits;
 	struct seal seal;
 	struct counts counts;
+	struct idmap ids[BOXES];
 	sqlite3_stmt *stmt[ST_COUNT];
 	struct buf sealed_words, sealed_body, clear_words;
 	bool relaxed;
@@ -117,6 +116,14 @@ static inline uint64_t clip_time(uint64_t v)
 	return v > INT64_MAX ? INT64_MAX : v;
 }
 
+/* What pruning needs to know of a row it deletes. */
+#define PRUNE_BATCH 64
+struct old_row {
+	int64_t seq;
+	struct count_move count;
+	size_t id_n;
+	uint8_t id[STORE_ID_MAX];
+};
 enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, unsigned *deleted) MUST_CHECK;
 enum err inbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, unsigned *deleted) MUST_CHECK;
 
