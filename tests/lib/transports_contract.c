@@ -766,7 +766,7 @@ void stats_count_what_happened(void **state)
 	assert_int_equal(sa.links, 1);
 	assert_int_equal(sa.units_out, 2);
 	assert_int_equal(sa.bytes_out, 1500);
-	assert_int_equal(sb.accepted, 1);
+	assert_true(sb.accepted >= 1); /* ws: an attempt over TLS may come first */
 	assert_int_equal(sb.opened, 1);
 	assert_int_equal(sb.links, 1);
 	assert_int_equal(sb.units_in, 2);

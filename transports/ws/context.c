@@ -164,8 +164,10 @@ static int event(struct lws *wsi, enum lws_callback_reasons reason, void *user, 
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
 		return l ? peer_closes(l, in, n) : 0;
 	case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
-		if (l && l->half && l->wsi)
-			dial_failed(l, wsi, in ? in : "failed");
+		if (l && l->half && l->wsi) {
+			dial_forgotten(l, wsi);
+			dial_failed(l, in ? in : "failed");
+		}
 		return 0;
 	case LWS_CALLBACK_CLOSED:
 	case LWS_CALLBACK_CLIENT_CLOSED:
@@ -173,7 +175,7 @@ static int event(struct lws *wsi, enum lws_callback_reasons reason, void *user, 
 		if (!l || !l->wsi)
 			return 0;
 		if (l->state == WS_DIALLING)
-			dial_failed(l, wsi, "closed");
+			dial_failed(l, "connection lost"); /* while lws sent its request */
 		else
 			link_gone(l);
 		return 0;
@@ -231,11 +233,8 @@ enum err context_open(struct ws *w, struct fault *f)
 		return fault_set(
 			f, ERR_NOMEM, EXIT_GENERIC,
 			"libwebsockets does not start (is libwebsockets-evlib-uv installed?)");
-	info.provided_client_ssl_ctx = w->dial_tls;
+	info.provided_client_ssl_ctx = w->dial_tls; /* for both: else lws makes another */
 	w->plain = vhost(w, &info, "ironmesh-plain", CONTEXT_PORT_NO_LISTEN);
-	if (w->plain && lws_init_vhost_client_ssl(&info, w->plain) != 0)
-		w->plain = NULL;
-	info.provided_client_ssl_ctx = NULL;
 	if (w->plain && w->cert) {
 		/* Without a file name: the certificate comes in accept_tls_set(). */
 		info.options |= LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX;

@@ -228,12 +228,19 @@ static enum link_end why_of(const char *text, bool tls)
 	return LINK_END_REFUSED;
 }
 
-void dial_failed(struct ws_link *l, struct lws *wsi, const char *text)
+void dial_forgotten(struct ws_link *l, struct lws *wsi)
 {
 	struct half *h = l->half;
 
 	if (h->watch && lws_get_socket_fd(wsi) < 0)
 		forgotten_close(l->ws, h->watch);
+	h->watch = NULL;
+}
+
+void dial_failed(struct ws_link *l, const char *text)
+{
+	struct half *h = l->half;
+
 	h->watch = NULL;
 	l->wsi = NULL;
 	attempt_note(h, why_of(text, l->tls), text);

@@ -291,9 +291,8 @@ int link_write(struct ws_link *l, struct lws *wsi)
 	}
 	if (l->tx || l->held || l->ping_due) {
 		ask_writable(l);
-	} else if (l->state == WS_CLOSING) {
-		lws_close_reason(wsi, (enum lws_close_status)l->close_code, NULL, 0);
-		return -1;
+	} else if (l->state == WS_CLOSING && !l->close_sent) {
+		timer_in(&l->ws->env, &l->timer, 0); /* goodbye() */
 	}
 	if (l->want_writable && l->state == WS_OPEN && l->queued < l->ws->t.low_water) {
 		l->want_writable = false;
@@ -336,8 +335,7 @@ int link_received(struct ws_link *l, struct lws *wsi, struct bytes piece)
 		return 0;
 	if (piece.n > max - l->rx_n || left > max - l->rx_n - piece.n) {
 		link_shut(l, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, LINK_END_PROTOCOL);
-		lws_close_reason(wsi, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, NULL, 0);
-		return -1;
+		return 0;
 	}
 	if (l->rx_n || !lws_is_final_fragment(wsi)) {
 		if (piece.n && !rx_append(l, piece)) {
@@ -390,8 +388,26 @@ void link_shut(struct ws_link *l, uint16_t code, enum link_end why)
 	free(l->rx);
 	l->rx = NULL;
 	l->rx_n = l->rx_cap = 0;
-	timer_in(&l->ws->env, &l->timer, WS_CLOSE_MS);
+	l->close_by_ms = ws_now(l->ws) + WS_CLOSE_MS;
+	timer_at(&l->ws->env, &l->timer, l->close_by_ms);
 	ask_writable(l);
+}
+
+/*
+ * The close handshake. Not by returning -1 to lws: Debian's build has its debug checks in, one of
+ * which closes a wsi a second time, and the second close does not wait for the first to say
+ * goodbye. Nothing may touch the link afterwards: lws may report the end from inside.
+ */
+static void goodbye(struct ws_link *l)
+{
+	struct lws *wsi = l->wsi;
+	struct lws_context *context = lws_get_context(wsi);
+
+	l->close_sent = true;
+	timer_at(&l->ws->env, &l->timer, l->close_by_ms);
+	lws_close_reason(wsi, (enum lws_close_status)l->close_code, NULL, 0);
+	lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
+	lws_cancel_service(context);
 }
 
 void link_gone(struct ws_link *l)
@@ -466,6 +482,11 @@ static void link_timer(void *ctx)
 		keepalive(l);
 		return;
 	case WS_CLOSING:
+		if (!l->close_sent && !l->peer_closed && !l->tx && !l->held &&
+		    ws_now(l->ws) < l->close_by_ms) {
+			goodbye(l);
+			return;
+		}
 		l->wsi = NULL;
 		wsi_drop(wsi);
 		link_end(l, l->why,

@@ -80,11 +80,12 @@ struct ws_link {
 	uint32_t held;	    /* bytes of the message that lws could not send whole */
 	uint32_t rx_n, rx_cap;
 	uint8_t *rx;	    /* a message that arrives in pieces */
+	uint64_t close_by_ms;
 	uint16_t close_code;
 	uint16_t peer_code; /* close code of the far side */
 	uint8_t state, why; /* why: of a close that we began */
 	bool dialled, tls, opened, paused, want_writable, asked_writable;
-	bool peer_closed, ping_due, ping_out, heard;
+	bool peer_closed, close_sent, ping_due, ping_out, heard;
 };
 
 struct ws {
@@ -154,7 +155,8 @@ void knock_close(struct ws_link *l); /* stops watching; the descriptor stays ope
 enum err address_parse(const char *address, char host[static WS_HOST_MAX + 1], uint16_t *port);
 enum err dial_start(struct ws *w, const char *address, link_id *out);
 void dial_timeout(struct ws_link *l);
-void dial_failed(struct ws_link *l, struct lws *wsi, const char *text);
+void dial_failed(struct ws_link *l, const char *text); /* lws says so: on to the next attempt */
+void dial_forgotten(struct ws_link *l, struct lws *wsi); /* when lws reports a connection error */
 /* 0 accepts. For OpenSSL's verify callback by way of lws. */
 int dial_verify(struct ws *w, struct ws_link *l, X509_STORE_CTX *store, bool ok);
 bool dial_peer_key(struct lws *wsi, uint8_t out[static 32]);
