@@ -123,6 +123,8 @@ static enum err connect_db(struct store *s, struct fault *f)
 		rc = sqlite3_exec(s->db, "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;"
 					 "PRAGMA cache_size = -16384",
 				  NULL, NULL, NULL);
+	if (rc == SQLITE_NOTADB || rc == SQLITE_CORRUPT)
+		return corrupt(f, s->path, sqlite3_errstr(rc));
 	if (rc != SQLITE_OK)
 		return fault_set(f, ERR_STORE, EXIT_GENERIC, "cannot open %s: %s",
 				 s->path ? s->path : "a database in memory", sqlite3_errstr(rc));
