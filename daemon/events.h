@@ -1,0 +1,65 @@
+/*
+ * events.h -- what happens in the node, for whoever listens.
+ *
+ *	node_observe(node, events_observe, hub);
+ *
+ * Subscribers get JSON (docs/control.md, `event` notifications), built only when somebody's prefixes
+ * match. A subscriber that cannot take an event loses it and later gets one `events.lost` with the
+ * count. Waiters are told of one message id, or that something arrived; they get no JSON.
+ *
+ * A callback may remove any subscriber or waiter, its own too. It must not call into the node: it is
+ * called from the middle of its work. Arm a timer for that.
+ */
+#ifndef DAEMON_EVENTS_H
+#define DAEMON_EVENTS_H
+
+#include "base/json.h"
+#include "daemon/node.h"
+#include "daemon/ring.h"
+
+struct events;
+
+enum err events_new(struct env *env, struct events **out) MUST_CHECK;
+/* Everybody has unsubscribed before. Accepts NULL. */
+void events_free(struct events *h);
+void events_observe(void *hub, const struct node_event *e);
+/* An event that is not the node's: `members` (an object) is borrowed, may be NULL. */
+void events_emit(struct events *h, const char *type, const json_t *members);
+
+#define EVENT_TYPES_MAX 32
+#define EVENT_TYPE_LEN 40
+
+struct subscriber {
+	struct ring link;
+	/* One JSON object without a line end: {"schema":"ironmesh.event/1",...}. False: no room, lost. */
+	bool (*deliver)(void *ctx, struct bytes json);
+	void *ctx;
+	size_t type_count;              /* 0 = all */
+	char types[EVENT_TYPES_MAX][EVENT_TYPE_LEN + 1]; /* prefixes */
+	uint64_t lost;
+};
+/* `s` stays the caller's. */
+void events_subscribe(struct events *h, struct subscriber *s);
+void events_unsubscribe(struct events *h, struct subscriber *s); /* safe when not subscribed */
+
+struct message_waiter {
+	struct message_waiter *next;    /* of the same id */
+	bool waiting;
+	char id[MSG_ID_MAX + 1];
+	void (*fn)(void *ctx, const struct node_event *e);
+	void *ctx;
+};
+/* Told of every event of this message. ERR_FULL. */
+enum err events_await(struct events *h, struct message_waiter *w, const char *msg_id) MUST_CHECK;
+void events_await_end(struct events *h, struct message_waiter *w); /* safe when not waiting */
+
+struct inbox_waiter {
+	struct ring link;
+	struct node_id author;          /* hex[0] == 0: anybody */
+	void (*fn)(void *ctx);
+	void *ctx;
+};
+void events_inbox_await(struct events *h, struct inbox_waiter *w);
+void events_inbox_await_end(struct events *h, struct inbox_waiter *w); /* after ring_init at least */
+
+#endif
