@@ -301,7 +301,9 @@ enum err outbox_write_state(struct store *s, struct outbox_row *r, enum outbox_s
 	sqlite3_bind_int(st, 2, (int)to);
 	bind_int(st, 3, wall_ms);
 	e = store_write(s, st);
-	if (e == ERR_OK && r->state == OUTBOX_QUEUED) {
+	/* A dead letter keeps its body until it is pruned: outbox_requeue() can send it again. */
+	if (e == ERR_OK && r->state == OUTBOX_QUEUED &&
+	    (to == OUTBOX_SENT || to == OUTBOX_DELIVERED || to == OUTBOX_READ)) {
 		st = store_stmt(s, ST_OUT_BODY_DELETE, "DELETE FROM outbox_body WHERE seq = ?1");
 		if (st)
 			sqlite3_bind_int64(st, 1, r->seq);
@@ -374,29 +376,101 @@ enum err outbox_get(struct store *s, struct bytes id, struct outbox_row *out)
 	return e;
 }
 
-enum err outbox_body(struct store *s, int64_t seq, struct buf *out)
+/* ERR_NOTFOUND when the row has no body any more. */
+static enum err open_body(struct store *s, const struct outbox_row *r, struct buf *out)
 {
 	uint8_t ad[OUT_AD_MAX];
-	struct outbox_row r;
 	bool row;
 
+	sqlite3_stmt *st = store_stmt(s, ST_OUT_BODY, "SELECT body FROM outbox_body WHERE seq = ?1");
+	if (st)
+		sqlite3_bind_int64(st, 1, r->seq);
+	enum err e = store_read(s, st, &row);
+	if (e != ERR_OK)
+		return e;
+	if (!row)
+		return ERR_NOTFOUND;
+	struct bytes sealed = column_bytes(st, 0);
+	e = sealed.n == r->body_len + SEAL_OVERHEAD
+		    ? seal_open(&s->seal, outbox_ad(OUT_BODY, r, ad), sealed, out)
+		    : ERR_CORRUPT;
+	sqlite3_reset(st);
+	return e;
+}
+
+enum err outbox_body(struct store *s, int64_t seq, struct buf *out)
+{
+	struct outbox_row r;
 	enum err e = fetch(s, seq, &r);
+
 	if (e != ERR_OK)
 		return e;
 	if (r.state != OUTBOX_QUEUED)
 		return ERR_WRONG_STATE;
-	sqlite3_stmt *st = store_stmt(s, ST_OUT_BODY, "SELECT body FROM outbox_body WHERE seq = ?1");
-	if (st)
-		sqlite3_bind_int64(st, 1, seq);
-	e = store_read(s, st, &row);
+	e = open_body(s, &r, out);
+	return e == ERR_NOTFOUND ? ERR_CORRUPT : e;
+}
+
+/* The expiry is bound into what is sealed, so both texts are sealed again. */
+static enum err revive(struct store *s, struct outbox_row *r, struct bytes body, uint64_t wall_ms)
+{
+	uint8_t ad[OUT_AD_MAX];
+	sqlite3_stmt *st;
+
+	r->expires_ms = 0;
+	r->reason[0] = 0;
+	buf_reset(&s->sealed_body);
+	enum err e = seal_put(&s->seal, outbox_ad(OUT_BODY, r, ad), body, &s->sealed_body);
+	if (e == ERR_OK)
+		e = seal_words(s, r);
 	if (e != ERR_OK)
 		return e;
-	if (!row)
-		return ERR_CORRUPT;
-	struct bytes sealed = column_bytes(st, 0);
-	e = sealed.n == r.body_len + SEAL_OVERHEAD
-		    ? seal_open(&s->seal, outbox_ad(OUT_BODY, &r, ad), sealed, out)
-		    : ERR_CORRUPT;
-	sqlite3_reset(st);
+	st = store_stmt(s, ST_OUT_REVIVE, "UPDATE outbox SET state = 0, changed = ?2, expires = 0, words = ?3"
+					  " WHERE seq = ?1");
+	if (!st)
+		return ERR_STORE;
+	sqlite3_bind_int64(st, 1, r->seq);
+	bind_int(st, 2, wall_ms);
+	bind_bytes(st, 3, buf_bytes(&s->sealed_words));
+	e = store_write(s, st);
+	if (e != ERR_OK)
+		return e;
+	st = store_stmt(s, ST_OUT_REVIVE_BODY, "UPDATE outbox_body SET body = ?2 WHERE seq = ?1");
+	if (!st)
+		return ERR_STORE;
+	sqlite3_bind_int64(st, 1, r->seq);
+	bind_bytes(st, 2, buf_bytes(&s->sealed_body));
+	return store_write(s, st);
+}
+
+enum err outbox_requeue(struct store *s, int64_t seq, uint64_t wall_ms)
+{
+	struct count_move count = { .box = BOX_OUT, .to = OUTBOX_QUEUED };
+	struct outbox_row r;
+	struct buf body;
+	enum err e = fetch(s, seq, &r);
+
+	if (e != ERR_OK)
+		return e;
+	if (r.state < OUTBOX_FAILED || peer_blob(&r.to, count.peer) != ERR_OK)
+		return ERR_WRONG_STATE;
+	if (s->failed)
+		return ERR_STORE;
+	if (full(s, count.peer, r.body_len))
+		return ERR_FULL;
+	count.from = (uint8_t)r.state;
+	count.bytes = r.body_len;
+	buf_init(&body, STORE_BODY_MAX);
+	e = open_body(s, &r, &body);
+	if (e == ERR_NOTFOUND)
+		e = ERR_WRONG_STATE;
+	if (e == ERR_OK)
+		e = counts_reserve(&s->counts, count.peer);
+	if (e == ERR_OK)
+		e = revive(s, &r, buf_bytes(&body), wall_ms);
+	if (e == ERR_OK)
+		counts_move(&s->counts, &count);
+	buf_wipe(&body);
+	buf_fini(&body);
 	return e;
 }

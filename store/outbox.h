@@ -7,7 +7,8 @@
  * States on disk: QUEUED (also while in flight to a peer that confirms: a crash sends it again under
  * the same msg_id, the far side dedupes), SENT (the honest end towards a peer that never confirms),
  * DELIVERED, READ, and the dead letters FAILED, EXPIRED, REJECTED, CANCELLED with their reason.
- * Moves are checked against a table (base/sm.h); a terminal row drops its body.
+ * Moves are checked against a table (base/sm.h). SENT, DELIVERED and READ rows drop their bodies; a
+ * dead letter keeps its own until it is pruned, so that outbox_requeue() can send it again.
  */
 #ifndef STORE_OUTBOX_H
 #define STORE_OUTBOX_H
@@ -62,6 +63,9 @@ enum err outbox_move(struct store *s, int64_t seq, enum outbox_state to, const c
 /* A receipt from `peer` for `id`. Sets *seq. ERR_NOTFOUND when no such row is addressed to that peer. */
 enum err outbox_receipt(struct store *s, const struct node_id *peer, struct bytes id,
 			enum outbox_state to, const char *reason, uint64_t wall_ms, int64_t *seq) MUST_CHECK;
+/* A dead letter waits again, under the same id and without an expiry. ERR_WRONG_STATE when it is none or its
+ * body is gone, ERR_FULL. */
+enum err outbox_requeue(struct store *s, int64_t seq, uint64_t wall_ms) MUST_CHECK;
 /* attempts += 1 in the group; cheap, called when an attempt is given to a link of a slow retry. */
 enum err outbox_attempt(struct store *s, int64_t seq) MUST_CHECK;
 

@@ -217,6 +217,12 @@ static enum err delete_row(struct store *s, const struct old_row *o)
 	if (st)
 		sqlite3_bind_int64(st, 1, o->seq);
 	e = store_write(s, st);
+	if (e == ERR_OK && o->count.from >= OUTBOX_FAILED) {
+		st = store_stmt(s, ST_OUT_BODY_DELETE, "DELETE FROM outbox_body WHERE seq = ?1");
+		if (st)
+			sqlite3_bind_int64(st, 1, o->seq);
+		e = store_write(s, st);
+	}
 	if (e != ERR_OK)
 		return e;
 	counts_move(&s->counts, &o->count);

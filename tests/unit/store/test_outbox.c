@@ -233,6 +233,36 @@ static void receipt_counts_only_from_the_addressed_peer(void **state)
 	assert_int_equal(store_integrity(s, NULL), ERR_OK);
 }
 
+static void dead_letter_can_be_sent_again_under_its_id(void **state)
+{
+	struct node_id right = world_peer(1);
+	int64_t put = world_out(s, &w, 1, "m", 0, "body"), seq;
+	struct outbox_row r, rows[2];
+	struct buf b;
+	size_t n;
+
+	assert_int_equal(outbox_requeue(s, put, 5), ERR_WRONG_STATE); /* it waits already */
+	assert_int_equal(outbox_requeue(s, put + 1, 5), ERR_NOTFOUND);
+	assert_int_equal(outbox_move(s, put, OUTBOX_REJECTED, "inbox full", 6), ERR_OK);
+	assert_int_equal(outbox_waiting(s, &right, OUTBOX_PRIORITIES, 0, rows, 2, &n), ERR_OK);
+	assert_int_equal(n, 0);
+	assert_int_equal(outbox_requeue(s, put, 7), ERR_OK);
+	assert_int_equal(outbox_get(s, BYTES_LIT("m"), &r), ERR_OK);
+	assert_int_equal(r.state, OUTBOX_QUEUED);
+	assert_int_equal(r.expires_ms, 0);
+	assert_string_equal(r.reason, "");
+	assert_int_equal(outbox_waiting(s, &right, OUTBOX_PRIORITIES, 0, rows, 2, &n), ERR_OK);
+	assert_int_equal(n, 1);
+	buf_init(&b, 100);
+	assert_int_equal(outbox_body(s, put, &b), ERR_OK);
+	assert_true(bytes_eq(buf_bytes(&b), BYTES_LIT("body")));
+	buf_fini(&b);
+	assert_int_equal(outbox_receipt(s, &right, BYTES_LIT("m"), OUTBOX_DELIVERED, NULL, 9, &seq), ERR_OK);
+	assert_int_equal(outbox_requeue(s, put, 10), ERR_WRONG_STATE); /* it arrived */
+	assert_int_equal(store_commit(s), ERR_OK);
+	assert_int_equal(store_integrity(s, NULL), ERR_OK);
+}
+
 static void reason_is_cleaned_cut_and_kept_sealed(void **state)
 {
 	struct node_id peer = world_peer(1);
