@@ -517,6 +517,7 @@ int main(void)
 		T(moves_follow_the_table),
 		T(words_and_states_are_each_others_inverse),
 		T(receipt_counts_only_from_the_addressed_peer),
+		T(dead_letter_can_be_sent_again_under_its_id),
 		T(reason_is_cleaned_cut_and_kept_sealed),
 		T(waiting_is_ordered_by_priority_then_number),
 		T(peers_lists_each_waiting_peer_once),
