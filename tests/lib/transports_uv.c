@@ -53,7 +53,7 @@ void uv_bench_close(struct uv_bench *u)
 
 void uv_bench_certificate(struct uv_bench *u)
 {
-	struct fault f = { 0 };
+	struct fault f = {0};
 
 	strcpy(u->dir, "/tmp/ironmesh-test-XXXXXX");
 	assert_non_null(mkdtemp(u->dir));
@@ -78,7 +78,7 @@ static int made(int fd)
 
 int raw_connect(uint16_t port)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -88,7 +88,7 @@ int raw_connect(uint16_t port)
 
 int raw_connect6(uint16_t port)
 {
-	struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
 	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	a.sin6_addr = in6addr_loopback;

@@ -1,0 +1,92 @@
+# What `make check` runs, and the targets that take longer.
+
+DEB_BUILD := gcc make pkg-config libsodium-dev libwebsockets-dev libwebsockets-evlib-uv libuv1-dev \
+	libsqlite3-dev libjansson-dev libssl-dev
+DEB_TEST := libcmocka-dev python3 python3-nacl python3-websockets
+DEB_FUZZ := clang libclang-rt-14-dev
+
+.PHONY: deps deps-test deps-fuzz
+deps:
+	@tests/lib/install-packages $(DEB_BUILD)
+deps-test:
+	@tests/lib/install-packages $(DEB_BUILD) $(DEB_TEST)
+deps-fuzz:
+	@tests/lib/install-packages $(DEB_BUILD) $(DEB_FUZZ)
+
+# --- the story --------------------------------------------------------------------------------
+.PHONY: demo demo-run
+demo: deps
+	@$(MAKE) --no-print-directory -j$(J) all
+	@$(MAKE) --no-print-directory demo-run
+demo-run:
+	@$(B)/ironmesh demo
+
+# --- fuzz targets: the first line of each names the rooms it links ------------------------------
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(FUZZ_SRC))
+fuzz_rooms = $(shell sed -n '1s/.*rooms: *\([a-z ]*\).*/\1/p' tests/fuzz/fuzz_$(1).c)
+define fuzz_target
+$(B)/tests/fuzz/fuzz_$(1): $(B)/tests/fuzz/fuzz_$(1).o $(if $(filter fuzz,$(MODE)),,$(B)/tests/fuzz/replay.o) \
+		$(call lib,$(call fuzz_rooms,$(1)))
+	$$(Q)$$(CC) $$(LDFLAGS_all) $(if $(filter fuzz,$(MODE)),-fsanitize=fuzzer) -o $$@ $$^ $$(LIBS)
+endef
+$(foreach f,$(FUZZ_NAMES),$(eval $(call fuzz_target,$(f))))
+FUZZ_BIN := $(patsubst %,$(B)/tests/fuzz/fuzz_%,$(FUZZ_NAMES))
+
+# The seed corpora, replayed by a plain driver: no clang needed.
+.PHONY: corpus
+corpus: $(FUZZ_BIN)
+	@passed=0; failed=0; for f in $(FUZZ_NAMES); do \
+		if $(B)/tests/fuzz/fuzz_$$f tests/fuzz/corpus/$$f >$(B)/tests/fuzz/$$f.log 2>&1; \
+		then passed=$$((passed + 1)); \
+		else failed=$$((failed + 1)); echo "FAIL fuzz corpus $$f"; tail -20 $(B)/tests/fuzz/$$f.log; fi; \
+	done; echo "corpus: $$passed passed, $$failed failed"; [ $$failed -eq 0 ]
+
+# `make fuzz T=60`: every target for T seconds with libFuzzer; finds go to build/fuzz/finds.
+.PHONY: fuzz fuzz-run
+fuzz: deps-fuzz
+	@$(MAKE) --no-print-directory MODE=fuzz -j$(J) fuzz-run T=$(T)
+fuzz-run: $(FUZZ_BIN)
+	@mkdir -p $(B)/finds; for f in $(FUZZ_NAMES); do \
+		mkdir -p $(B)/work/$$f; echo "fuzz $$f for $(T) s"; \
+		$(B)/tests/fuzz/fuzz_$$f -max_total_time=$(T) -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 \
+			-artifact_prefix=$(B)/finds/$$f- $(B)/work/$$f tests/fuzz/corpus/$$f \
+			>$(B)/work/$$f.log 2>&1 || { tail -30 $(B)/work/$$f.log; exit 1; }; \
+		tail -1 $(B)/work/$$f.log; \
+	done
+
+# --- simulator, benches --------------------------------------------------------------------------
+-include tests/sim/sim.mk
+-include tests/bench/bench.mk
+
+# --- real daemons ----------------------------------------------------------------------------------
+PYTHON ?= /usr/bin/python3
+INTEGRATION := $(sort $(wildcard tests/interop/test_*.py tests/integration/test_*.py))
+.PHONY: integration
+integration: $(B)/ironmesh
+	@failed=0; for t in $(INTEGRATION); do \
+		echo "--- $$t"; \
+		IRONMESH=$(abspath $(B)/ironmesh) $(PYTHON) $$t || { echo "FAIL $$t"; failed=$$((failed + 1)); }; \
+	done; [ $$failed -eq 0 ]
+
+.PHONY: check check-run
+check: deps-test
+	@$(MAKE) --no-print-directory -j$(J) check-build
+	@$(MAKE) --no-print-directory check-run
+.PHONY: check-build
+check-build: all $(UNIT_BIN) $(FUZZ_BIN) $(SIM_BIN)
+check-run:
+	@$(MAKE) --no-print-directory check-layers
+	@tests/lib/check-layers-test
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory corpus
+	@$(if $(SIM_BIN),$(MAKE) --no-print-directory sim-check)
+	@$(MAKE) --no-print-directory integration
+	@echo "all checks passed ($(MODE))"
+
+# --- install ----------------------------------------------------------------------------------------
+.PHONY: install
+install: $(B)/ironmesh
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(DATADIR)/doc/ironmesh
+	install -m 0755 $(B)/ironmesh $(DESTDIR)$(BINDIR)/ironmesh
+	install -m 0644 README.md CHANGELOG.md SECURITY.md THREAT_MODEL.md LICENSE docs/*.md $(DESTDIR)$(DATADIR)/doc/ironmesh
