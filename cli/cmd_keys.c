@@ -1,0 +1,235 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/passphrase.h"
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/passphrase_prompt.h"
+
+static void fill_random(void *ctx, void *out, size_t n)
+{
+	/* Up to 256 bytes come whole once the pool is ready, which the call waits for. */
+	while (getrandom(out, n, 0) != (ssize_t)n)
+		BUG_ON(errno != EINTR || n > 256);
+}
+
+/* A fresh passphrase, written where the user wants it, before anything depends on it. */
+static enum err new_mesh(const char *path, struct secret *out, struct fault *f)
+{
+	struct secret pass, line;
+	char safe[160], word[200];
+	enum err e = passphrase_generate(fill_random, NULL, &pass);
+
+	if (e != ERR_OK)
+		return fault_set(f, e, EXIT_GENERIC, "no memory for a passphrase");
+	e = secret_new(&line, pass.n + 1);
+	if (e == ERR_OK) {
+		memcpy(line.p, pass.p, pass.n);
+		line.p[pass.n] = '\n';
+		e = file_create_secret(path, secret_bytes(&line), f);
+		secret_free(&line);
+	}
+	if (e == ERR_EXISTS) {
+		fault_set(f, e, EXIT_USAGE, "%s exists already, and is not overwritten",
+			  text_safe(bytes_str(path), safe, sizeof(safe)));
+		fault_means(f, "If it is the passphrase of your mesh, this machine joins with it.");
+		fault_next(f, "ironmesh keys generate --name NAME --passphrase-file %s",
+			   shell_word(path, word, sizeof(word)));
+	}
+	if (e == ERR_OK)
+		*out = pass;
+	else
+		secret_free(&pass);
+	return e;
+}
+
+static enum err passphrase_for_new(struct cli *c, struct secret *out, struct fault *f)
+{
+	const char *path = options_text(&c->opts, "new-mesh");
+	enum err e;
+
+	if (options_given(&c->opts, "clear"))
+		return ERR_OK;
+	if (path)
+		return new_mesh(path, out, f);
+	e = passphrase_configured(c, out, f);
+	if (e != ERR_NOTFOUND || options_given(&c->opts, "passphrase-file"))
+		return e;
+	e = passphrase_prompt(c, "Passphrase of the mesh: ", true, out, f);
+	if (e == ERR_NOTFOUND) {
+		fault_means(f, "A first machine makes one with --new-mesh FILE; every other machine gives "
+			       "that file with --passphrase-file FILE.");
+		fault_next(f, "ironmesh keys generate --name %s --new-mesh mesh.pass",
+			   options_text(&c->opts, "name"));
+	}
+	return e;
+}
+
+static enum err generate(struct cli *c, json_t **result, struct fault *f)
+{
+	struct secret pass = { 0 };
+	bool needs_key;
+	enum err e = secret_init_library();
+
+	if (e != ERR_OK)
+		return fault_set(f, e, EXIT_GENERIC, "libsodium does not start");
+	if (!c->host->offline("keys.generate", &needs_key))
+		return fault_set(f, ERR_UNSUPPORTED, EXIT_GENERIC, "this program cannot generate keys");
+	e = passphrase_for_new(c, &pass, f);
+	if (e == ERR_OK) {
+		json_t *p = json_pack("{s:s, s:b}", "name", options_text(&c->opts, "name"), "clear",
+				      options_given(&c->opts, "clear"));
+
+		e = p ? c->host->call(c->home, secret_bytes(&pass), "keys.generate", p, result, f) :
+			fault_set(f, ERR_MALFORMED, EXIT_USAGE, "the name is not valid UTF-8");
+		json_decref(p);
+		if (e != ERR_OK && options_given(&c->opts, "new-mesh"))
+			unlink(options_text(&c->opts, "new-mesh")); /* made a moment ago, used by nothing */
+	}
+	secret_free(&pass);
+	return e;
+}
+
+static int run_generate(struct cli *c)
+{
+	const char *name = options_text(&c->opts, "name"), *path = options_text(&c->opts, "new-mesh"),
+		   *file = options_text(&c->opts, "passphrase-file");
+	struct fault f = { 0 };
+	json_t *result = NULL;
+	char word[400], safe[400];
+
+	if (!name)
+		return cli_usage(c, "ironmesh keys generate --name NAME --new-mesh FILE",
+				 "--name is needed: how this node is called");
+	if (!name_valid(bytes_str(name)))
+		return cli_usage(c, NULL, "'%s' cannot be a name: letters, digits, '.', '_' and '-', at most %d",
+				 name, NAME_MAX_CHARS);
+	if (options_given(&c->opts, "clear") + (path != NULL) +
+		    (file != NULL || options_given(&c->opts, "passphrase-fd")) > 1)
+		return cli_usage(c, NULL, "--clear, --new-mesh and a passphrase exclude each other");
+	if (generate(c, &result, &f) != ERR_OK)
+		return out_fault(&c->out, &f);
+	if (!cli_printed_json(c, result))
+		show_keys(c, result);
+	json_decref(result);
+	if (path) {
+		file = path;
+		out_note(&c->out, "\nThe passphrase of the new mesh is in %s. Every machine of this mesh needs the",
+			 text_safe(bytes_str(path), safe, sizeof(safe)));
+		out_note(&c->out, "same file: carry it there by a way you trust (scp -p, a USB stick), mode 0600.");
+	}
+	if (file)
+		out_hint(&c->out, "ironmesh run --name %s --passphrase-file %s", name,
+			 shell_word(file, word, sizeof(word)));
+	else
+		out_hint(&c->out, "ironmesh run --name %s --passphrase-file FILE", name);
+	return EXIT_DONE;
+}
+
+static int show(struct cli *c, const char *method, bool only_fingerprint)
+{
+	int code = EXIT_DONE;
+	json_t *result = cli_result(c, method, json_object(), &code);
+	char text[256];
+
+	if (result && !cli_printed_json(c, result)) {
+		if (only_fingerprint)
+			printf("%s\n", fingerprint_text(json_str(result, "fingerprint"), text, sizeof(text)));
+		else
+			show_keys(c, result);
+	}
+	json_decref(result);
+	return code;
+}
+
+static int run_show(struct cli *c)
+{
+	return show(c, "keys.show", false);
+}
+
+static int run_fingerprint(struct cli *c)
+{
+	return show(c, "keys.fingerprint", true);
+}
+
+static int run_migrate(struct cli *c)
+{
+	return show(c, "keys.migrate", false);
+}
+
+static int run_rotate(struct cli *c)
+{
+	int code = EXIT_DONE;
+	json_t *result;
+
+	if (!cli_confirmed(c, &code,
+			   "Make a new identity for this node? Its node id changes, the daemon stops, and "
+			   "every peer must approve the new one."))
+		return code;
+	result = cli_result(c, "keys.rotate", json_object(), &code);
+	if (result && !cli_printed_json(c, result)) {
+		show_keys(c, result);
+		out_field(&c->out, "old node id", json_str(result, "old_id"));
+		out_hint(&c->out, "ironmesh run ..., then tell your peers the new fingerprint");
+	}
+	json_decref(result);
+	return code;
+}
+
+static const struct example show_examples[] = {
+	{ "ironmesh keys show", "who this node is" },
+	{ "ironmesh keys show --json --passphrase-file mesh.pass", "also without a running daemon" },
+	{ 0 },
+};
+static const struct example generate_examples[] = {
+	{ "ironmesh keys generate --name alice --new-mesh mesh.pass", "the first machine of a mesh" },
+	{ "ironmesh keys generate --name bob --passphrase-file mesh.pass", "every other machine" },
+	{ 0 },
+};
+static const struct example fingerprint_examples[] = {
+	{ "ironmesh keys fingerprint", "read it to your peer over the telephone" },
+	{ 0 },
+};
+static const struct example migrate_examples[] = {
+	{ "ironmesh keys migrate --passphrase-file mesh.pass", "with the daemon stopped" },
+	{ 0 },
+};
+static const struct example rotate_examples[] = {
+	{ "ironmesh keys rotate --yes", "when a key may have leaked" },
+	{ 0 },
+};
+static const struct opt generate_opts[] = {
+	{ "name", 0, OPT_TEXT, "NAME", "how this node is called" },
+	{ "new-mesh", 0, OPT_TEXT, "FILE", "make a passphrase and write it to FILE (0600)" },
+	{ "clear", 0, OPT_FLAG, NULL, "store the key without encryption" },
+	{ 0 },
+};
+
+static const struct command subs[] = {
+	{ .name = "show", .args = "", .summary = "the identity of this node", .examples = show_examples,
+	  .flags = CMD_PASSPHRASE, .run = run_show },
+	{ .name = "generate", .args = "--name NAME", .summary = "make an identity",
+	  .examples = generate_examples,
+	  .text = "All machines of a mesh share one passphrase. It also encrypts the key file. It comes\n"
+		  "from --new-mesh (made now), --passphrase-file, --passphrase-fd, the systemd credential\n"
+		  "ironmesh-key or ironmesh, $IRONMESH_PASSPHRASE (others may see it), or a prompt.",
+	  .opts = generate_opts, .flags = CMD_PASSPHRASE, .run = run_generate },
+	{ .name = "fingerprint", .args = "", .summary = "only the fingerprint, to compare with a person",
+	  .examples = fingerprint_examples, .flags = CMD_PASSPHRASE, .run = run_fingerprint },
+	{ .name = "migrate", .args = "", .summary = "rewrite a key file of the old software",
+	  .examples = migrate_examples, .text = "The identity stays the same. Stop the daemon first.",
+	  .flags = CMD_PASSPHRASE, .run = run_migrate },
+	{ .name = "rotate", .args = "", .summary = "a new identity for this node",
+	  .examples = rotate_examples, .flags = CMD_PASSPHRASE | CMD_YES, .run = run_rotate },
+	{ 0 },
+};
+
+const struct command cmd_keys = {
+	.name = "keys",
+	.summary = "the identity: generate, show, fingerprint, migrate, rotate",
+	.examples = generate_examples,
+	.subs = subs,
+};

@@ -1,0 +1,287 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/send.h"
+
+#define BODY_MAX        785000u /* what one frame carries; the daemon has the last word */
+#define WAIT_DEFAULT_MS 30000u
+
+/* --- the body ----------------------------------------------------------------------------- */
+
+static enum err too_large(struct fault *f)
+{
+	fault_set(f, ERR_LIMIT, EXIT_USAGE, "the message is larger than %u bytes", BODY_MAX);
+	fault_means(f, "That is the limit of one message on every transport of this version.");
+	fault_next(f, "send it in parts: split -b 700k FILE");
+	return ERR_LIMIT;
+}
+
+static enum err read_body(int fd, const char *name, struct buf *b, struct fault *f)
+{
+	char safe[160];
+
+	for (;;) {
+		/* One byte over the limit is room to notice that there is more. */
+		uint8_t *p = buf_reserve(b, b->max - b->n < 65536 ? b->max - b->n : 65536);
+		ssize_t n;
+
+		if (!p)
+			return fault_set(f, b->err, EXIT_GENERIC, "no memory for the message");
+		n = read(fd, p, b->max - b->n < 65536 ? b->max - b->n : 65536);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return fault_set(f, err_from_errno(errno), EXIT_GENERIC, "cannot read %s: %s",
+					 text_safe(bytes_str(name), safe, sizeof(safe)), strerror(errno));
+		if (n == 0)
+			return ERR_OK;
+		b->n += (size_t)n;
+		if (b->n > BODY_MAX)
+			return too_large(f);
+	}
+}
+
+static enum err body_from_file(const char *path, struct buf *b, struct fault *f)
+{
+	char safe[160];
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	enum err e;
+
+	if (fd < 0) {
+		e = fault_set(f, err_from_errno(errno), EXIT_USAGE, "cannot open %s: %s",
+			      text_safe(bytes_str(path), safe, sizeof(safe)), strerror(errno));
+		fault_means(f, "Nothing was sent.");
+		return e;
+	}
+	e = read_body(fd, path, b, f);
+	close(fd);
+	return e;
+}
+
+static enum err take_body(const struct cli *c, struct buf *b, struct fault *f)
+{
+	const char *file = options_text(&c->opts, "file"), *arg = cli_arg(c, 1);
+
+	if (file && arg)
+		return fault_set(f, ERR_USAGE, EXIT_USAGE, "both --file and a text were given");
+	if (file)
+		return body_from_file(file, b, f);
+	if (!arg) {
+		fault_set(f, ERR_USAGE, EXIT_USAGE, "there is nothing to send");
+		fault_means(f, "Give the text, or '-' to read it from stdin, or --file FILE.");
+		fault_next(f, "ironmesh send PEER \"text\"");
+		return ERR_USAGE;
+	}
+	if (strcmp(arg, "-") == 0)
+		return read_body(STDIN_FILENO, "stdin", b, f);
+	if (strlen(arg) > BODY_MAX)
+		return too_large(f);
+	buf_add_str(b, arg);
+	return b->err;
+}
+
+/* --- what became of it -------------------------------------------------------------------- */
+
+static bool is(const char *a, const char *b)
+{
+	return a && strcmp(a, b) == 0;
+}
+
+bool send_reached(const char *state, const char *wanted)
+{
+	if (is(wanted, "read"))
+		return is(state, "read");
+	if (is(wanted, "delivered"))
+		return is(state, "delivered") || is(state, "read");
+	return is(state, "sent") || is(state, "delivered") || is(state, "read");
+}
+
+enum exit_code send_outcome(const json_t *result, const char *wanted)
+{
+	const char *state = json_str(result, "state");
+
+	if (is(state, "failed") || is(state, "expired") || is(state, "rejected") || is(state, "cancelled"))
+		return EXIT_FAILED;
+	return send_reached(state, wanted) ? EXIT_DONE : EXIT_UNDELIVERED;
+}
+
+static void explain_end(const json_t *result, struct fault *f)
+{
+	const char *state = json_str(result, "state"), *reason = json_str(result, "reason");
+	char safe[200];
+
+	fault_set(f, is(state, "expired") ? ERR_EXPIRED : ERR_CLOSED, EXIT_FAILED,
+		  "the message ended as %s%s%s", state, reason && *reason ? ": " : "",
+		  reason ? text_safe(bytes_str(reason), safe, sizeof(safe)) : "");
+	fault_means(f, "It is no longer tried.");
+	fault_next(f, "ironmesh outbox retry %s",
+		   text_safe(bytes_str(json_str(result, "msg_id")), safe, sizeof(safe)));
+}
+
+static void explain_wait(const json_t *result, const char *wanted, uint64_t wait_ms, struct fault *f)
+{
+	const char *reason = json_str(result, "reason"), *state = json_str(result, "state");
+	char id[160], safe[160], span[40];
+
+	text_safe(bytes_str(json_str(result, "msg_id")), id, sizeof(id));
+	if (is(reason, "peer-never-confirms")) {
+		fault_set(f, ERR_UNSUPPORTED, EXIT_UNDELIVERED,
+			  "sent, but the peer's software never confirms");
+		fault_means(f, "Whether it arrived cannot be known here; --wait-for sent accepts that.");
+	} else {
+		fault_set(f, ERR_TIMEOUT, EXIT_UNDELIVERED, "not %s within %s", wanted,
+			  duration_text(wait_ms, span, sizeof(span)));
+		fault_means(f, "The message is %s and stays queued until it is delivered or expires%s%s%s.",
+			    state ? state : "kept", reason && *reason ? " (" : "",
+			    reason ? text_safe(bytes_str(reason), safe, sizeof(safe)) : "",
+			    reason && *reason ? ")" : "");
+	}
+	fault_next(f, "ironmesh outbox show %s", id);
+}
+
+static void print_reached(const struct cli *c, const json_t *result)
+{
+	const char *state = json_str(result, "state"), *via = json_str(result, "via");
+	const json_t *in = json_object_get(result, "delivered_in_ms");
+	char safe[40];
+
+	if (!via || !*via)
+		via = "-";
+	text_safe(bytes_str(via), safe, sizeof(safe));
+	if (is(state, "sent"))
+		printf("sent via %s%s\n", safe,
+		       is(json_str(result, "reason"), "peer-never-confirms") ?
+			       "; the peer's software never confirms" :
+			       "");
+	else if (json_is_number(in))
+		printf("%s%s%s in %.0f ms via %s\n", out_on(&c->out, STYLE_GOOD), state,
+		       out_off(&c->out, STYLE_GOOD), json_number_value(in), safe);
+	else
+		printf("%s via %s\n", state, safe);
+}
+
+/* Prints the result of a wait and returns the exit code. */
+static int finish_wait(const struct cli *c, const json_t *result, const char *wanted, uint64_t wait_ms)
+{
+	enum exit_code code = send_outcome(result, wanted);
+	struct fault f;
+	char id[160];
+
+	if (code == EXIT_DONE) {
+		if (!cli_printed_json(c, result))
+			print_reached(c, result);
+		return code;
+	}
+	if (code == EXIT_FAILED)
+		explain_end(result, &f);
+	else
+		explain_wait(result, wanted, wait_ms, &f);
+	if (!cli_printed_json(c, result) && is(json_str(result, "reason"), "peer-never-confirms"))
+		print_reached(c, result);
+	else if (!c->out.json && code == EXIT_UNDELIVERED)
+		printf("queued as %s\n", text_safe(bytes_str(json_str(result, "msg_id")), id, sizeof(id)));
+	return out_outcome(&c->out, &f);
+}
+
+/* --- the command -------------------------------------------------------------------------- */
+
+static json_t *pack_params(const struct cli *c, const struct buf *body, bool waits, uint64_t wait_ms)
+{
+	struct buf b64;
+	const struct optval *ttl = options_get(&c->opts, "ttl");
+	const char *wanted = options_text(&c->opts, "wait-for");
+	json_t *p = json_pack("{s:s, s:s*, s:s*, s:s*}", "to", cli_arg(c, 0), "type",
+			      options_text(&c->opts, "type"), "priority",
+			      options_text(&c->opts, "priority"), "msg_id", options_text(&c->opts, "id"));
+
+	/* Always base64: a text of control characters would grow sixfold as a JSON string. */
+	buf_init(&b64, BASE64_LEN(BODY_MAX) + 1);
+	if (buf_add_base64(&b64, buf_bytes(body)) != ERR_OK || !p) {
+		json_decref(p);
+		p = NULL;
+	} else {
+		json_object_set_new(p, "body_b64", json_stringn((const char *)b64.p, b64.n));
+		if (ttl->given)
+			json_object_set_new(p, "ttl_ms", json_integer((json_int_t)ttl->number));
+		if (waits)
+			json_object_set_new(p, "wait_ms", json_integer((json_int_t)wait_ms));
+		if (waits && wanted)
+			json_object_set_new(p, "wait_for", json_string(wanted));
+	}
+	buf_fini(&b64);
+	return p;
+}
+
+static int run_send(struct cli *c)
+{
+	const struct optval *wait = options_get(&c->opts, "wait");
+	const char *wanted = options_text(&c->opts, "wait-for");
+	bool waits = wait->given || wanted;
+	uint64_t wait_ms = wait->text || wait->number ? wait->number : WAIT_DEFAULT_MS;
+	struct fault f = { 0 };
+	struct buf body;
+	json_t *result = NULL;
+	char id[160];
+	enum err e;
+	int code = EXIT_DONE;
+
+	buf_init(&body, BODY_MAX + 1);
+	e = take_body(c, &body, &f);
+	if (e == ERR_OK)
+		e = cli_ask(c, "send", pack_params(c, &body, waits, wait_ms),
+			    (waits ? wait_ms : 0) + CLIENT_TIMEOUT_MS, &result, &f);
+	buf_fini(&body);
+	if (e != ERR_OK)
+		return out_fault(&c->out, &f);
+	if (waits) {
+		code = finish_wait(c, result, wanted ? wanted : "delivered", wait_ms);
+	} else if (!cli_printed_json(c, result)) {
+		text_safe(bytes_str(json_str(result, "msg_id")), id, sizeof(id));
+		printf("queued as %s\n", id);
+		out_hint(&c->out, "ironmesh outbox show %s", id);
+	}
+	json_decref(result);
+	return code;
+}
+
+static const struct example examples[] = {
+	{ "ironmesh send bob \"hello\"", "returns when it is safe on disk; prints the message id" },
+	{ "ironmesh send bob \"hello\" --wait 5s", "prints: delivered in 12 ms via ws" },
+	{ "ironmesh send bob --file photo.jpg --priority low --ttl 1d", NULL },
+	{ "date | ironmesh send bob - --json", NULL },
+	{ "ironmesh send bob \"pay 5\" --id order-17", "safe to repeat: the same id is accepted once" },
+	{ 0 },
+};
+
+static const struct opt opts[] = {
+	{ "wait", 0, OPT_DURATION_MAYBE, "DURATION", "until it is delivered, or this long (30s)" },
+	{ "wait-for", 0, OPT_WORD, "delivered|read|sent", "what to wait for; implies --wait" },
+	{ "file", 0, OPT_TEXT, "FILE", "send the bytes of this file" },
+	{ "priority", 0, OPT_WORD, "low|normal|high|critical", "what overtakes what" },
+	{ "ttl", 0, OPT_DURATION, "DURATION", "give up after this (7d; 0 never)" },
+	{ "type", 0, OPT_WORD, "MSG|REQ|RESP|CONV", "what kind of message it is (MSG)" },
+	{ "id", 0, OPT_TEXT, "ID", "your own message id, at most 128 characters" },
+	{ 0 },
+};
+
+const struct command cmd_send = {
+	.name = "send",
+	.args = "PEER TEXT | PEER - | PEER --file FILE",
+	.summary = "send a message to a peer",
+	.examples = examples,
+	.text = "PEER is a name, an alias, a node id, or the first digits of one (at least 4).\n"
+		"A body is any bytes, at most 785000. A message that cannot be delivered now stays\n"
+		"on disk and is sent when the peer comes back.\n"
+		"\n"
+		"Exit: 0 accepted, or reached what --wait waited for; 6 still queued when --wait\n"
+		"ended; 7 ended without delivery; 3 no daemon; 4 unknown peer; 5 not trusted.",
+	.opts = opts,
+	.min_args = 1,
+	.max_args = 2,
+	.run = run_send,
+};

@@ -1,0 +1,121 @@
+#include <inttypes.h>
+
+#include "base/text.h"
+#include "cli/commands.h"
+
+/* "3 queued, 1 sent" from {"queued":3,"sent":1,"failed":0}; the zeros are left out. */
+static void counts(const struct cli *c, const char *label, const json_t *o, const char *none)
+{
+	struct buf b;
+	const char *key;
+	json_t *v;
+
+	if (!json_is_object(o))
+		return;
+	buf_init(&b, 1000);
+	json_object_foreach ((json_t *)o, key, v)
+		if (json_integer_value(v))
+			buf_printf(&b, "%s%" JSON_INTEGER_FORMAT " %s", b.n ? ", " : "",
+				   json_integer_value(v), key);
+	out_field(&c->out, label, b.n ? buf_cstr(&b) : none);
+	buf_fini(&b);
+}
+
+static void listening(const struct cli *c, const json_t *status)
+{
+	json_t *v;
+	size_t i;
+
+	json_array_foreach (json_object_get(status, "listen"), i, v)
+		out_fieldf(&c->out, i ? "" : "listens on", "%s%s", json_string_value(v) ? json_string_value(v) : "?",
+			   i == 0 && json_is_true(json_object_get(status, "plaintext")) ? " (without TLS)" :
+											     "");
+}
+
+static void troubles(const struct cli *c, const json_t *status)
+{
+	const json_t *trust = json_object_get(status, "trust_store");
+	json_t *v;
+	size_t i;
+	char when[40], safe[320];
+
+	json_array_foreach (json_object_get(status, "alarms"), i, v) {
+		printf("%s%-14s%s", out_on(&c->out, STYLE_BAD), "ALARM", out_off(&c->out, STYLE_BAD));
+		printf("the key of %s changed, seen %" PRId64 " time(s), last %s\n",
+		       text_safe(bytes_str(json_str(v, "subject") ? json_str(v, "subject") : "?"), safe,
+				 sizeof(safe)),
+		       show_int(v, "count"), time_text((uint64_t)show_int(v, "at_ms"), when, sizeof(when)));
+		out_field(&c->out, "  was", json_str(v, "was"));
+		out_field(&c->out, "  now", json_str(v, "now"));
+	}
+	if (json_is_true(json_object_get(trust, "read_only")))
+		out_fieldf(&c->out, "trust store", "read-only: %s",
+			   json_str(trust, "why") ? json_str(trust, "why") : "?");
+	json_array_foreach (json_object_get(status, "warnings"), i, v)
+		out_field(&c->out, "warning", json_string_value(v));
+}
+
+static void print_status(const struct cli *c, const json_t *s)
+{
+	const json_t *peers = json_object_get(s, "peers"), *store = json_object_get(s, "store");
+	char text[256];
+
+	out_field(&c->out, "name", json_str(s, "name"));
+	out_field(&c->out, "node id", json_str(s, "id"));
+	out_field(&c->out, "fingerprint",
+		  fingerprint_text(json_str(s, "fingerprint"), text, sizeof(text)));
+	out_fieldf(&c->out, "daemon", "version %s, process %" PRId64 ", up %s",
+		   json_str(s, "version") ? json_str(s, "version") : "?", show_int(s, "pid"),
+		   duration_text((uint64_t)show_int(s, "uptime_ms"), text, sizeof(text)));
+	listening(c, s);
+	out_fieldf(&c->out, "strangers", "%s",
+		   json_is_true(json_object_get(s, "trust_on_first_use")) ?
+			   "trusted on first use" :
+			   "pending until approved");
+	out_fieldf(&c->out, "peers",
+		   "%" PRId64 " online; %" PRId64 " trusted, %" PRId64 " pending, %" PRId64 " blocked",
+		   show_int(peers, "online"), show_int(peers, "trusted"), show_int(peers, "pending"),
+		   show_int(peers, "blocked") + show_int(peers, "revoked"));
+	counts(c, "outbox", json_object_get(s, "outbox"), "empty");
+	counts(c, "inbox", json_object_get(s, "inbox"), "empty");
+	out_fieldf(&c->out, "on disk", "%" PRId64 " KiB, %" PRId64 " audit entries",
+		   (show_int(store, "file_bytes") + show_int(store, "wal_bytes")) / 1024,
+		   show_int(json_object_get(s, "audit"), "entries"));
+	if (options_given(&c->opts, "counters"))
+		counts(c, "counters", json_object_get(s, "counters"), "all zero");
+	troubles(c, s);
+	if (show_int(peers, "pending"))
+		out_hint(&c->out, "ironmesh peers list --state pending");
+}
+
+static int run_status(struct cli *c)
+{
+	int code = EXIT_DONE;
+	json_t *result = cli_result(c, "status", json_object(), &code);
+
+	if (result && !cli_printed_json(c, result) && !c->out.quiet)
+		print_status(c, result);
+	json_decref(result);
+	return code;
+}
+
+static const struct example examples[] = {
+	{ "ironmesh status", NULL },
+	{ "ironmesh status --quiet && echo up", "exit 0 when the daemon answers, 3 when there is none" },
+	{ "ironmesh status --json | jq .outbox", NULL },
+	{ 0 },
+};
+
+static const struct opt opts[] = {
+	{ "counters", 0, OPT_FLAG, NULL, "also what was counted since the start" },
+	{ 0 },
+};
+
+const struct command cmd_status = {
+	.name = "status",
+	.args = "",
+	.summary = "how the daemon is doing",
+	.examples = examples,
+	.opts = opts,
+	.run = run_status,
+};

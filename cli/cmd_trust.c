@@ -1,0 +1,248 @@
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/textfile.h"
+
+static void print_alarms(const struct cli *c, const json_t *alarms)
+{
+	char when[40], safe[120], word[160];
+	json_t *a;
+	size_t i;
+
+	json_array_foreach (alarms, i, a) {
+		const char *subject = json_str(a, "subject") ? json_str(a, "subject") : "?";
+
+		printf("\n%sALARM%s  the key of %s changed (%s), %" PRId64 " time(s), last %s\n",
+		       out_on(&c->out, STYLE_BAD), out_off(&c->out, STYLE_BAD),
+		       text_safe(bytes_str(subject), safe, sizeof(safe)),
+		       json_str(a, "kind") && strcmp(json_str(a, "kind"), "address") == 0 ? "same address" :
+											       "same name",
+		       show_int(a, "count"), time_text((uint64_t)show_int(a, "at_ms"), when, sizeof(when)));
+		out_field(&c->out, "  was", json_str(a, "was"));
+		out_field(&c->out, "  now", json_str(a, "now"));
+		if (json_str(a, "now"))
+			out_hint(&c->out, "ironmesh trust repin %s %s, only if you know why it changed",
+				 shell_word(safe, word, sizeof(word)), json_str(a, "now"));
+	}
+}
+
+static int run_list(struct cli *c)
+{
+	int code = EXIT_DONE;
+	json_t *result = cli_result(c, "trust.list", json_object(), &code), *pins;
+
+	if (!result)
+		return code;
+	if (!cli_printed_json(c, result)) {
+		pins = json_object_get(result, "pins");
+		if (json_array_size(pins) == 0)
+			out_note(&c->out, "nobody is pinned yet");
+		else
+			show_peers(c, pins);
+		print_alarms(c, json_object_get(result, "alarms"));
+		if (json_is_true(json_object_get(result, "read_only")))
+			out_field(&c->out, "read-only", json_str(result, "why"));
+	}
+	json_decref(result);
+	return code;
+}
+
+static int one(struct cli *c, const char *method, json_t *params)
+{
+	int code = EXIT_DONE;
+	json_t *result = cli_result(c, method, params, &code);
+
+	if (result && !cli_printed_json(c, result))
+		show_peer(c, result);
+	json_decref(result);
+	return code;
+}
+
+static int run_show(struct cli *c)
+{
+	return one(c, "trust.show", json_pack("{s:s}", "peer", cli_arg(c, 0)));
+}
+
+static int run_pin(struct cli *c)
+{
+	return one(c, "trust.pin",
+		   json_pack("{s:s, s:s}", "name", cli_arg(c, 0), "public_key", cli_arg(c, 1)));
+}
+
+/* A fingerprint may come as one argument or as its groups. */
+static void join_groups(const struct cli *c, char *out, size_t cap)
+{
+	size_t n = 0;
+
+	out[0] = '\0';
+	for (int i = 1; cli_arg(c, i) && n < cap; i++)
+		n += (size_t)snprintf(out + n, cap - n, "%s%s", i > 1 ? " " : "", cli_arg(c, i));
+}
+
+static int run_verify(struct cli *c)
+{
+	char fingerprint[400], text[256], answer[16];
+	int code = EXIT_DONE;
+	bool confirmed = options_given(&c->opts, "yes");
+	json_t *peer;
+
+	join_groups(c, fingerprint, sizeof(fingerprint));
+	if (*fingerprint)
+		return one(c, "trust.verify",
+			   json_pack("{s:s, s:s}", "peer", cli_arg(c, 0), "fingerprint", fingerprint));
+	if (!confirmed && !isatty(STDIN_FILENO))
+		return cli_usage(c, NULL, "give the fingerprint the other side told you, or --yes when "
+					  "you have compared it");
+	if (!confirmed) {
+		peer = cli_result(c, "trust.show", json_pack("{s:s}", "peer", cli_arg(c, 0)), &code);
+		if (!peer)
+			return code;
+		fprintf(stderr, "%s\nIs this exactly what the other side shows? [y/N] ",
+			fingerprint_text(json_str(peer, "fingerprint"), text, sizeof(text)));
+		fflush(stderr);
+		json_decref(peer);
+		if (!fgets(answer, sizeof(answer), stdin) || (answer[0] != 'y' && answer[0] != 'Y')) {
+			struct fault f;
+
+			fault_set(&f, ERR_AUTH, EXIT_GENERIC, "not marked as verified");
+			fault_means(&f, "If the fingerprints differ, somebody may stand between you.");
+			fault_next(&f, "ironmesh peers block %s",
+				   shell_word(cli_arg(c, 0), text, sizeof(text)));
+			return out_fault(&c->out, &f);
+		}
+	}
+	return one(c, "trust.verify", json_pack("{s:s, s:b}", "peer", cli_arg(c, 0), "confirm", 1));
+}
+
+static int run_set_state(struct cli *c)
+{
+	static const char words[] = "pending|trusted|blocked";
+	const char *state = cli_arg(c, 1);
+
+	if (!word_in(words, state))
+		return cli_usage(c, NULL, "'%s' is not a state: %s (final: ironmesh trust revoke)", state,
+				 words);
+	return one(c, "trust.set_state",
+		   json_pack("{s:s, s:s, s:s*}", "peer", cli_arg(c, 0), "state", state, "reason",
+			     options_text(&c->opts, "reason")));
+}
+
+static int run_revoke(struct cli *c)
+{
+	const char *reason = options_text(&c->opts, "reason");
+	int code = EXIT_DONE;
+
+	if (!reason)
+		return cli_usage(c, NULL, "--reason is needed: it is kept for ever");
+	if (!cli_confirmed(c, &code, "Revoke %s? This identity is refused for ever.", cli_arg(c, 0)))
+		return code;
+	return one(c, "trust.revoke", json_pack("{s:s, s:s}", "peer", cli_arg(c, 0), "reason", reason));
+}
+
+static int run_repin(struct cli *c)
+{
+	int code = EXIT_DONE;
+
+	if (!cli_confirmed(c, &code, "Put %s in the place of %s? The old identity is revoked.",
+			   cli_arg(c, 1), cli_arg(c, 0)))
+		return code;
+	return one(c, "trust.repin",
+		   json_pack("{s:s, s:s}", "subject", cli_arg(c, 0), "id", cli_arg(c, 1)));
+}
+
+static int run_export(struct cli *c)
+{
+	struct fault f = { 0 };
+	int code = EXIT_DONE;
+	json_t *result = cli_result(c, "trust.export", json_object(), &code);
+
+	if (!result)
+		return code;
+	if (options_text(&c->opts, "out") || !cli_printed_json(c, result))
+		if (text_export(c, result, options_text(&c->opts, "out"), &f) != ERR_OK)
+			code = out_fault(&c->out, &f);
+	if (code == EXIT_DONE && options_text(&c->opts, "out"))
+		cli_printed_json(c, result);
+	json_decref(result);
+	return code;
+}
+
+static const struct example list_examples[] = {
+	{ "ironmesh trust", "every pinned key, and every alarm" },
+	{ 0 },
+};
+static const struct example show_examples[] = {
+	{ "ironmesh trust show bob", NULL },
+	{ 0 },
+};
+static const struct example pin_examples[] = {
+	{ "ironmesh trust pin bob kMv1xN0c...=",
+	  "the public key that 'ironmesh keys show' prints on bob's machine" },
+	{ 0 },
+};
+static const struct example verify_examples[] = {
+	{ "ironmesh trust verify bob", "shows the fingerprint and asks" },
+	{ "ironmesh trust verify bob 3fa9 0c1d ...", "compared in full; exit 9 when it differs" },
+	{ 0 },
+};
+static const struct example state_examples[] = {
+	{ "ironmesh trust set-state bob blocked --reason \"laptop lost\"", NULL },
+	{ 0 },
+};
+static const struct example revoke_examples[] = {
+	{ "ironmesh trust revoke bob --reason \"key stolen\" --yes", NULL },
+	{ 0 },
+};
+static const struct example repin_examples[] = {
+	{ "ironmesh trust repin bob 0123...ef --yes", "bob has a new key, and told you so himself" },
+	{ 0 },
+};
+static const struct example export_examples[] = {
+	{ "ironmesh trust export --out trust.json", "signed by this node" },
+	{ 0 },
+};
+static const struct opt reason_opts[] = {
+	{ "reason", 0, OPT_TEXT, "TEXT", "kept with the peer and in the audit log" },
+	{ 0 },
+};
+static const struct opt export_opts[] = {
+	{ "out", 0, OPT_TEXT, "FILE", "write a new file instead of stdout" },
+	{ 0 },
+};
+
+static const struct command subs[] = {
+	{ .name = "list", .args = "", .summary = "every pinned key, and every alarm",
+	  .examples = list_examples, .flags = CMD_PASSPHRASE, .run = run_list },
+	{ .name = "show", .args = "PEER", .summary = "one pinned peer", .examples = show_examples,
+	  .flags = CMD_PASSPHRASE, .min_args = 1, .max_args = 1, .run = run_show },
+	{ .name = "pin", .args = "NAME PUBLIC_KEY", .summary = "trust a key before any contact",
+	  .examples = pin_examples, .flags = CMD_PASSPHRASE, .min_args = 2, .max_args = 2, .run = run_pin },
+	{ .name = "verify", .args = "PEER [FINGERPRINT]",
+	  .summary = "mark a fingerprint as compared by a person", .examples = verify_examples,
+	  .flags = CMD_PASSPHRASE | CMD_YES, .min_args = 1, .max_args = -1, .run = run_verify },
+	{ .name = "set-state", .args = "PEER pending|trusted|blocked", .summary = "change how a peer is treated",
+	  .examples = state_examples, .opts = reason_opts, .flags = CMD_PASSPHRASE, .min_args = 2,
+	  .max_args = 2, .run = run_set_state },
+	{ .name = "revoke", .args = "PEER --reason TEXT", .summary = "refuse an identity for ever",
+	  .examples = revoke_examples, .opts = reason_opts, .flags = CMD_PASSPHRASE | CMD_YES, .min_args = 1,
+	  .max_args = 1, .run = run_revoke },
+	{ .name = "repin", .args = "SUBJECT NEW_NODE_ID", .summary = "accept the new key of a known name",
+	  .examples = repin_examples,
+	  .text = "SUBJECT is the name or address of an alarm ('ironmesh trust list'). The old identity is\n"
+		  "revoked. Compare the new fingerprint with a person first: a changed key is what an\n"
+		  "attack looks like.",
+	  .flags = CMD_PASSPHRASE | CMD_YES, .min_args = 2, .max_args = 2, .run = run_repin },
+	{ .name = "export", .args = "", .summary = "the trust store as signed JSON",
+	  .examples = export_examples, .opts = export_opts, .flags = CMD_PASSPHRASE, .run = run_export },
+	{ 0 },
+};
+
+const struct command cmd_trust = {
+	.name = "trust",
+	.summary = "whose key is whose: list, show, pin, verify, set-state, revoke, repin, export",
+	.examples = list_examples,
+	.subs = subs,
+};

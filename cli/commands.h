@@ -1,0 +1,13 @@
+/*
+ * commands.h -- one line per subcommand or group; each is a file cmd_<name>.c.
+ */
+#ifndef CLI_COMMANDS_H
+#define CLI_COMMANDS_H
+
+#include "cli/command.h"
+
+extern const struct command cmd_run, cmd_send, cmd_inbox, cmd_recv, cmd_outbox, cmd_peers, cmd_status,
+	cmd_ping, cmd_keys, cmd_trust, cmd_audit, cmd_events, cmd_demo, cmd_version,
+	cmd_help;
+
+#endif

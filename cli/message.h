@@ -1,0 +1,17 @@
+/*
+ * message.h -- messages of the inbox on a terminal.
+ */
+#ifndef CLI_MESSAGE_H
+#define CLI_MESSAGE_H
+
+#include "cli/command.h"
+
+/* The body of a message object into `b`; ERR_NOTFOUND when it carries none. */
+enum err message_body(const json_t *message, struct buf *b) MUST_CHECK;
+/* The beginning of it on one line, cleaned; "(12 bytes, not text)" for bytes. */
+const char *message_preview(const json_t *message, char *buf, size_t cap);
+/* A header line and the cleaned text; `raw`: exactly the bytes of the body and nothing else. */
+void message_print(const struct cli *c, const json_t *message, bool raw);
+void message_table(const struct cli *c, const json_t *messages);
+
+#endif
