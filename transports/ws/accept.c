@@ -74,7 +74,7 @@ static void adopt(struct ws_link *l, bool tls)
 	if (wsi)
 		l->wsi = wsi;
 	else
-		link_gone(l);
+		link_gone(l, NULL);
 }
 
 static void knock_readable(uv_poll_t *poll, int status, int events)

@@ -177,7 +177,7 @@ static int event(struct lws *wsi, enum lws_callback_reasons reason, void *user, 
 		if (l->state == WS_DIALLING)
 			dial_failed(l, "connection lost"); /* while lws sent its request */
 		else
-			link_gone(l);
+			link_gone(l, reason == LWS_CALLBACK_WSI_DESTROY ? NULL : wsi);
 		return 0;
 	default:
 		return 0;

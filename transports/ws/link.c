@@ -388,7 +388,7 @@ void link_shut(struct ws_link *l, uint16_t code, enum link_end why)
 	free(l->rx);
 	l->rx = NULL;
 	l->rx_n = l->rx_cap = 0;
-	l->close_by_ms = ws_now(l->ws) + WS_CLOSE_MS;
+	l->close_by_ms = ws_now(l->ws) + (why == LINK_END_LOCAL ? WS_CLOSE_MS : WS_CLOSE_FAULT_MS);
 	timer_at(&l->ws->env, &l->timer, l->close_by_ms);
 	ask_writable(l);
 }
@@ -410,7 +410,7 @@ static void goodbye(struct ws_link *l)
 	lws_cancel_service(context);
 }
 
-void link_gone(struct ws_link *l)
+void link_gone(struct ws_link *l, struct lws *wsi)
 {
 	char detail[64] = "";
 
@@ -424,6 +424,9 @@ void link_gone(struct ws_link *l)
 			snprintf(detail, sizeof detail, "closed by the far side, code %u",
 				 l->peer_code);
 			link_end(l, LINK_END_REMOTE, detail);
+		} else if (wsi && lws_get_close_length(wsi) > 0) {
+			/* lws found fault with a frame and closed on its own. */
+			link_end(l, LINK_END_PROTOCOL, "not a valid frame");
 		} else {
 			link_end(l, LINK_END_IO, "connection lost");
 		}

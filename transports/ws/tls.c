@@ -150,23 +150,37 @@ static bool extension_add(X509 *cert, int nid, const char *value)
 }
 
 /* Built by hand: a name that held "," or ":" would be syntax to the configuration parser. */
+static GENERAL_NAME *san_make(const char *name)
+{
+	GENERAL_NAME *gn = GENERAL_NAME_new();
+	ASN1_OCTET_STRING *ip = a2i_IPADDRESS(name); /* NULL when it is not a literal */
+	ASN1_IA5STRING *text = ip ? NULL : ASN1_IA5STRING_new();
+
+	if (gn && ip) {
+		GENERAL_NAME_set0_value(gn, GEN_IPADD, ip);
+		return gn;
+	}
+	if (gn && text && ASN1_STRING_set(text, name, -1) == 1) {
+		GENERAL_NAME_set0_value(gn, GEN_DNS, text);
+		return gn;
+	}
+	ASN1_OCTET_STRING_free(ip);
+	ASN1_IA5STRING_free(text);
+	GENERAL_NAME_free(gn);
+	return NULL;
+}
+
 static bool san_add(X509 *cert, const char *name)
 {
 	GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
-	GENERAL_NAME *gn = GENERAL_NAME_new();
-	ASN1_IA5STRING *text = ASN1_IA5STRING_new();
+	GENERAL_NAME *gn = san_make(name);
 	bool ok = false;
 
-	if (names && gn && text && ASN1_STRING_set(text, name, -1) == 1) {
-		GENERAL_NAME_set0_value(gn, GEN_DNS, text);
-		text = NULL;
-		if (sk_GENERAL_NAME_push(names, gn) > 0) {
-			gn = NULL;
-			ok = X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 0,
-					       X509V3_ADD_DEFAULT) == 1;
-		}
+	if (names && gn && sk_GENERAL_NAME_push(names, gn) > 0) {
+		gn = NULL;
+		ok = X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) ==
+		     1;
 	}
-	ASN1_IA5STRING_free(text);
 	GENERAL_NAME_free(gn);
 	GENERAL_NAMES_free(names);
 	return ok;

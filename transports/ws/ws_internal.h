@@ -1,8 +1,8 @@
 /*
  * ws_internal.h -- the inside of the WebSocket transport, shared by the files of this folder.
  *
- * A `struct ws_link` is one connection from accept() or tp_dial() to its end. libwebsockets knows it
- * only by its id (the opaque user data of the wsi): every callback looks the id up again, so a
+ * A `struct ws_link` is one connection from accept() or tp_dial() to its end. libwebsockets knows
+ * it only by its id (the opaque user data of the wsi): every callback looks the id up again, so a
  * connection that we already ended can still call back and finds nothing. While it is half open
  * it carries a `struct half` with what only that phase needs; an open link is small.
  *
@@ -19,14 +19,15 @@
 #include "base/env.h"
 #include "transports/ws/ws.h"
 
-#define WS_HIGH_WATER (4u << 20)
-#define WS_LOW_WATER (1u << 20)
-#define WS_CLOSE_MS 5000   /* flush and close handshake together */
-#define WS_PONG_MS 10000   /* wire 1.1 */
-#define WS_DIALS_MAX 64
-#define WS_ADDRESSES_MAX 8 /* of one name, tried in order */
-#define WS_DETAIL_MAX 160
-#define WS_HOST_MAX 127	   /* lws keeps a host name in 128 bytes */
+#define WS_HIGH_WATER	  (4u << 20)
+#define WS_LOW_WATER	  (1u << 20)
+#define WS_CLOSE_MS	  5000	/* flush and close handshake together */
+#define WS_CLOSE_FAULT_MS 1000	/* the same with a far side that is silent or misbehaves */
+#define WS_PONG_MS	  10000 /* wire 1.1 */
+#define WS_DIALS_MAX	  64
+#define WS_ADDRESSES_MAX  8 /* of one name, tried in order */
+#define WS_DETAIL_MAX	  160
+#define WS_HOST_MAX	  127 /* lws keeps a host name in 128 bytes */
 
 enum ws_state {
 	WS_KNOCKING,  /* accepted, no byte yet; not in lws */
@@ -34,7 +35,7 @@ enum ws_state {
 	WS_RESOLVING, /* dial: waiting for the name */
 	WS_DIALLING,  /* dial: one attempt in lws, or about to start the next */
 	WS_OPEN,
-	WS_CLOSING,   /* flushing, then the close handshake */
+	WS_CLOSING, /* flushing, then the close handshake */
 };
 
 struct knock;
@@ -76,10 +77,10 @@ struct ws_link {
 	struct half *half; /* NULL when open */
 	struct timer timer;
 	struct outgoing *tx, *tx_last;
-	size_t queued;	    /* bytes in tx, and of the message lws holds back */
-	uint32_t held;	    /* bytes of the message that lws could not send whole */
+	size_t queued; /* bytes in tx, and of the message lws holds back */
+	uint32_t held; /* bytes of the message that lws could not send whole */
 	uint32_t rx_n, rx_cap;
-	uint8_t *rx;	    /* a message that arrives in pieces */
+	uint8_t *rx; /* a message that arrives in pieces */
 	uint64_t close_by_ms;
 	uint16_t close_code;
 	uint16_t peer_code; /* close code of the far side */
@@ -101,11 +102,12 @@ struct ws {
 	uint16_t port;
 	struct timer accept_again;
 	struct lws_context *lws;
-	struct lws_vhost *plain, *secure; /* plain also dials; secure is NULL without a certificate */
+	struct lws_vhost *plain,
+		*secure; /* plain also dials; secure is NULL without a certificate */
 	SSL_CTX *dial_tls;
 	struct lws_protocols protocols[2];
 	X509 *cert;
-	STACK_OF(X509) *chain;
+	STACK_OF(X509) * chain;
 	EVP_PKEY *key;
 	struct ws_link **slots;
 	uint32_t *free_slots;
@@ -134,8 +136,8 @@ int link_received(struct ws_link *l, struct lws *wsi, struct bytes piece); /* re
 int link_write(struct ws_link *l, struct lws *wsi);
 /* Begins the close handshake; `why` is what the sink will hear. */
 void link_shut(struct ws_link *l, uint16_t code, enum link_end why);
-/* lws says that the connection is gone. */
-void link_gone(struct ws_link *l);
+/* lws says that the connection is gone. wsi: NULL when it never was. */
+void link_gone(struct ws_link *l, struct lws *wsi);
 /* The end: leaves the table, frees, tells the sink. The wsi must be gone or be dropped with
  * wsi_drop() before. */
 void link_end(struct ws_link *l, enum link_end why, const char *detail);
@@ -155,7 +157,7 @@ void knock_close(struct ws_link *l); /* stops watching; the descriptor stays ope
 enum err address_parse(const char *address, char host[static WS_HOST_MAX + 1], uint16_t *port);
 enum err dial_start(struct ws *w, const char *address, link_id *out);
 void dial_timeout(struct ws_link *l);
-void dial_failed(struct ws_link *l, const char *text); /* lws says so: on to the next attempt */
+void dial_failed(struct ws_link *l, const char *text);	 /* lws says so: on to the next attempt */
 void dial_forgotten(struct ws_link *l, struct lws *wsi); /* when lws reports a connection error */
 /* 0 accepts. For OpenSSL's verify callback by way of lws. */
 int dial_verify(struct ws *w, struct ws_link *l, X509_STORE_CTX *store, bool ok);
@@ -168,7 +170,7 @@ void context_close(struct ws *w); /* first half; call context_finish() some loop
 void context_finish(struct ws *w);
 
 /* --- tls.c --- */
-enum err tls_load(const char *cert_path, const char *key_path, X509 **cert, STACK_OF(X509) **chain,
+enum err tls_load(const char *cert_path, const char *key_path, X509 **cert, STACK_OF(X509) * *chain,
 		  EVP_PKEY **key, struct fault *f) MUST_CHECK;
 enum err tls_spki_sha256(X509 *cert, uint8_t out[static 32]) MUST_CHECK;
 

@@ -36,7 +36,7 @@ static struct transport *open_one(void *ctx, const struct transport_sink *sink, 
 		.max_half_open_per_source = 64,
 	};
 	struct transport *t = NULL;
-	struct fault f = { 0 };
+	struct fault f = {0};
 
 	if (ws_new(&c, sink, &t, &f) != ERR_OK)
 		fail_msg("ws_new: %s", f.what);
@@ -66,7 +66,7 @@ static struct contract_medium medium = {
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { CONTRACT_TESTS };
+	const struct CMUnitTest tests[] = {CONTRACT_TESTS};
 	int failed;
 
 	signal(SIGPIPE, SIG_IGN);
