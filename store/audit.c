@@ -10,13 +10,9 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "base/map.h"
 #include "base/text.h"
 
 #define PENDING_MAX (4u << 20)
-#define SOURCES_MAX 4096
-#define SOURCE_MAX  100
-#define SWEEP_MS    1000
 
 struct audit {
 	struct env *env;
@@ -32,17 +28,10 @@ struct audit {
 	struct buf pending, text;
 	uint64_t lost;
 
-	struct map *limits; /* event NUL source -> struct limit */
-	bool suppressing;
-	uint64_t sweep_at;
+	struct audit_limits *limits;
 };
 
-struct limit {
-	uint64_t start_ms;
-	uint32_t count, suppressed;
-};
-
-/* --- one entry ----------------------------------------------------------------------------------- */
+/* --- one entry --------------------------------------------------------------- */
 
 /* {"details":D,"event":E, */
 static bool write_before(struct buf *b, const char *event, const json_t *details)
@@ -113,100 +102,20 @@ static void append(struct audit *a, const char *event, const json_t *details)
 		a->lost++;
 }
 
-/* --- limits per source --------------------------------------------------------------------------- */
+/* --- events -------------------------------------------------------------------- */
 
-static void tell_suppressed(struct audit *a, struct bytes key, struct limit *l)
+static void tell_suppressed(void *ctx, const char *event, const char *source, uint32_t count)
 {
-	char event[64], source[128];
+	json_t *d = json_pack("{s:I, s:s, s:s, s:i}", "count", (json_int_t)count, "event", event,
+			      "source", source, "window_s", AUDIT_WINDOW_MS / 1000);
 
-	if (l->suppressed == 0)
-		return;
-	size_t n = strnlen((const char *)key.p, key.n);
-	text_safe(bytes_of(key.p, n), event, sizeof(event));
-	text_safe(bytes_of(key.p + n + 1, key.n - n - 1), source, sizeof(source));
-	json_t *d = json_pack("{s:I, s:s, s:s, s:i}", "count", (json_int_t)l->suppressed, "event",
-			      event, "source", *source ? source : "all", "window_s",
-			      AUDIT_WINDOW_MS / 1000);
-	append(a, "AUDIT_SUPPRESSED", d);
+	append(ctx, "AUDIT_SUPPRESSED", d);
 	json_decref(d);
-	l->suppressed = 0;
-}
-
-static void on_evicted(void *ctx, struct bytes key, void *value)
-{
-	tell_suppressed(ctx, key, value);
-}
-
-/* True when this one is over the limit: counted, not written. */
-static bool over(struct audit *a, const char *event, struct bytes source, uint32_t burst)
-{
-	uint8_t text[64 + 1 + SOURCE_MAX];
-	struct wr w = wr_init(text, sizeof(text));
-	struct bytes word = bytes_str(event), key;
-	uint64_t now = env_now(a->env);
-	void *value;
-	bool created;
-
-	wr_bytes(&w, bytes_of(word.p, word.n > 64 ? 64 : word.n));
-	wr_u8(&w, 0);
-	wr_bytes(&w, bytes_of(source.p, source.n > SOURCE_MAX ? SOURCE_MAX : source.n));
-	if (wr_end(&w, &key) != ERR_OK || map_put(a->limits, key, 0, &value, &created) != ERR_OK)
-		return false;
-	struct limit *l = value;
-	if (created)
-		l->start_ms = now;
-	if (now - l->start_ms >= AUDIT_WINDOW_MS) {
-		tell_suppressed(a, key, l);
-		*l = (struct limit){ .start_ms = now };
-	}
-	if (l->count < burst) {
-		l->count++;
-		return false;
-	}
-	l->suppressed++;
-	a->suppressing = true;
-	return true;
-}
-
-struct sweep {
-	struct audit *a;
-	uint64_t now;
-	bool all, left;
-};
-
-static bool keep_limit(void *ctx, struct bytes key, void *value)
-{
-	struct sweep *s = ctx;
-	struct limit *l = value;
-
-	if (!s->all && s->now - l->start_ms < AUDIT_WINDOW_MS) {
-		s->left = s->left || l->suppressed;
-		return true;
-	}
-	tell_suppressed(s->a, key, l);
-	return false;
-}
-
-static bool sweep_due(const struct audit *a)
-{
-	return a->suppressing && env_now(a->env) >= a->sweep_at;
-}
-
-static void sweep(struct audit *a, bool all)
-{
-	struct sweep s = { .a = a, .now = env_now(a->env), .all = all };
-
-	if (!a->suppressing || (!all && s.now < a->sweep_at))
-		return;
-	map_each(a->limits, keep_limit, &s);
-	a->suppressing = s.left;
-	a->sweep_at = s.now + SWEEP_MS;
 }
 
 void audit_event(struct audit *a, const char *event, struct bytes source, json_t *details)
 {
-	if (source.n == 0 || (!over(a, event, source, AUDIT_BURST) &&
-			      !over(a, event, bytes_of(NULL, 0), AUDIT_WORD_BURST)))
+	if (source.n == 0 || audit_limits_allow(a->limits, event, source, env_now(a->env)))
 		append(a, event, details);
 	json_decref(details);
 }
@@ -229,7 +138,7 @@ void audit_note(struct audit *a, const char *event, struct bytes source, ...)
 	audit_event(a, event, source, d);
 }
 
-/* --- the file ------------------------------------------------------------------------------------ */
+/* --- the file ---------------------------------------------------------------- */
 
 static enum err open_for_append(struct audit *a)
 {
@@ -320,15 +229,22 @@ static enum err sign_head(struct audit *a)
 	return e;
 }
 
-/* Order matters to a crash: the head goes before its file, so that a head without a file always
+/* Ends the file and begins the next one, from now on under the keys of `next`.
+ * Order matters to a crash: the head goes before its file, so that a head without a file always
  * means that the file was removed. */
-static enum err rotate(struct audit *a)
+static enum err rotate(struct audit *a, const struct keyring *next)
 {
 	char tail[AUDIT_HMAC_LEN + 1], old[AUDIT_PATH_MAX];
+	struct secret key;
 
 	enum err e = sign_head(a);
+	if (e == ERR_OK)
+		e = keyring_derive(next, DERIVE_AUDIT, &key);
 	if (e != ERR_OK)
 		return e;
+	secret_free(&a->key);
+	a->key = key;
+	a->keys = next;
 	for (unsigned n = AUDIT_KEEP; n-- > 0;) {
 		shift(a, n, true);
 		shift(a, n, false);
@@ -348,7 +264,7 @@ static enum err rotate(struct audit *a)
 
 enum err audit_flush(struct audit *a)
 {
-	sweep(a, false);
+	audit_limits_sweep(a->limits, env_now(a->env), false);
 	if (a->pending.n == 0)
 		return ERR_OK;
 	if (!a->path) {
@@ -359,15 +275,34 @@ enum err audit_flush(struct audit *a)
 	if (e == ERR_OK)
 		e = write_pending(a);
 	if (e == ERR_OK && a->size >= AUDIT_ROTATE_BYTES)
-		e = rotate(a);
+		e = rotate(a, a->keys);
 	if (e != ERR_OK)
 		log_warn("audit-write-failed why=%s pending=%zu", err_word(e), a->pending.n);
 	return e;
 }
 
+enum err audit_rekey(struct audit *a, const struct keyring *k)
+{
+	enum err e = audit_flush(a);
+
+	if (e == ERR_OK && a->path && a->entries) {
+		e = rotate(a, k);
+	} else if (e == ERR_OK) {
+		struct secret key;
+		e = keyring_derive(k, DERIVE_AUDIT, &key);
+		if (e != ERR_OK)
+			return e;
+		secret_free(&a->key);
+		a->key = key;
+		a->keys = k;
+		new_chain(a, a->rotation);
+	}
+	return e;
+}
+
 bool audit_pending(const struct audit *a)
 {
-	return a->pending.n != 0 || sweep_due(a);
+	return a->pending.n != 0 || audit_limits_due(a->limits, env_now(a->env));
 }
 
 enum err audit_checkpoint(struct audit *a)
@@ -382,7 +317,7 @@ uint64_t audit_entries(const struct audit *a)
 	return a->entries;
 }
 
-/* --- open ---------------------------------------------------------------------------------------- */
+/* --- open -------------------------------------------------------------------- */
 
 static enum err take_lock(struct audit *a, struct fault *f)
 {
@@ -390,7 +325,8 @@ static enum err take_lock(struct audit *a, struct fault *f)
 	int n = snprintf(name, sizeof(name), "%s.lock", a->path);
 
 	if (n < 0 || (size_t)n >= sizeof(name))
-		return fault_set(f, ERR_LIMIT, EXIT_GENERIC, "the path of the audit log is too long");
+		return fault_set(f, ERR_LIMIT, EXIT_GENERIC,
+				 "the path of the audit log is too long");
 	a->lock_fd = open(name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
 	if (a->lock_fd < 0)
 		return fault_set(f, err_from_errno(errno), EXIT_GENERIC, "cannot open %s: %s", name,
@@ -398,7 +334,8 @@ static enum err take_lock(struct audit *a, struct fault *f)
 	if (flock(a->lock_fd, LOCK_EX | LOCK_NB) == 0)
 		return ERR_OK;
 	if (errno != EWOULDBLOCK)
-		return fault_set(f, ERR_IO, EXIT_GENERIC, "cannot lock %s: %s", name, strerror(errno));
+		return fault_set(f, ERR_IO, EXIT_GENERIC, "cannot lock %s: %s", name,
+				 strerror(errno));
 	fault_set(f, ERR_AGAIN, EXIT_RETRY, "another program writes the audit log %s", a->path);
 	fault_next(f, "stop the other daemon that uses this folder");
 	return ERR_AGAIN;
@@ -428,14 +365,15 @@ static void set_aside(struct audit *a, const struct audit_scan *s)
 	anchor(a, file, s->hmac, s->why);
 }
 
-/* A crash while a line was written: it was never promised to anyone. Its trace stays in the chain. */
+/* A crash while a line was written: it was never promised to anyone. Its trace stays in the chain.
+ */
 static enum err cut_torn(struct audit *a, const struct audit_scan *s, struct fault *f)
 {
 	struct stat st;
 
 	if (fstat(a->fd, &st) != 0 || ftruncate(a->fd, (off_t)s->good_bytes) != 0)
-		return fault_set(f, err_from_errno(errno), EXIT_GENERIC, "cannot repair %s: %s", a->path,
-				 strerror(errno));
+		return fault_set(f, err_from_errno(errno), EXIT_GENERIC, "cannot repair %s: %s",
+				 a->path, strerror(errno));
 	json_t *d = json_pack("{s:I}", "bytes", (json_int_t)((uint64_t)st.st_size - s->good_bytes));
 	log_warn("audit-torn-tail bytes=%llu", (unsigned long long)st.st_size - s->good_bytes);
 	append(a, "LOG_TORN_TAIL", d);
@@ -496,7 +434,8 @@ static enum err open_file(struct audit *a, struct fault *f)
 	/* The next checkpoint writes a good head again: what was found stays in the chain. */
 	if (e == ERR_OK && s.exists && !broken &&
 	    (s.head == HEAD_FORGED || (s.head == HEAD_NONE && s.entries > 0))) {
-		json_t *d = json_pack("{s:s}", "found", s.head == HEAD_FORGED ? "not ours" : "none");
+		json_t *d =
+			json_pack("{s:s}", "found", s.head == HEAD_FORGED ? "not ours" : "none");
 		log_warn("audit-head-bad found=%s", s.head == HEAD_FORGED ? "not-ours" : "none");
 		append(a, "AUDIT_HEAD_BAD", d);
 		json_decref(d);
@@ -517,7 +456,7 @@ static void free_all(struct audit *a)
 		close(a->fd);
 	if (a->lock_fd >= 0)
 		close(a->lock_fd); /* unlocks */
-	map_free(a->limits);
+	audit_limits_free(a->limits);
 	secret_free(&a->key);
 	buf_fini(&a->pending);
 	buf_fini(&a->text);
@@ -529,13 +468,7 @@ enum err audit_open(const char *path, const struct keyring *k, struct env *env, 
 		    struct fault *f)
 {
 	struct audit *a = calloc(1, sizeof(*a));
-	struct map_opts o = {
-		.capacity = SOURCES_MAX,
-		.value_size = sizeof(struct limit),
-		.policy = MAP_EVICT_LRU,
-		.evicted = on_evicted,
-		.ctx = a,
-	};
+	uint8_t hash_key[16];
 
 	if (!a)
 		return fault_set(f, ERR_NOMEM, EXIT_GENERIC, "no memory for the audit log");
@@ -545,8 +478,8 @@ enum err audit_open(const char *path, const struct keyring *k, struct env *env, 
 	buf_init(&a->pending, PENDING_MAX);
 	buf_init(&a->text, AUDIT_LINE_MAX);
 	new_chain(a, 0);
-	env_random(env, o.hash_key, sizeof(o.hash_key));
-	a->limits = map_new(&o);
+	env_random(env, hash_key, sizeof(hash_key));
+	a->limits = audit_limits_new(hash_key, tell_suppressed, a);
 	enum err e = a->limits ? keyring_derive(k, DERIVE_AUDIT, &a->key) : ERR_NOMEM;
 	if (e == ERR_OK && path && !(a->path = strdup(path)))
 		e = ERR_NOMEM;
@@ -568,7 +501,7 @@ void audit_close(struct audit *a)
 {
 	if (!a)
 		return;
-	sweep(a, true);
+	audit_limits_sweep(a->limits, env_now(a->env), true);
 	if (audit_checkpoint(a) != ERR_OK)
 		log_error("audit-close-failed pending=%zu", a->pending.n);
 	free_all(a);

@@ -22,7 +22,8 @@ static bool gather_line(void *ctx, struct bytes line, enum line_end end, uint64_
 }
 
 /* `text` is SIG_AUDIT_EXPORT || the object without its signature, which belongs at `cut`. */
-static enum err sign_into(const struct keyring *k, const struct buf *text, size_t cut, struct buf *out)
+static enum err sign_into(const struct keyring *k, const struct buf *text, size_t cut,
+			  struct buf *out)
 {
 	char sig64[BASE64_LEN(SIG_BYTES) + 1];
 	uint8_t sig[SIG_BYTES];
@@ -47,20 +48,22 @@ enum err audit_export(const char *path, const struct keyring *k, uint64_t wall_m
 	if (e != ERR_OK)
 		return e;
 	if (!report.ok) {
-		fault_set(f, ERR_CORRUPT, EXIT_INTEGRITY, "the audit log %s does not verify: %s", path,
-			  report.why);
+		fault_set(f, ERR_CORRUPT, EXIT_INTEGRITY, "the audit log %s does not verify: %s",
+			  path, report.why);
 		fault_means(f, "Signing it now would vouch for something that was altered.");
 		return ERR_CORRUPT;
 	}
 	buf_init(&b, AUDIT_EXPORT_MAX);
 	buf_add(&b, sig_prefix(SIG_AUDIT_EXPORT));
 	buf_add_str(&b, "{\"entries\":[");
-	struct gather g = { .b = &b, .max = report.entries };
+	struct gather g = {.b = &b, .max = report.entries};
 	if (report.entries)
 		e = audit_each_line(path, gather_line, &g, f);
 	if (e == ERR_OK && g.n != report.entries)
-		e = fault_set(f, ERR_AGAIN, EXIT_RETRY, "the audit log %s was rotated meanwhile", path);
-	buf_printf(&b, "],\"entry_count\":%llu,\"exported_at\":", (unsigned long long)report.entries);
+		e = fault_set(f, ERR_AGAIN, EXIT_RETRY, "the audit log %s was rotated meanwhile",
+			      path);
+	buf_printf(&b,
+		   "],\"entry_count\":%llu,\"exported_at\":", (unsigned long long)report.entries);
 	json_add_double(&b, (double)wall_ms / 1000.0);
 	buf_printf(&b, ",\"final_hmac\":\"%s\",", report.head);
 	size_t cut = b.n;
@@ -76,7 +79,8 @@ enum err audit_export(const char *path, const struct keyring *k, uint64_t wall_m
 	return e;
 }
 
-struct export {
+struct export
+{
 	const json_t *entries;
 	struct bytes final_hmac, signer, signer_key;
 	uint8_t sig[SIG_BYTES];
@@ -136,11 +140,13 @@ static enum err summarize(const struct export *x, json_t **summary)
 	const json_t *entry;
 	size_t i;
 
-	json_array_foreach(x->entries, i, entry) {
+	json_array_foreach(x->entries, i, entry)
+	{
 		const json_t *when = json_object_get(entry, "timestamp");
 		hmac = json_str(entry, "hmac");
 		if (!json_is_real(when) || !hmac || !json_str(entry, "event") ||
-		    !json_is_object(json_object_get(entry, "details")) || json_object_size(entry) != 4)
+		    !json_is_object(json_object_get(entry, "details")) ||
+		    json_object_size(entry) != 4)
 			return ERR_MALFORMED;
 		if (i == 0)
 			first = json_real_value(when);
@@ -151,23 +157,25 @@ static enum err summarize(const struct export *x, json_t **summary)
 	if (!bytes_eq(bytes_str(hmac), x->final_hmac))
 		return ERR_MALFORMED;
 	json_t *j = json_pack("{s:s%, s:I, s:f, s:f, s:f, s:s, s:I}", "signer", x->signer.p,
-			      x->signer.n, "entries", (json_int_t)json_array_size(x->entries), "first",
-			      first, "last", last, "exported_at", x->exported_at, "final_hmac", hmac,
-			      "clock_went_back", (json_int_t)back);
+			      x->signer.n, "entries", (json_int_t)json_array_size(x->entries),
+			      "first", first, "last", last, "exported_at", x->exported_at,
+			      "final_hmac", hmac, "clock_went_back", (json_int_t)back);
 	if (!j)
 		return ERR_NOMEM;
 	*summary = j;
 	return ERR_OK;
 }
 
-enum err audit_verify_export(struct bytes text, const uint8_t *key, json_t **summary, struct fault *f)
+enum err audit_verify_export(struct bytes text, const uint8_t *key, json_t **summary,
+			     struct fault *f)
 {
 	struct export x;
 	json_t *j;
 
 	if (!key) {
 		fault_set(f, ERR_DENIED, EXIT_USAGE, "no key to check the export against");
-		fault_means(f, "The key inside an export proves nothing: whoever made it chose it.");
+		fault_means(f,
+			    "The key inside an export proves nothing: whoever made it chose it.");
 		return ERR_DENIED;
 	}
 	enum err e = json_load_strict(text, AUDIT_EXPORT_MAX, &j);
@@ -179,7 +187,8 @@ enum err audit_verify_export(struct bytes text, const uint8_t *key, json_t **sum
 		e = fault_set(f, ERR_AUTH, EXIT_INTEGRITY,
 			      "the export is not signed by this key, or it was altered");
 	else if ((e = summarize(&x, summary)) != ERR_OK)
-		fault_set(f, e, EXIT_INTEGRITY, "the export is signed, but its entries make no sense");
+		fault_set(f, e, EXIT_INTEGRITY,
+			  "the export is signed, but its entries make no sense");
 	json_decref(j);
 	return e;
 }

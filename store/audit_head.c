@@ -17,7 +17,8 @@ enum err audit_head_path(const char *log, char *out, size_t cap)
 }
 
 /* What is signed: the context, then the canonical object without its signature. */
-static void head_text(struct buf *b, uint64_t entries, uint64_t rotation, const char *hmac, double when)
+static void head_text(struct buf *b, uint64_t entries, uint64_t rotation, const char *hmac,
+		      double when)
 {
 	buf_add(b, sig_prefix(SIG_AUDIT_HEAD));
 	buf_printf(b, "{\"entries\":%llu,\"head\":\"%s\",\"rotation\":%llu,\"timestamp\":",
@@ -63,7 +64,7 @@ void audit_head_load(const char *log, const struct keyring *k, struct audit_head
 	char path[AUDIT_PATH_MAX];
 	struct buf b;
 
-	*out = (struct audit_head){ 0 };
+	*out = (struct audit_head){0};
 	if (audit_head_path(log, path, sizeof(path)) != ERR_OK)
 		return;
 	buf_init(&b, HEAD_FILE_MAX);
@@ -92,10 +93,11 @@ enum err audit_head_save(const char *log, const struct keyring *k, uint64_t entr
 		base64_encode(BYTES_ARR(sig), sig64);
 		buf_reset(&b);
 		/* "signature" sorts between "rotation" and "timestamp". */
-		buf_printf(&b,
-			   "{\"entries\":%llu,\"head\":\"%s\",\"rotation\":%llu,\"signature\":\"%s\","
-			   "\"timestamp\":",
-			   (unsigned long long)entries, hmac, (unsigned long long)rotation, sig64);
+		buf_printf(
+			&b,
+			"{\"entries\":%llu,\"head\":\"%s\",\"rotation\":%llu,\"signature\":\"%s\","
+			"\"timestamp\":",
+			(unsigned long long)entries, hmac, (unsigned long long)rotation, sig64);
 		json_add_double(&b, when);
 		buf_add_str(&b, "}\n");
 		e = b.err;

@@ -8,10 +8,11 @@
 #include "base/json.h"
 #include "store/audit.h"
 
-#define AUDIT_HMAC_LEN    64
-#define AUDIT_LINE_MAX    (256u << 10) /* read; what we write stays below AUDIT_DETAILS_MAX + 1 KiB */
+#define AUDIT_HMAC_LEN 64
+#define AUDIT_LINE_MAX (256u << 10) /* read; what we write stays below AUDIT_DETAILS_MAX + 1 KiB   \
+				     */
 #define AUDIT_DETAILS_MAX 8192
-#define AUDIT_PATH_MAX    4096
+#define AUDIT_PATH_MAX	  4096
 
 extern const char AUDIT_GENESIS[AUDIT_HMAC_LEN + 1];
 
@@ -20,7 +21,7 @@ struct audit_line {
 	struct bytes before; /* {"details":{...},"event":"...", */
 	struct bytes hmac;   /* 64 hex digits */
 	struct bytes after;  /* "timestamp":...} */
-	json_t *json;        /* owned: audit_line_fini() */
+	json_t *json;	     /* owned: audit_line_fini() */
 	const char *event;   /* inside json */
 	json_t *details;     /* inside json */
 	double timestamp;
@@ -62,15 +63,15 @@ enum head_verdict {
 
 struct audit_scan {
 	bool exists;
-	uint64_t entries;      /* good ones */
-	uint64_t good_bytes;   /* up to the end of the last good line */
-	uint64_t bad_line;     /* 1-based; 0 = none */
-	bool torn;             /* the bad line is the last one and has no newline */
-	bool open_end;         /* the last good line lacks its newline */
-	uint64_t rotation;     /* of this file, from its first entry */
-	bool follows;          /* the first entry names the tail of a rotated file */
+	uint64_t entries;		   /* good ones */
+	uint64_t good_bytes;		   /* up to the end of the last good line */
+	uint64_t bad_line;		   /* 1-based; 0 = none */
+	bool torn;			   /* the bad line is the last one and has no newline */
+	bool open_end;			   /* the last good line lacks its newline */
+	uint64_t rotation;		   /* of this file, from its first entry */
+	bool follows;			   /* the first entry names the tail of a rotated file */
 	char previous[AUDIT_HMAC_LEN + 1]; /* that tail */
-	char hmac[AUDIT_HMAC_LEN + 1];     /* of the last good entry */
+	char hmac[AUDIT_HMAC_LEN + 1];	   /* of the last good entry */
 	enum head_verdict head;
 	struct audit_head signed_head;
 	char why[160];
@@ -81,5 +82,18 @@ enum err audit_scan(const char *path, const struct keyring *k, struct audit_scan
 /* The hmac of the last line that parses, unchecked, and the rotation number of the file. */
 enum err audit_last_hmac(const char *path, char hmac[static AUDIT_HMAC_LEN + 1],
 			 uint64_t *rotation) MUST_CHECK;
+
+/* What strangers may cause (audit.h): counts per word and source, and per word. */
+struct audit_limits;
+typedef void (*audit_tell_fn)(void *ctx, const char *event, const char *source, uint32_t count);
+struct audit_limits *audit_limits_new(const uint8_t hash_key[static 16], audit_tell_fn fn,
+				      void *ctx);
+void audit_limits_free(struct audit_limits *x);
+/* False: over the limit, counted. May tell of a window that has ended. */
+bool audit_limits_allow(struct audit_limits *x, const char *event, struct bytes source,
+			uint64_t now);
+bool audit_limits_due(const struct audit_limits *x, uint64_t now);
+/* Tells of the windows that have ended, or of `all`. */
+void audit_limits_sweep(struct audit_limits *x, uint64_t now, bool all);
 
 #endif

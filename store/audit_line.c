@@ -58,7 +58,7 @@ static bool canonical(struct bytes line, const json_t *json)
 
 enum err audit_line_parse(struct bytes line, struct audit_line *out)
 {
-	struct audit_line l = { 0 };
+	struct audit_line l = {0};
 
 	if (!cut(line, &l) || json_load_strict(line, AUDIT_LINE_MAX, &l.json) != ERR_OK)
 		return ERR_MALFORMED;

@@ -33,14 +33,15 @@ static bool check_line(void *ctx, struct bytes line, enum line_end end, uint64_t
 	struct walk *w = ctx;
 	struct audit_scan *s = w->s;
 	char want[AUDIT_HMAC_LEN + 1];
-	struct audit_line l = { 0 };
+	struct audit_line l = {0};
 
 	w->lines++;
 	if (end == LINE_LONG || audit_line_parse(line, &l) != ERR_OK) {
 		s->bad_line = w->lines;
 		s->torn = end == LINE_TORN;
 		snprintf(s->why, sizeof(s->why),
-			 s->torn ? "line %llu, the last, is torn: it was not written whole or was cut"
+			 s->torn ? "line %llu, the last, is torn: it was not written whole or was "
+				   "cut"
 				 : "line %llu is not a line of an audit log",
 			 (unsigned long long)w->lines);
 		return false;
@@ -48,9 +49,11 @@ static bool check_line(void *ctx, struct bytes line, enum line_end end, uint64_t
 	audit_line_hmac(w->key, s->hmac, l.before, l.after, want);
 	if (!ct_equal(want, l.hmac.p, AUDIT_HMAC_LEN)) {
 		s->bad_line = w->lines;
-		snprintf(s->why, sizeof(s->why),
-			 "line %llu does not follow from the one before: a line was changed, added, "
-			 "removed or moved", (unsigned long long)w->lines);
+		snprintf(
+			s->why, sizeof(s->why),
+			"line %llu does not follow from the one before: a line was changed, added, "
+			"removed or moved",
+			(unsigned long long)w->lines);
 		audit_line_fini(&l);
 		return false;
 	}
@@ -84,11 +87,12 @@ static enum head_verdict judge_head(const struct walk *w)
 	return HEAD_COVERS;
 }
 
-enum err audit_scan(const char *path, const struct keyring *k, struct audit_scan *out, struct fault *f)
+enum err audit_scan(const char *path, const struct keyring *k, struct audit_scan *out,
+		    struct fault *f)
 {
-	struct audit_scan s = { .exists = true };
-	struct walk w = { .s = &s };
-	struct secret key = { 0 };
+	struct audit_scan s = {.exists = true};
+	struct walk w = {.s = &s};
+	struct secret key = {0};
 
 	memcpy(s.hmac, AUDIT_GENESIS, sizeof(s.hmac));
 	/* The head first: when a daemon goes on writing, the log can then only be longer. */
@@ -106,7 +110,8 @@ enum err audit_scan(const char *path, const struct keyring *k, struct audit_scan
 	s.head = judge_head(&w);
 	if (!s.bad_line && s.head == HEAD_CUT)
 		snprintf(s.why, sizeof(s.why),
-			 "the log ends after %llu entries, but %llu were signed: its end was cut off",
+			 "the log ends after %llu entries, but %llu were signed: its end was cut "
+			 "off",
 			 (unsigned long long)s.entries, (unsigned long long)s.signed_head.entries);
 	else if (!s.bad_line && s.head == HEAD_DIFFERS)
 		snprintf(s.why, sizeof(s.why), "entry %llu is not the one that was signed",
@@ -140,7 +145,7 @@ static bool take_last(void *ctx, struct bytes line, enum line_end end, uint64_t 
 
 enum err audit_last_hmac(const char *path, char hmac[static AUDIT_HMAC_LEN + 1], uint64_t *rotation)
 {
-	struct last x = { 0 };
+	struct last x = {0};
 	enum err e = audit_each_line(path, take_last, &x, NULL);
 
 	if (e != ERR_OK)
@@ -183,14 +188,15 @@ static void check_predecessor(const char *path, const struct audit_scan *s, stru
 	if (e == ERR_NOTFOUND || (e == ERR_OK && strcmp(tail, s->previous) == 0))
 		return;
 	r->ok = false;
-	snprintf(r->why, sizeof(r->why), "the file before this one does not end as the first entry says");
+	snprintf(r->why, sizeof(r->why),
+		 "the file before this one does not end as the first entry says");
 }
 
 enum err audit_verify(const char *path, const struct keyring *k, struct audit_report *out,
 		      struct fault *f)
 {
 	struct audit_scan s;
-	struct audit_report r = { 0 };
+	struct audit_report r = {0};
 
 	enum err e = audit_scan(path, k, &s, f);
 	if (e != ERR_OK)
@@ -244,7 +250,7 @@ static bool count_line(void *ctx, struct bytes line, enum line_end end, uint64_t
 enum err audit_tail(const char *path, size_t n, json_t **out, struct fault *f)
 {
 	uint64_t lines = 0;
-	struct tail t = { 0 };
+	struct tail t = {0};
 
 	/* Counted first, so that only what is shown is parsed and held. */
 	enum err e = audit_each_line(path, count_line, &lines, f);
@@ -294,7 +300,7 @@ static bool stats_line(void *ctx, struct bytes line, enum line_end end, uint64_t
 
 enum err audit_stats(const char *path, json_t **out, struct fault *f)
 {
-	struct stats x = { .events = json_object() };
+	struct stats x = {.events = json_object()};
 
 	if (!x.events)
 		return ERR_NOMEM;

@@ -10,7 +10,7 @@ enum err counts_init(struct counts *c, struct env *env)
 		.policy = MAP_REFUSE,
 	};
 
-	*c = (struct counts){ 0 };
+	*c = (struct counts){0};
 	env_random(env, o.hash_key, sizeof(o.hash_key));
 	c->peers = map_new(&o);
 	return c->peers ? ERR_OK : ERR_NOMEM;
@@ -20,7 +20,7 @@ void counts_fini(struct counts *c)
 {
 	map_free(c->peers);
 	free(c->journal);
-	*c = (struct counts){ 0 };
+	*c = (struct counts){0};
 }
 
 static struct bytes key_of(const uint8_t peer[static PEER_BLOB_BYTES])

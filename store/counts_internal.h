@@ -12,10 +12,10 @@
 
 enum box { BOX_OUT, BOX_IN, BOXES };
 
-#define PEER_BLOB_BYTES 16  /* a node id in the database: its 32 hex digits as bytes */
-#define COUNT_STATES    8
+#define PEER_BLOB_BYTES 16 /* a node id in the database: its 32 hex digits as bytes */
+#define COUNT_STATES	8
 #define COUNT_PEERS_MAX 262144
-#define COUNT_NONE      0xff /* no state: before an insert, after a delete */
+#define COUNT_NONE	0xff /* no state: before an insert, after a delete */
 
 struct count_row {
 	uint32_t n[BOXES][COUNT_STATES];

@@ -34,7 +34,7 @@ static size_t mask(const struct idmap *m)
 
 enum err idmap_init(struct idmap *m, struct env *env)
 {
-	*m = (struct idmap){ .bits = BITS_FIRST };
+	*m = (struct idmap){.bits = BITS_FIRST};
 	env_random(env, m->hash_key, sizeof(m->hash_key));
 	m->slots = calloc((size_t)1 << m->bits, sizeof(*m->slots));
 	return m->slots ? ERR_OK : ERR_NOMEM;
@@ -44,7 +44,7 @@ void idmap_fini(struct idmap *m)
 {
 	free(m->slots);
 	free(m->journal);
-	*m = (struct idmap){ 0 };
+	*m = (struct idmap){0};
 }
 
 static void put(struct idmap *m, uint64_t slot)
@@ -113,7 +113,7 @@ enum err idmap_reserve(struct idmap *m)
 static void change(struct idmap *m, uint64_t slot, bool added)
 {
 	BUG_ON(m->journal_n == m->journal_cap);
-	m->journal[m->journal_n++] = (struct idmap_change){ .slot = slot, .added = added };
+	m->journal[m->journal_n++] = (struct idmap_change){.slot = slot, .added = added};
 	if (added)
 		put(m, slot);
 	else
@@ -154,7 +154,7 @@ void idmap_find(const struct idmap *m, struct bytes id, struct idmap_probe *p)
 
 bool idmap_next(const struct idmap *m, struct idmap_probe *p, int64_t *seq)
 {
-	for (uint64_t slot; (slot = m->slots[p->at]); ) {
+	for (uint64_t slot; (slot = m->slots[p->at]);) {
 		p->at = (p->at + 1) & mask(m);
 		if (slot >> SEQ_BITS == p->print) {
 			*seq = (int64_t)(slot & IDMAP_SEQ_MAX);

@@ -1,10 +1,10 @@
 /*
  * idmap_internal.h -- message id -> row number, in memory, 8 bytes an entry.
  *
- * Ids are random, so an index of them on disk dirties one more page for almost every row: it was two
- * thirds of what a commit wrote. Here an entry is 24 bits of a keyed hash and 40 bits of row number;
- * whoever looks something up reads the row and compares. Filled by one walk at open; changes since the
- * last commit are in a journal, and a rollback applies it backwards.
+ * Ids are random, so an index of them on disk dirties one more page for almost every row: it was
+ * two thirds of what a commit wrote. Here an entry is 24 bits of a keyed hash and 40 bits of row
+ * number; whoever looks something up reads the row and compares. Filled by one walk at open;
+ * changes since the last commit are in a journal, and a rollback applies it backwards.
  */
 #ifndef STORE_IDMAP_INTERNAL_H
 #define STORE_IDMAP_INTERNAL_H
@@ -35,13 +35,15 @@ struct idmap_probe {
 
 enum err idmap_init(struct idmap *m, struct env *env) MUST_CHECK;
 void idmap_fini(struct idmap *m);
-/* Makes room for one more change, so that it cannot fail after the row was written. ERR_FULL, ERR_NOMEM. */
+/* Makes room for one more change, so that it cannot fail after the row was written. ERR_FULL,
+ * ERR_NOMEM. */
 enum err idmap_reserve(struct idmap *m) MUST_CHECK;
 void idmap_add(struct idmap *m, struct bytes id, int64_t seq);
 void idmap_del(struct idmap *m, struct bytes id, int64_t seq);
 void idmap_commit(struct idmap *m);
 void idmap_rollback(struct idmap *m);
-/* The rows that may have this id, in no order: start, then next until it says false. Not across a change. */
+/* The rows that may have this id, in no order: start, then next until it says false. Not across a
+ * change. */
 void idmap_find(const struct idmap *m, struct bytes id, struct idmap_probe *p);
 bool idmap_next(const struct idmap *m, struct idmap_probe *p, int64_t *seq);
 

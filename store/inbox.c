@@ -3,10 +3,10 @@
 #include "base/sm.h"
 
 static const struct sm_row MOVES[INBOX_STATES] = {
-	[INBOX_NEW] = { "new", SM_TO(INBOX_READ) | SM_TO(INBOX_DROPPED) },
-	[INBOX_READ] = { "read", SM_TO(INBOX_DROPPED) },
-	[INBOX_HELD] = { "held", SM_TO(INBOX_NEW) | SM_TO(INBOX_DROPPED) },
-	[INBOX_DROPPED] = { "dropped", 0 },
+	[INBOX_NEW] = {"new", SM_TO(INBOX_READ) | SM_TO(INBOX_DROPPED)},
+	[INBOX_READ] = {"read", SM_TO(INBOX_DROPPED)},
+	[INBOX_HELD] = {"held", SM_TO(INBOX_NEW) | SM_TO(INBOX_DROPPED)},
+	[INBOX_DROPPED] = {"dropped", 0},
 };
 
 const char *inbox_state_word(enum inbox_state s)
@@ -60,8 +60,8 @@ static bool full(const struct store *s, const uint8_t author[static PEER_BLOB_BY
 		       s->limits.inbox_bytes;
 }
 
-/* ERR_EXISTS with its number and state, ERR_OK when there is none. A row whose type does not open was
- * kept all the same. */
+/* ERR_EXISTS with its number and state, ERR_OK when there is none. A row whose type does not open
+ * was kept all the same. */
 static enum err known(struct store *s, const struct node_id *author, struct bytes id, int64_t *seq,
 		      enum inbox_state *state)
 {
@@ -90,14 +90,15 @@ static enum err insert_row(struct store *s, const struct inbox_row *r,
 	uint8_t ad[IN_AD_MAX];
 
 	buf_reset(&s->sealed_words);
-	enum err e = seal_put(&s->seal, inbox_ad(IN_WORDS, r, ad), bytes_str(r->type),
-			      &s->sealed_words);
+	enum err e =
+		seal_put(&s->seal, inbox_ad(IN_WORDS, r, ad), bytes_str(r->type), &s->sealed_words);
 	if (e != ERR_OK)
 		return e;
-	sqlite3_stmt *st = store_stmt(s, ST_IN_INSERT,
-				      "INSERT INTO inbox (seq, author, via, id, priority, state, proven,"
-				      " reported, created, received, read, body_len, words)"
-				      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, 0, ?10, ?11)");
+	sqlite3_stmt *st =
+		store_stmt(s, ST_IN_INSERT,
+			   "INSERT INTO inbox (seq, author, via, id, priority, state, proven,"
+			   " reported, created, received, read, body_len, words)"
+			   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, 0, ?10, ?11)");
 	if (!st)
 		return ERR_STORE;
 	sqlite3_bind_int64(st, 1, r->seq);
@@ -132,9 +133,10 @@ static void copy_text(char *out, struct bytes in)
 	out[in.n] = 0;
 }
 
-enum err inbox_put(struct store *s, const struct inbox_new *m, int64_t *seq, enum inbox_state *state)
+enum err inbox_put(struct store *s, const struct inbox_new *m, int64_t *seq,
+		   enum inbox_state *state)
 {
-	struct count_move count = { .box = BOX_IN, .from = COUNT_NONE };
+	struct count_move count = {.box = BOX_IN, .from = COUNT_NONE};
 	uint8_t via[PEER_BLOB_BYTES], ad[IN_AD_MAX];
 	struct inbox_row r;
 
@@ -187,10 +189,11 @@ enum err inbox_put(struct store *s, const struct inbox_new *m, int64_t *seq, enu
 }
 
 /* `read` changes only when it is not 0. */
-static enum err write_state(struct store *s, struct inbox_row *r, enum inbox_state to, uint64_t read_ms)
+static enum err write_state(struct store *s, struct inbox_row *r, enum inbox_state to,
+			    uint64_t read_ms)
 {
-	struct count_move count = { .box = BOX_IN, .from = (uint8_t)r->state, .to = (uint8_t)to,
-				    .bytes = r->body_len };
+	struct count_move count = {
+		.box = BOX_IN, .from = (uint8_t)r->state, .to = (uint8_t)to, .bytes = r->body_len};
 
 	BUG_ON(!sm_allows(MOVES, r->state, to));
 	if (peer_blob(&r->author, count.peer) != ERR_OK)
@@ -245,8 +248,8 @@ enum err inbox_mark_read(struct store *s, int64_t seq, uint64_t wall_ms, bool *c
 
 enum err inbox_mark_reported(struct store *s, int64_t seq)
 {
-	sqlite3_stmt *st = store_stmt(s, ST_IN_REPORTED,
-				      "UPDATE inbox SET reported = 1 WHERE seq = ?1");
+	sqlite3_stmt *st =
+		store_stmt(s, ST_IN_REPORTED, "UPDATE inbox SET reported = 1 WHERE seq = ?1");
 	if (!st)
 		return ERR_STORE;
 	sqlite3_bind_int64(st, 1, seq);

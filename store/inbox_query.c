@@ -26,7 +26,8 @@ enum err inbox_row_from(struct store *s, sqlite3_stmt *st, struct inbox_row *r)
 
 	memset(r, 0, sizeof(*r));
 	r->seq = sqlite3_column_int64(st, 0);
-	enum err author = peer_from_column(st, 1, &r->author), via = peer_from_column(st, 2, &r->via);
+	enum err author = peer_from_column(st, 1, &r->author),
+		 via = peer_from_column(st, 2, &r->via);
 	r->priority = (uint8_t)priority;
 	r->state = (enum inbox_state)state;
 	r->proven = proven == 1;
@@ -72,8 +73,8 @@ enum err inbox_collect(struct store *s, sqlite3_stmt *st, struct inbox_row *rows
 
 enum err inbox_fetch(struct store *s, int64_t seq, struct inbox_row *r)
 {
-	sqlite3_stmt *st = store_stmt(s, ST_IN_BY_SEQ,
-				      "SELECT " IN_COLUMNS " FROM inbox WHERE seq = ?1");
+	sqlite3_stmt *st =
+		store_stmt(s, ST_IN_BY_SEQ, "SELECT " IN_COLUMNS " FROM inbox WHERE seq = ?1");
 	bool row;
 
 	if (!st)
@@ -127,23 +128,25 @@ enum err inbox_body(struct store *s, int64_t seq, struct buf *out)
 	struct inbox_row r;
 	bool row;
 
-	enum err e = inbox_fetch(s, seq, &r);
-	if (e != ERR_OK)
-		return e;
-	if (r.state == INBOX_DROPPED)
-		return ERR_WRONG_STATE;
-	sqlite3_stmt *st = store_stmt(s, ST_IN_BODY, "SELECT body FROM inbox_body WHERE seq = ?1");
-	if (st)
-		sqlite3_bind_int64(st, 1, seq);
-	e = store_read(s, st, &row);
+	sqlite3_stmt *st = store_stmt(s, ST_IN_BODY,
+				      "SELECT " IN_COLUMNS ", (SELECT body FROM inbox_body b"
+				      " WHERE b.seq = inbox.seq) FROM inbox WHERE seq = ?1");
+	if (!st)
+		return ERR_STORE;
+	sqlite3_bind_int64(st, 1, seq);
+	enum err e = store_read(s, st, &row);
 	if (e != ERR_OK)
 		return e;
 	if (!row)
-		return ERR_CORRUPT;
-	struct bytes sealed = column_bytes(st, 0);
-	e = sealed.n == r.body_len + SEAL_OVERHEAD
-		    ? seal_open(&s->seal, inbox_ad(IN_BODY, &r, ad), sealed, out)
-		    : ERR_CORRUPT;
+		return ERR_NOTFOUND;
+	e = inbox_row_from(s, st, &r);
+	if (e == ERR_OK && r.state == INBOX_DROPPED)
+		e = ERR_WRONG_STATE;
+	struct bytes sealed = column_bytes(st, 12);
+	if (e == ERR_OK && sealed.n != r.body_len + SEAL_OVERHEAD)
+		e = ERR_CORRUPT;
+	if (e == ERR_OK)
+		e = seal_open(&s->seal, inbox_ad(IN_BODY, &r, ad), sealed, out);
 	sqlite3_reset(st);
 	return e;
 }
@@ -161,14 +164,15 @@ static sqlite3_stmt *list_stmt(struct store *s, int state)
 				  "SELECT " IN_COLUMNS " FROM inbox INDEXED BY inbox_held"
 				  " WHERE state = 2 AND seq > ?1 AND (?2 IS NULL OR author = ?2)"
 				  " ORDER BY seq");
-	return store_stmt(s, ST_IN_LIST,
-			  "SELECT " IN_COLUMNS " FROM inbox WHERE seq > ?1"
-			  " AND (?2 IS NULL OR author = ?2) AND ((?3 < 0 AND state <= 1) OR state = ?3)"
-			  " ORDER BY seq");
+	return store_stmt(
+		s, ST_IN_LIST,
+		"SELECT " IN_COLUMNS " FROM inbox WHERE seq > ?1"
+		" AND (?2 IS NULL OR author = ?2) AND ((?3 < 0 AND state <= 1) OR state = ?3)"
+		" ORDER BY seq");
 }
 
-enum err inbox_list(struct store *s, const struct inbox_filter *f, struct inbox_row *rows, size_t max,
-		    size_t *n)
+enum err inbox_list(struct store *s, const struct inbox_filter *f, struct inbox_row *rows,
+		    size_t max, size_t *n)
 {
 	uint8_t blob[PEER_BLOB_BYTES];
 	uint64_t there = 0;
@@ -197,16 +201,17 @@ enum err inbox_list(struct store *s, const struct inbox_filter *f, struct inbox_
 	return inbox_collect(s, st, rows, max, n);
 }
 
-enum err inbox_unreported(struct store *s, const struct node_id *via, struct inbox_row *rows, size_t max,
-			  size_t *n)
+enum err inbox_unreported(struct store *s, const struct node_id *via, struct inbox_row *rows,
+			  size_t max, size_t *n)
 {
 	uint8_t blob[PEER_BLOB_BYTES];
 
 	if (peer_blob(via, blob) != ERR_OK)
 		return ERR_MALFORMED;
-	sqlite3_stmt *st = store_stmt(s, ST_IN_UNREPORTED,
-				      "SELECT " IN_COLUMNS " FROM inbox INDEXED BY inbox_unreported"
-				      " WHERE state = 1 AND reported = 0 AND via = ?1 ORDER BY seq");
+	sqlite3_stmt *st =
+		store_stmt(s, ST_IN_UNREPORTED,
+			   "SELECT " IN_COLUMNS " FROM inbox INDEXED BY inbox_unreported"
+			   " WHERE state = 1 AND reported = 0 AND via = ?1 ORDER BY seq");
 	if (!st)
 		return ERR_STORE;
 	bind_bytes(st, 1, BYTES_ARR(blob));
@@ -221,8 +226,8 @@ enum err inbox_count(struct store *s, const struct node_id *author,
 	if (author && peer_blob(author, blob) != ERR_OK)
 		return ERR_MALFORMED;
 	for (unsigned i = 0; i < INBOX_STATES; i++)
-		per_state[i] = author ? counts_peer(&s->counts, blob, BOX_IN, i)
-				      : s->counts.n[BOX_IN][i];
+		per_state[i] =
+			author ? counts_peer(&s->counts, blob, BOX_IN, i) : s->counts.n[BOX_IN][i];
 	return ERR_OK;
 }
 
@@ -261,9 +266,10 @@ enum err inbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, uns
 
 	while (e == ERR_OK && row && done < max_rows && looked < look_max) {
 		size_t n = 0;
-		sqlite3_stmt *st = store_stmt(s, ST_IN_PRUNE_SCAN,
-					      "SELECT seq, author, state, max(received, read), body_len,"
-					      " id FROM inbox WHERE seq > ?1 ORDER BY seq");
+		sqlite3_stmt *st =
+			store_stmt(s, ST_IN_PRUNE_SCAN,
+				   "SELECT seq, author, state, max(received, read), body_len,"
+				   " id FROM inbox WHERE seq > ?1 ORDER BY seq");
 		if (!st)
 			return ERR_STORE;
 		sqlite3_bind_int64(st, 1, s->prune_at[BOX_IN]);
@@ -281,7 +287,9 @@ enum err inbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, uns
 				continue;
 			batch[n].seq = seq;
 			batch[n].count = (struct count_move){
-				.box = BOX_IN, .from = (uint8_t)state, .to = COUNT_NONE,
+				.box = BOX_IN,
+				.from = (uint8_t)state,
+				.to = COUNT_NONE,
 				.bytes = (uint32_t)sqlite3_column_int64(st, 4),
 			};
 			memcpy(batch[n].count.peer, author.p, PEER_BLOB_BYTES);

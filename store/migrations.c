@@ -6,9 +6,9 @@
 
 /*
  * Version 1. Rows are lean and their bodies live beside them, so that a receipt or a listing does
- * not move kilobytes. `rank` is 3 - priority: sending order is then plain ascending (peer, rank, seq).
- * The partial indices hold only rows that are still alive. There is no index of ids: see idmap.
- * peer, author, via: 16 bytes. Times: wall milliseconds. words, body: sealed.
+ * not move kilobytes. `rank` is 3 - priority: sending order is then plain ascending (peer, rank,
+ * seq). The partial indices hold only rows that are still alive. There is no index of ids: see
+ * idmap. peer, author, via: 16 bytes. Times: wall milliseconds. words, body: sealed.
  */
 static const char VERSION_1[] =
 	"CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;"
@@ -47,7 +47,7 @@ static const char VERSION_1[] =
 	"CREATE TABLE inbox_body (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;";
 
 const struct migration MIGRATIONS[] = {
-	{ 1, VERSION_1 },
+	{1, VERSION_1},
 };
 const size_t MIGRATIONS_N = sizeof(MIGRATIONS) / sizeof(MIGRATIONS[0]);
 

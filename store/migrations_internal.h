@@ -19,8 +19,8 @@ extern const struct migration MIGRATIONS[];
 extern const size_t MIGRATIONS_N;
 
 /* Brings `db` from its user_version to the last of `list`; each step is one transaction that also
- * sets the version. `first` runs inside the transaction of version 1 (may be NULL); its error undoes
- * the step. ERR_VERSION when the database is newer than the list, ERR_STORE. */
+ * sets the version. `first` runs inside the transaction of version 1 (may be NULL); its error
+ * undoes the step. ERR_VERSION when the database is newer than the list, ERR_STORE. */
 enum err migrations_run(sqlite3 *db, const struct migration *list, size_t n,
 			enum err (*first)(void *ctx, sqlite3 *db), void *ctx) MUST_CHECK;
 enum err migrations_version(sqlite3 *db, int *out) MUST_CHECK;

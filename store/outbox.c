@@ -3,21 +3,21 @@
 #include "base/sm.h"
 #include "base/text.h"
 
-/* A dead letter stays dead: a receipt that comes after it was given up or cancelled changes nothing,
- * so what the user was told remains true. */
+/* A dead letter stays dead: a receipt that comes after it was given up or cancelled changes
+ * nothing, so what the user was told remains true. */
 static const struct sm_row MOVES[OUTBOX_STATES] = {
-	[OUTBOX_QUEUED] = { "queued", SM_TO(OUTBOX_SENT) | SM_TO(OUTBOX_DELIVERED) |
-					      SM_TO(OUTBOX_READ) | SM_TO(OUTBOX_FAILED) |
-					      SM_TO(OUTBOX_EXPIRED) | SM_TO(OUTBOX_REJECTED) |
-					      SM_TO(OUTBOX_CANCELLED) },
-	[OUTBOX_SENT] = { "sent", SM_TO(OUTBOX_DELIVERED) | SM_TO(OUTBOX_READ) |
-					  SM_TO(OUTBOX_FAILED) | SM_TO(OUTBOX_REJECTED) },
-	[OUTBOX_DELIVERED] = { "delivered", SM_TO(OUTBOX_READ) },
-	[OUTBOX_READ] = { "read", 0 },
-	[OUTBOX_FAILED] = { "failed", 0 },
-	[OUTBOX_EXPIRED] = { "expired", 0 },
-	[OUTBOX_REJECTED] = { "rejected", 0 },
-	[OUTBOX_CANCELLED] = { "cancelled", 0 },
+	[OUTBOX_QUEUED] = {"queued", SM_TO(OUTBOX_SENT) | SM_TO(OUTBOX_DELIVERED) |
+					     SM_TO(OUTBOX_READ) | SM_TO(OUTBOX_FAILED) |
+					     SM_TO(OUTBOX_EXPIRED) | SM_TO(OUTBOX_REJECTED) |
+					     SM_TO(OUTBOX_CANCELLED)},
+	[OUTBOX_SENT] = {"sent", SM_TO(OUTBOX_DELIVERED) | SM_TO(OUTBOX_READ) |
+					 SM_TO(OUTBOX_FAILED) | SM_TO(OUTBOX_REJECTED)},
+	[OUTBOX_DELIVERED] = {"delivered", SM_TO(OUTBOX_READ)},
+	[OUTBOX_READ] = {"read", 0},
+	[OUTBOX_FAILED] = {"failed", 0},
+	[OUTBOX_EXPIRED] = {"expired", 0},
+	[OUTBOX_REJECTED] = {"rejected", 0},
+	[OUTBOX_CANCELLED] = {"cancelled", 0},
 };
 
 const char *outbox_state_word(enum outbox_state s)
@@ -41,7 +41,8 @@ bool outbox_state_terminal(enum outbox_state s)
 	return s != OUTBOX_QUEUED;
 }
 
-struct bytes outbox_ad(enum out_part part, const struct outbox_row *r, uint8_t out[static OUT_AD_MAX])
+struct bytes outbox_ad(enum out_part part, const struct outbox_row *r,
+		       uint8_t out[static OUT_AD_MAX])
 {
 	struct wr w = wr_init(out, OUT_AD_MAX);
 	struct bytes id = bytes_str(r->id), ad;
@@ -146,8 +147,8 @@ static bool full(const struct store *s, const uint8_t peer[static PEER_BLOB_BYTE
 
 static enum err fetch(struct store *s, int64_t seq, struct outbox_row *r)
 {
-	sqlite3_stmt *st = store_stmt(s, ST_OUT_BY_SEQ,
-				      "SELECT " OUT_COLUMNS " FROM outbox WHERE seq = ?1");
+	sqlite3_stmt *st =
+		store_stmt(s, ST_OUT_BY_SEQ, "SELECT " OUT_COLUMNS " FROM outbox WHERE seq = ?1");
 	bool row;
 
 	if (!st)
@@ -217,7 +218,7 @@ static enum err insert_body(struct store *s, const struct outbox_row *r, struct 
 
 enum err outbox_put(struct store *s, const struct outbox_new *m, int64_t *seq)
 {
-	struct count_move count = { .box = BOX_OUT, .from = COUNT_NONE, .to = OUTBOX_QUEUED };
+	struct count_move count = {.box = BOX_OUT, .from = COUNT_NONE, .to = OUTBOX_QUEUED};
 	uint8_t ad[OUT_AD_MAX];
 	struct outbox_row r;
 
@@ -268,8 +269,8 @@ enum err outbox_put(struct store *s, const struct outbox_new *m, int64_t *seq)
 enum err outbox_write_state(struct store *s, struct outbox_row *r, enum outbox_state to,
 			    const char *reason, uint64_t wall_ms)
 {
-	struct count_move count = { .box = BOX_OUT, .from = (uint8_t)r->state, .to = (uint8_t)to,
-				    .bytes = r->body_len };
+	struct count_move count = {
+		.box = BOX_OUT, .from = (uint8_t)r->state, .to = (uint8_t)to, .bytes = r->body_len};
 	bool words = reason && *reason;
 	sqlite3_stmt *st;
 
@@ -287,8 +288,9 @@ enum err outbox_write_state(struct store *s, struct outbox_row *r, enum outbox_s
 		e = seal_words(s, r);
 		if (e != ERR_OK)
 			return e;
-		st = store_stmt(s, ST_OUT_STATE_WORDS,
-				"UPDATE outbox SET state = ?2, changed = ?3, words = ?4 WHERE seq = ?1");
+		st = store_stmt(
+			s, ST_OUT_STATE_WORDS,
+			"UPDATE outbox SET state = ?2, changed = ?3, words = ?4 WHERE seq = ?1");
 		if (st)
 			bind_bytes(st, 4, buf_bytes(&s->sealed_words));
 	} else {
@@ -376,24 +378,31 @@ enum err outbox_get(struct store *s, struct bytes id, struct outbox_row *out)
 	return e;
 }
 
-/* ERR_NOTFOUND when the row has no body any more. */
-static enum err open_body(struct store *s, const struct outbox_row *r, struct buf *out)
+/* The row, and its clear body appended when it still has one. */
+static enum err fetch_whole(struct store *s, int64_t seq, struct outbox_row *r, struct buf *out,
+			    bool *has)
 {
 	uint8_t ad[OUT_AD_MAX];
 	bool row;
 
-	sqlite3_stmt *st = store_stmt(s, ST_OUT_BODY, "SELECT body FROM outbox_body WHERE seq = ?1");
-	if (st)
-		sqlite3_bind_int64(st, 1, r->seq);
+	sqlite3_stmt *st = store_stmt(s, ST_OUT_BODY,
+				      "SELECT " OUT_COLUMNS ", (SELECT body FROM outbox_body b"
+				      " WHERE b.seq = outbox.seq) FROM outbox WHERE seq = ?1");
+	if (!st)
+		return ERR_STORE;
+	sqlite3_bind_int64(st, 1, seq);
 	enum err e = store_read(s, st, &row);
 	if (e != ERR_OK)
 		return e;
 	if (!row)
 		return ERR_NOTFOUND;
-	struct bytes sealed = column_bytes(st, 0);
-	e = sealed.n == r->body_len + SEAL_OVERHEAD
-		    ? seal_open(&s->seal, outbox_ad(OUT_BODY, r, ad), sealed, out)
-		    : ERR_CORRUPT;
+	e = outbox_row_from(s, st, r);
+	struct bytes sealed = column_bytes(st, 11);
+	*has = sealed.n != 0;
+	if (e == ERR_OK && *has)
+		e = sealed.n == r->body_len + SEAL_OVERHEAD
+			    ? seal_open(&s->seal, outbox_ad(OUT_BODY, r, ad), sealed, out)
+			    : ERR_CORRUPT;
 	sqlite3_reset(st);
 	return e;
 }
@@ -401,14 +410,15 @@ static enum err open_body(struct store *s, const struct outbox_row *r, struct bu
 enum err outbox_body(struct store *s, int64_t seq, struct buf *out)
 {
 	struct outbox_row r;
-	enum err e = fetch(s, seq, &r);
+	size_t was = out->n;
+	bool has;
+	enum err e = fetch_whole(s, seq, &r, out, &has);
 
-	if (e != ERR_OK)
-		return e;
-	if (r.state != OUTBOX_QUEUED)
+	if (e == ERR_OK && r.state != OUTBOX_QUEUED) {
+		out->n = was; /* a dead letter has one too */
 		return ERR_WRONG_STATE;
-	e = open_body(s, &r, out);
-	return e == ERR_NOTFOUND ? ERR_CORRUPT : e;
+	}
+	return e == ERR_OK && !has ? ERR_CORRUPT : e;
 }
 
 /* The expiry is bound into what is sealed, so both texts are sealed again. */
@@ -425,8 +435,9 @@ static enum err revive(struct store *s, struct outbox_row *r, struct bytes body,
 		e = seal_words(s, r);
 	if (e != ERR_OK)
 		return e;
-	st = store_stmt(s, ST_OUT_REVIVE, "UPDATE outbox SET state = 0, changed = ?2, expires = 0, words = ?3"
-					  " WHERE seq = ?1");
+	st = store_stmt(s, ST_OUT_REVIVE,
+			"UPDATE outbox SET state = 0, changed = ?2, expires = 0, words = ?3"
+			" WHERE seq = ?1");
 	if (!st)
 		return ERR_STORE;
 	sqlite3_bind_int64(st, 1, r->seq);
@@ -445,29 +456,28 @@ static enum err revive(struct store *s, struct outbox_row *r, struct bytes body,
 
 enum err outbox_requeue(struct store *s, int64_t seq, uint64_t wall_ms)
 {
-	struct count_move count = { .box = BOX_OUT, .to = OUTBOX_QUEUED };
+	struct count_move count = {.box = BOX_OUT, .to = OUTBOX_QUEUED};
 	struct outbox_row r;
 	struct buf body;
-	enum err e = fetch(s, seq, &r);
+	bool has;
 
-	if (e != ERR_OK)
-		return e;
-	if (r.state < OUTBOX_FAILED || peer_blob(&r.to, count.peer) != ERR_OK)
-		return ERR_WRONG_STATE;
 	if (s->failed)
 		return ERR_STORE;
-	if (full(s, count.peer, r.body_len))
-		return ERR_FULL;
-	count.from = (uint8_t)r.state;
-	count.bytes = r.body_len;
 	buf_init(&body, STORE_BODY_MAX);
-	e = open_body(s, &r, &body);
-	if (e == ERR_NOTFOUND)
+	enum err e = fetch_whole(s, seq, &r, &body, &has);
+	if (e == ERR_OK && (r.state < OUTBOX_FAILED || !has))
 		e = ERR_WRONG_STATE;
 	if (e == ERR_OK)
-		e = counts_reserve(&s->counts, count.peer);
+		e = peer_blob(&r.to, count.peer);
+	if (e == ERR_OK && full(s, count.peer, r.body_len))
+		e = ERR_FULL;
 	if (e == ERR_OK)
+		e = counts_reserve(&s->counts, count.peer);
+	if (e == ERR_OK) {
+		count.from = (uint8_t)r.state;
+		count.bytes = r.body_len;
 		e = revive(s, &r, buf_bytes(&body), wall_ms);
+	}
 	if (e == ERR_OK)
 		counts_move(&s->counts, &count);
 	buf_wipe(&body);

@@ -59,16 +59,17 @@ enum err outbox_waiting(struct store *s, const struct node_id *peer, uint8_t aft
 
 enum err outbox_peers(struct store *s, struct node_id *out, size_t max, size_t *n)
 {
-	uint8_t last[PEER_BLOB_BYTES] = { 0 };
+	uint8_t last[PEER_BLOB_BYTES] = {0};
 	struct bytes after = bytes_of(last, 0); /* sorts before every peer */
 	size_t count = 0;
 	bool row;
 
 	while (count < max) {
 		/* One seek for each peer, not one step for each row. */
-		sqlite3_stmt *st = store_stmt(s, ST_OUT_NEXT_PEER,
-					      "SELECT peer FROM outbox INDEXED BY outbox_queue"
-					      " WHERE state = 0 AND peer > ?1 ORDER BY peer LIMIT 1");
+		sqlite3_stmt *st =
+			store_stmt(s, ST_OUT_NEXT_PEER,
+				   "SELECT peer FROM outbox INDEXED BY outbox_queue"
+				   " WHERE state = 0 AND peer > ?1 ORDER BY peer LIMIT 1");
 		if (st)
 			bind_bytes(st, 1, after);
 		enum err e = store_read(s, st, &row);
@@ -156,7 +157,7 @@ static enum err list_queued(struct store *s, struct bytes peer, int64_t before, 
 enum err outbox_list(struct store *s, const struct outbox_filter *f, struct outbox_row *rows,
 		     size_t max, size_t *n)
 {
-	uint8_t blob[PEER_BLOB_BYTES] = { 0 };
+	uint8_t blob[PEER_BLOB_BYTES] = {0};
 	struct bytes peer = bytes_of(blob, 0);
 	int64_t before = f->before_seq > 0 ? f->before_seq : INT64_MAX;
 	uint64_t there = 0;
@@ -201,8 +202,8 @@ enum err outbox_count(struct store *s, const struct node_id *peer,
 	if (peer && peer_blob(peer, blob) != ERR_OK)
 		return ERR_MALFORMED;
 	for (unsigned i = 0; i < OUTBOX_STATES; i++)
-		per_state[i] = peer ? counts_peer(&s->counts, blob, BOX_OUT, i)
-				    : s->counts.n[BOX_OUT][i];
+		per_state[i] =
+			peer ? counts_peer(&s->counts, blob, BOX_OUT, i) : s->counts.n[BOX_OUT][i];
 	return ERR_OK;
 }
 
@@ -240,9 +241,10 @@ enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, un
 
 	while (e == ERR_OK && row && done < max_rows && looked < look_max) {
 		size_t n = 0;
-		sqlite3_stmt *st = store_stmt(s, ST_OUT_PRUNE_SCAN,
-					      "SELECT seq, peer, state, changed, body_len, id FROM outbox"
-					      " WHERE seq > ?1 ORDER BY seq");
+		sqlite3_stmt *st =
+			store_stmt(s, ST_OUT_PRUNE_SCAN,
+				   "SELECT seq, peer, state, changed, body_len, id FROM outbox"
+				   " WHERE seq > ?1 ORDER BY seq");
 		if (!st)
 			return ERR_STORE;
 		sqlite3_bind_int64(st, 1, s->prune_at[BOX_OUT]);
@@ -260,7 +262,9 @@ enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, un
 				continue;
 			batch[n].seq = seq;
 			batch[n].count = (struct count_move){
-				.box = BOX_OUT, .from = (uint8_t)state, .to = COUNT_NONE,
+				.box = BOX_OUT,
+				.from = (uint8_t)state,
+				.to = COUNT_NONE,
 				.bytes = (uint32_t)sqlite3_column_int64(st, 4),
 			};
 			memcpy(batch[n].count.peer, peer.p, PEER_BLOB_BYTES);

@@ -4,7 +4,7 @@ static const char WRAP_AD[] = "ironmesh-db-key-v1";
 
 static enum err key_new(struct seal *s, struct env *env)
 {
-	*s = (struct seal){ .env = env };
+	*s = (struct seal){.env = env};
 	return secret_new(&s->key, SEAL_KEY_BYTES);
 }
 
@@ -16,11 +16,17 @@ enum err seal_create(struct seal *s, struct env *env, struct bytes wrap_key,
 	if (e != ERR_OK)
 		return e;
 	env_random(env, s->key.p, s->key.n);
-	env_random(env, wrapped, SEAL_NONCE_BYTES);
+	seal_wrap(s, wrap_key, wrapped);
+	return ERR_OK;
+}
+
+void seal_wrap(const struct seal *s, struct bytes wrap_key, uint8_t wrapped[static SEAL_WRAP_BYTES])
+{
+	BUG_ON(wrap_key.n != SEAL_KEY_BYTES);
+	env_random(s->env, wrapped, SEAL_NONCE_BYTES);
 	crypto_aead_xchacha20poly1305_ietf_encrypt(wrapped + SEAL_NONCE_BYTES, NULL, s->key.p,
 						   s->key.n, (const uint8_t *)WRAP_AD,
 						   sizeof(WRAP_AD), NULL, wrapped, wrap_key.p);
-	return ERR_OK;
 }
 
 enum err seal_load(struct seal *s, struct env *env, struct bytes wrap_key, struct bytes wrapped)
@@ -78,9 +84,9 @@ enum err seal_open(const struct seal *s, struct bytes ad, struct bytes sealed, s
 	uint8_t *p = buf_reserve(out, n);
 	if (!p)
 		return out->err;
-	if (crypto_aead_xchacha20poly1305_ietf_decrypt(
-		    p, NULL, NULL, sealed.p + SEAL_NONCE_BYTES, sealed.n - SEAL_NONCE_BYTES, ad.p,
-		    ad.n, sealed.p, s->key.p) != 0)
+	if (crypto_aead_xchacha20poly1305_ietf_decrypt(p, NULL, NULL, sealed.p + SEAL_NONCE_BYTES,
+						       sealed.n - SEAL_NONCE_BYTES, ad.p, ad.n,
+						       sealed.p, s->key.p) != 0)
 		return ERR_CORRUPT;
 	out->n += n;
 	return ERR_OK;

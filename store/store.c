@@ -95,7 +95,8 @@ static enum err run_check(sqlite3 *db, const char *pragma, char *why, size_t cap
 	snprintf(why, cap, "%s", sqlite3_errmsg(db));
 	if (sqlite3_prepare_v2(db, pragma, -1, &st, NULL) == SQLITE_OK) {
 		int rc = sqlite3_step(st);
-		const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(st, 0) : NULL;
+		const char *text =
+			rc == SQLITE_ROW ? (const char *)sqlite3_column_text(st, 0) : NULL;
 		if (text && strcmp(text, "ok") == 0)
 			e = ERR_OK;
 		else
@@ -108,7 +109,8 @@ static enum err run_check(sqlite3 *db, const char *pragma, char *why, size_t cap
 static enum err connect_db(struct store *s, struct fault *f)
 {
 	int rc = sqlite3_open_v2(s->path ? s->path : ":memory:", &s->db,
-				 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+				 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+				 NULL);
 
 	/* Until it is known to be ours, closing it must not write to it. */
 	if (rc == SQLITE_OK && s->path && has_wal(s->path))
@@ -120,8 +122,9 @@ static enum err connect_db(struct store *s, struct fault *f)
 	if (rc == SQLITE_OK)
 		rc = sqlite3_busy_timeout(s->db, 250);
 	if (rc == SQLITE_OK)
-		rc = sqlite3_exec(s->db, "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;"
-					 "PRAGMA cache_size = -16384",
+		rc = sqlite3_exec(s->db,
+				  "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;"
+				  "PRAGMA cache_size = -16384",
 				  NULL, NULL, NULL);
 	if (rc == SQLITE_NOTADB || rc == SQLITE_CORRUPT)
 		return corrupt(f, s->path, sqlite3_errstr(rc));
@@ -157,14 +160,15 @@ static enum err examine(struct store *s, struct bytes wrap_key, bool *fresh, str
 
 	sqlite3_stmt *st = NULL;
 	enum err e = ERR_AUTH;
-	if (sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key = 'db_key'", -1, &st, NULL) ==
-		    SQLITE_OK &&
+	if (sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key = 'db_key'", -1, &st,
+			       NULL) == SQLITE_OK &&
 	    sqlite3_step(st) == SQLITE_ROW)
 		e = seal_load(&s->seal, s->env, wrap_key, column_bytes(st, 0));
 	sqlite3_finalize(st);
 	if (e == ERR_AUTH) {
 		corrupt(f, path, "its key does not open with this identity");
-		fault_next(f, "put back the keys.json that belongs to %s, or move the database away",
+		fault_next(f,
+			   "put back the keys.json that belongs to %s, or move the database away",
 			   path);
 		return ERR_CORRUPT;
 	}
@@ -187,7 +191,7 @@ static enum err store_key(void *ctx, sqlite3 *db)
 
 static enum err prepare_db(struct store *s, bool fresh, struct bytes wrap_key, struct fault *f)
 {
-	uint8_t wrapped[SEAL_WRAP_BYTES] = { 0 };
+	uint8_t wrapped[SEAL_WRAP_BYTES] = {0};
 	struct bytes key = BYTES_ARR(wrapped);
 	char sql[320];
 
@@ -219,7 +223,7 @@ static enum err load_row(struct store *s, enum box box, unsigned states, sqlite3
 	int64_t seq = sqlite3_column_int64(st, 0), state = sqlite3_column_int64(st, 2);
 	int64_t len = sqlite3_column_int64(st, 3);
 	struct bytes peer = column_bytes(st, 1), id = column_bytes(st, 4);
-	struct count_move m = { .box = (uint8_t)box, .from = COUNT_NONE };
+	struct count_move m = {.box = (uint8_t)box, .from = COUNT_NONE};
 
 	if (seq <= 0 || seq >= IDMAP_SEQ_MAX || peer.n != PEER_BLOB_BYTES || state < 0 ||
 	    state >= states || len < 0 || len > STORE_BODY_MAX || !id_ok(id))
@@ -267,7 +271,8 @@ static enum err load_memory(struct store *s, struct fault *f)
 		e = load_box(s, BOX_IN, INBOX_STATES,
 			     "SELECT seq, author, state, body_len, id FROM inbox ORDER BY seq");
 	if (e == ERR_CORRUPT)
-		return corrupt(f, s->path ? s->path : ":memory:", "it holds rows that make no sense");
+		return corrupt(f,
+			       s->path ? s->path : ":memory:", "it holds rows that make no sense");
 	if (e != ERR_OK)
 		return fault_set(f, e, EXIT_GENERIC, "cannot read %s: %s",
 				 s->path ? s->path : ":memory:", err_word(e));
@@ -354,6 +359,19 @@ void store_abandon(struct store *s)
 	free_all(s);
 }
 
+enum err store_rewrap(struct store *s, struct bytes wrap_key)
+{
+	uint8_t wrapped[SEAL_WRAP_BYTES];
+	sqlite3_stmt *st =
+		store_stmt(s, ST_REWRAP, "UPDATE meta SET value = ?1 WHERE key = 'db_key'");
+
+	if (!st)
+		return ERR_STORE;
+	seal_wrap(&s->seal, wrap_key, wrapped);
+	bind_bytes(st, 1, BYTES_ARR(wrapped));
+	return store_write(s, st);
+}
+
 enum err store_integrity(struct store *s, struct fault *f)
 {
 	const char *path = s->path ? s->path : ":memory:";
@@ -361,7 +379,8 @@ enum err store_integrity(struct store *s, struct fault *f)
 	char why[160];
 
 	if (run_check(s->db, "PRAGMA integrity_check(1)", why, sizeof(why)) != ERR_OK) {
-		fault_set(f, ERR_CORRUPT, EXIT_INTEGRITY, "the database %s is damaged: %s", path, why);
+		fault_set(f, ERR_CORRUPT, EXIT_INTEGRITY, "the database %s is damaged: %s", path,
+			  why);
 		fault_means(f, "Some messages may be lost or unreadable.");
 		fault_next(f, "stop the daemon and restore %s from a backup", path);
 		return ERR_CORRUPT;

@@ -65,7 +65,9 @@ bool store_dirty(const struct store *s);           /* a group is open */
 void store_rollback(struct store *s);
 
 bool store_checkpoint_due(const struct store *s);
-enum err store_checkpoint(struct store *s);        /* PASSIVE; any thread; one at a time */
+/* PASSIVE; any thread. ERR_AGAIN when one is running or a commit was just being published. The thread
+ * must be done before store_close(). */
+enum err store_checkpoint(struct store *s);
 enum err store_integrity(struct store *s, struct fault *f) MUST_CHECK; /* full integrity_check */
 
 struct store_stats {
@@ -79,6 +81,9 @@ void store_stats(struct store *s, struct store_stats *out);
  * Looks at a bounded number of rows and goes on from there in the next call: call it now and then,
  * whatever *deleted says. */
 enum err store_prune(struct store *s, uint64_t wall_ms, unsigned max_rows, unsigned *deleted) MUST_CHECK;
+
+/* The identity was rotated: from the next commit the file opens with `wrap_key` only. In the group. */
+enum err store_rewrap(struct store *s, struct bytes wrap_key) MUST_CHECK;
 
 /* Fault injection for tests and the simulator: the n-th next write (0 = off) fails like a full disk. */
 void store_fail_after(struct store *s, unsigned n);

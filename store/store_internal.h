@@ -21,7 +21,7 @@
 /* A checkpoint is due above WAL_DUE frames. What it leaves behind because commits went on meanwhile
  * is finished by the committing connection when it is at most WAL_TAIL frames, so that the WAL can
  * start over. Above WAL_HARD nobody has called store_checkpoint(): the commit does it, late. */
-#define WAL_DUE  (4u * 1024 * 1024 / STORE_PAGE)
+#define WAL_DUE	 (4u * 1024 * 1024 / STORE_PAGE)
 #define WAL_TAIL (1u * 1024 * 1024 / STORE_PAGE)
 #define WAL_HARD (64u * 1024 * 1024 / STORE_PAGE)
 
@@ -29,6 +29,7 @@ enum stmt_id {
 	ST_BEGIN,
 	ST_COMMIT,
 	ST_ROLLBACK,
+	ST_REWRAP,
 	ST_OUT_INSERT,
 	ST_OUT_BODY_INSERT,
 	ST_OUT_BODY_DELETE,
@@ -78,7 +79,8 @@ struct store {
 
 	bool open;   /* BEGIN has been run */
 	bool failed; /* rolled back; store_commit() has yet to say so */
-	int64_t last_seq[BOXES], kept_last_seq[BOXES]; /* highest given out; as of the last commit */
+	int64_t last_seq[BOXES],
+		kept_last_seq[BOXES]; /* highest given out; as of the last commit */
 	int64_t prune_at[BOXES];
 	uint64_t group_rows;
 	unsigned fail_after;
@@ -126,7 +128,9 @@ struct old_row {
 	size_t id_n;
 	uint8_t id[STORE_ID_MAX];
 };
-enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, unsigned *deleted) MUST_CHECK;
-enum err inbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, unsigned *deleted) MUST_CHECK;
+enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows,
+		      unsigned *deleted) MUST_CHECK;
+enum err inbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows,
+		     unsigned *deleted) MUST_CHECK;
 
 #endif

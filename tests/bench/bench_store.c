@@ -73,8 +73,9 @@ static void make_ids(unsigned n)
 	ids = calloc(n, sizeof(*ids));
 	for (unsigned i = 0; i < n; i++) {
 		randombytes_buf(r, sizeof(r));
-		snprintf(ids[i], sizeof(ids[i]), "%02x%02x%02x%02x-%02x%02x-4%x%02x-a%x%02x-%02x%02x%02x%02x%02x%02x",
-			 r[0], r[1], r[2], r[3], r[4], r[5], r[6] & 15, r[7], r[8] & 15, r[9], r[10],
+		snprintf(ids[i], sizeof(ids[i]),
+			 "%02x%02x%02x%02x-%02x%02x-4%x%02x-a%x%02x-%02x%02x%02x%02x%02x%02x", r[0],
+			 r[1], r[2], r[3], r[4], r[5], r[6] & 15, r[7], r[8] & 15, r[9], r[10],
 			 r[11], r[12], r[13], r[14], r[15]);
 	}
 }
@@ -98,16 +99,27 @@ static void one(enum kind kind, unsigned i, const uint8_t *body)
 	int64_t seq;
 
 	if (kind == PUT) {
-		struct outbox_new m = { .id = id, .to = peer, .type = BYTES_LIT("MSG"), .priority = 1,
-					.created_ms = now, .expires_ms = now + 604800000,
-					.body = bytes_of(body, BODY) };
+		struct outbox_new m = {.id = id,
+				       .to = peer,
+				       .type = BYTES_LIT("MSG"),
+				       .priority = 1,
+				       .created_ms = now,
+				       .expires_ms = now + 604800000,
+				       .body = bytes_of(body, BODY)};
 		check(outbox_put(store, &m, &seq), "outbox_put");
 	} else if (kind == RECEIPT) {
-		check(outbox_receipt(store, &peer, id, OUTBOX_DELIVERED, NULL, now, &seq), "receipt");
+		check(outbox_receipt(store, &peer, id, OUTBOX_DELIVERED, NULL, now, &seq),
+		      "receipt");
 	} else {
-		struct inbox_new m = { .author = peer, .via = peer, .id = id, .type = BYTES_LIT("MSG"),
-				       .priority = 1, .created_ms = now, .received_ms = now,
-				       .proven = true, .body = bytes_of(body, BODY) };
+		struct inbox_new m = {.author = peer,
+				      .via = peer,
+				      .id = id,
+				      .type = BYTES_LIT("MSG"),
+				      .priority = 1,
+				      .created_ms = now,
+				      .received_ms = now,
+				      .proven = true,
+				      .body = bytes_of(body, BODY)};
 		check(inbox_put(store, &m, &seq, &state), "inbox_put");
 	}
 }
@@ -132,20 +144,23 @@ static void run(enum kind kind, unsigned from, unsigned n, unsigned group, const
 	}
 	sum.wall = (seconds(CLOCK_MONOTONIC) - t0) * 1e6 / n;
 	sum.cpu = (seconds(CLOCK_THREAD_CPUTIME_ID) - c0) * 1e6 / n;
-	printf("  %-8s %8.1f us/row  (cpu %5.1f, in the calls %5.1f, in commit %7.1f; slowest commit %5.1f ms)\n",
-	       kind == PUT ? "put" : kind == RECEIPT ? "receipt" : "inbox", sum.wall, sum.cpu,
-	       sum.wall - commit * 1e6 / n, commit * 1e6 / n, sum.slowest * 1e3);
+	printf("  %-8s %8.1f us/row  (cpu %5.1f, in the calls %5.1f, in commit %7.1f; slowest "
+	       "commit %5.1f ms)\n",
+	       kind == PUT	 ? "put"
+	       : kind == RECEIPT ? "receipt"
+				 : "inbox",
+	       sum.wall, sum.cpu, sum.wall - commit * 1e6 / n, commit * 1e6 / n, sum.slowest * 1e3);
 }
 
 int main(int argc, char **argv)
 {
-	static const unsigned GROUPS[] = { 1, 16, 64 };
+	static const unsigned GROUPS[] = {1, 16, 64};
 	peers = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : peers;
 	char dir[256], path[300], name[320];
 	unsigned rows = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 20000;
-	struct env env = { .now_ms = clock_ms, .wall_ms = clock_ms, .random = fill };
-	uint8_t key[32] = { 1 }, body[BODY];
-	struct fault f = { 0 };
+	struct env env = {.now_ms = clock_ms, .wall_ms = clock_ms, .random = fill};
+	uint8_t key[32] = {1}, body[BODY];
+	struct fault f = {0};
 	struct store_stats st;
 	pthread_t thread;
 
@@ -155,10 +170,15 @@ int main(int argc, char **argv)
 	if (!mkdtemp(dir))
 		return 2;
 	snprintf(path, sizeof(path), "%s/ironmesh.db", dir);
-	struct store_config c = { .path = path, .wrap_key = BYTES_ARR(key), .env = &env,
-				  .limits = { .outbox_per_peer = 1u << 30, .outbox_total = 1u << 30,
-					      .inbox_per_peer = 1u << 30, .inbox_total = 1u << 30,
-					      .inbox_bytes = 1ull << 40, .outbox_bytes = 1ull << 40 } };
+	struct store_config c = {.path = path,
+				 .wrap_key = BYTES_ARR(key),
+				 .env = &env,
+				 .limits = {.outbox_per_peer = 1u << 30,
+					    .outbox_total = 1u << 30,
+					    .inbox_per_peer = 1u << 30,
+					    .inbox_total = 1u << 30,
+					    .inbox_bytes = 1ull << 40,
+					    .outbox_bytes = 1ull << 40}};
 	if (store_open(&c, &store, &f) != ERR_OK) {
 		fprintf(stderr, "%s\n", f.what);
 		return 1;
@@ -173,14 +193,15 @@ int main(int argc, char **argv)
 		run(RECEIPT, g * rows, n, GROUPS[g], body);
 		run(INBOX, g * rows, n, GROUPS[g], body);
 		store_stats(store, &st);
-		printf("  file %.1f MiB, wal %.1f MiB, checkpoints %llu\n", (double)st.file_bytes / 1048576,
-		       (double)st.wal_bytes / 1048576, (unsigned long long)st.checkpoints);
+		printf("  file %.1f MiB, wal %.1f MiB, checkpoints %llu\n",
+		       (double)st.file_bytes / 1048576, (double)st.wal_bytes / 1048576,
+		       (unsigned long long)st.checkpoints);
 	}
 	atomic_store(&stop, true);
 	pthread_join(thread, NULL);
 	store_close(store);
 	for (unsigned i = 0; i < 3; i++) {
-		static const char *const SUFFIX[] = { "", "-wal", "-shm" };
+		static const char *const SUFFIX[] = {"", "-wal", "-shm"};
 		snprintf(name, sizeof(name), "%s%s", path, SUFFIX[i]);
 		unlink(name);
 	}

@@ -1,8 +1,8 @@
 /* rooms: store trust base
  *
  * First byte even: the rest is an export as it comes from outside; without the key nothing passes.
- * Odd: the rest is lines of a log that we sign; what we signed must verify, and with one byte changed
- * it must not.
+ * Odd: the rest is lines of a log that we sign; what we signed must verify, and with one byte
+ * changed it must not.
  */
 #include <sodium.h>
 #include <stdlib.h>
@@ -74,9 +74,10 @@ static void signed_export_holds(struct bytes in, uint8_t choice)
 	struct buf b;
 
 	base64_encode(bytes_of(keyring_ed(keys), ED_BYTES), key64);
-	json_t *j = json_pack("{s:I, s:o, s:f, s:s, s:s, s:s}", "entry_count",
-			      (json_int_t)json_array_size(list), "entries", list, "exported_at", 1.5,
-			      "final_hmac", hmac, "signer", keyring_id(keys)->hex, "signer_key", key64);
+	json_t *j =
+		json_pack("{s:I, s:o, s:f, s:s, s:s, s:s}", "entry_count",
+			  (json_int_t)json_array_size(list), "entries", list, "exported_at", 1.5,
+			  "final_hmac", hmac, "signer", keyring_id(keys)->hex, "signer_key", key64);
 	must(j != NULL);
 	sign(j);
 	buf_init(&b, 4u << 20);
@@ -90,10 +91,11 @@ static void signed_export_holds(struct bytes in, uint8_t choice)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const uint8_t SEED[SEED_BYTES] = { 9 }, SALT[HKDF_SALT_BYTES] = { 9 };
+	static const uint8_t SEED[SEED_BYTES] = {9}, SALT[HKDF_SALT_BYTES] = {9};
 
 	if (!keys)
-		must(secret_init_library() == ERR_OK && keyring_from_seed(SEED, SALT, &keys) == ERR_OK);
+		must(secret_init_library() == ERR_OK &&
+		     keyring_from_seed(SEED, SALT, &keys) == ERR_OK);
 	if (size == 0 || size > 65536)
 		return 0;
 	if (data[0] & 1)

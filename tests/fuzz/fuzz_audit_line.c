@@ -17,7 +17,7 @@ static void must(bool ok)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const uint8_t KEY[32] = { 1 };
+	static const uint8_t KEY[32] = {1};
 	char hex[AUDIT_HMAC_LEN + 1], other[AUDIT_HMAC_LEN + 1];
 	struct bytes in = bytes_of(data, size);
 	struct audit_line l, again;

@@ -27,8 +27,8 @@ static void random_of(void *ctx, void *out, size_t n)
 void world_init(struct world *w)
 {
 	BUG_ON(secret_init_library() != ERR_OK);
-	*w = (struct world){ .now_ms = 1000000, .wall_ms = 1753500000250 };
-	w->env = (struct env){ .ctx = w, .now_ms = now_of, .wall_ms = wall_of, .random = random_of };
+	*w = (struct world){.now_ms = 1000000, .wall_ms = 1753500000250};
+	w->env = (struct env){.ctx = w, .now_ms = now_of, .wall_ms = wall_of, .random = random_of};
 	memset(w->wrap, 0x5a, sizeof(w->wrap));
 	snprintf(w->dir, sizeof(w->dir), "/tmp/ironmesh-store-XXXXXX");
 	BUG_ON(!mkdtemp(w->dir));
@@ -72,7 +72,7 @@ struct store *world_store(struct world *w, const struct store_limits *limits)
 		.wrap_key = BYTES_ARR(w->wrap),
 		.env = &w->env,
 	};
-	struct fault f = { 0 };
+	struct fault f = {0};
 	struct store *s = NULL;
 
 	if (limits)

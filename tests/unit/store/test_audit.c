@@ -16,20 +16,23 @@
 #include "tests/lib/store_world.h"
 
 /* wire 11.9, seed of zeroes */
-static const char VECTOR[] =
-	"{\"details\":{\"name\":\"alice\",\"node_id\":\"139e3940e64b5491722088d9a0d74162\",\"port\":8765},"
-	"\"event\":\"STARTUP\",\"hmac\":\"079cb11bb983b3c437ee10da377b4c432f1c0a60e569690b5c1b76d536007738\","
-	"\"timestamp\":1753500000.25}\n"
-	"{\"details\":{\"peer_id\":\"28fff9342c7030d3d899cc9e7bc11878\",\"trust_state\":\"trusted\"},"
-	"\"event\":\"TOFU_NEW_PEER\",\"hmac\":\"29e17731ee72369afe8c1f4589be91d5b8de4490ec2458fb1e7de2e9e91166b4\","
-	"\"timestamp\":1753500001.0}\n";
+static const char VECTOR[] = "{\"details\":{\"name\":\"alice\",\"node_id\":"
+			     "\"139e3940e64b5491722088d9a0d74162\",\"port\":8765},"
+			     "\"event\":\"STARTUP\",\"hmac\":"
+			     "\"079cb11bb983b3c437ee10da377b4c432f1c0a60e569690b5c1b76d536007738\","
+			     "\"timestamp\":1753500000.25}\n"
+			     "{\"details\":{\"peer_id\":\"28fff9342c7030d3d899cc9e7bc11878\","
+			     "\"trust_state\":\"trusted\"},"
+			     "\"event\":\"TOFU_NEW_PEER\",\"hmac\":"
+			     "\"29e17731ee72369afe8c1f4589be91d5b8de4490ec2458fb1e7de2e9e91166b4\","
+			     "\"timestamp\":1753500001.0}\n";
 
 static struct world w;
 static struct keyring *keys;
 
 static int setup(void **state)
 {
-	log_setup(&(struct log_config){ .level = LOG_ERROR, .fd = 2 });
+	log_setup(&(struct log_config){.level = LOG_ERROR, .fd = 2});
 	world_init(&w);
 	keys = world_keys(&w);
 	return 0;
@@ -45,7 +48,7 @@ static int teardown(void **state)
 static struct audit *opened(void)
 {
 	struct audit *a = NULL;
-	struct fault f = { 0 };
+	struct fault f = {0};
 
 	if (audit_open(w.log, keys, &w.env, &a, &f) != ERR_OK)
 		fail_msg("audit_open: %s", f.what);
@@ -64,11 +67,11 @@ static void write_vector(struct audit *a)
 {
 	w.wall_ms = 1753500000250;
 	audit_event(a, "STARTUP", bytes_of("", 0),
-		    json_pack("{s:i, s:s, s:s}", "port", 8765, "node_id", "139e3940e64b5491722088d9a0d74162",
-			      "name", "alice"));
+		    json_pack("{s:i, s:s, s:s}", "port", 8765, "node_id",
+			      "139e3940e64b5491722088d9a0d74162", "name", "alice"));
 	w.wall_ms = 1753500001000;
-	audit_note(a, "TOFU_NEW_PEER", bytes_of("", 0), "peer_id", "28fff9342c7030d3d899cc9e7bc11878",
-		   "trust_state", "trusted", NULL);
+	audit_note(a, "TOFU_NEW_PEER", bytes_of("", 0), "peer_id",
+		   "28fff9342c7030d3d899cc9e7bc11878", "trust_state", "trusted", NULL);
 }
 
 static struct audit_report verified(void)
@@ -108,7 +111,8 @@ static void two_entries_are_written_as_in_the_vector(void **state)
 
 	assert_int_equal(keyring_derive(keys, DERIVE_AUDIT, &key), ERR_OK);
 	hex_encode(secret_bytes(&key), hex);
-	assert_string_equal(hex, "6f745187a1eee402a6369e0eec37e2f8d9d5c6033568ad2e1d786f3cd09cda72");
+	assert_string_equal(hex,
+			    "6f745187a1eee402a6369e0eec37e2f8d9d5c6033568ad2e1d786f3cd09cda72");
 	secret_free(&key);
 	write_vector(a);
 	assert_true(audit_pending(a));
@@ -178,7 +182,7 @@ static void what_was_not_flushed_is_not_in_the_file(void **state)
 static void second_writer_is_refused(void **state)
 {
 	struct audit *a = opened(), *b = NULL;
-	struct fault f = { 0 };
+	struct fault f = {0};
 
 	assert_int_equal(audit_open(w.log, keys, &w.env, &b, &f), ERR_AGAIN);
 	assert_null(b);
@@ -259,8 +263,9 @@ static void torn_tail_is_cut_and_its_trace_kept(void **state)
 		assert_int_equal(r.entries, 4);
 		json_t *e = entry(1);
 		assert_string_equal(json_str(e, "event"), "LOG_TORN_TAIL");
-		assert_int_equal(json_integer_value(json_object_get(json_object_get(e, "details"), "bytes")),
-				 keep);
+		assert_int_equal(
+			json_integer_value(json_object_get(json_object_get(e, "details"), "bytes")),
+			keep);
 		json_decref(e);
 	}
 }
@@ -403,8 +408,9 @@ static void many_sources_together_cannot_flood_it_either(void **state)
 	json_t *e = entry(0);
 	assert_string_equal(json_str(e, "event"), "AUDIT_SUPPRESSED");
 	assert_string_equal(json_str(json_object_get(e, "details"), "source"), "all");
-	assert_int_equal(json_integer_value(json_object_get(json_object_get(e, "details"), "count")),
-			 20000 - AUDIT_WORD_BURST);
+	assert_int_equal(
+		json_integer_value(json_object_get(json_object_get(e, "details"), "count")),
+		20000 - AUDIT_WORD_BURST);
 	json_decref(e);
 }
 
@@ -433,11 +439,13 @@ static void rotated_log_starts_a_chain_that_names_the_old_tail(void **state)
 		assert_int_equal(audit_verify(path, keys, &r, NULL), ERR_OK);
 		assert_true(r.ok);
 		assert_true(r.head_ok);
-		assert_int_equal(r.head_entries, r.entries); /* the old ones are signed to their end */
+		assert_int_equal(r.head_entries,
+				 r.entries); /* the old ones are signed to their end */
 		if (i == 0)
 			continue;
 		assert_int_equal(stat(path, &st), 0);
-		assert_true(st.st_size >= (off_t)AUDIT_ROTATE_BYTES && st.st_size < (off_t)AUDIT_ROTATE_BYTES + (2 << 20));
+		assert_true(st.st_size >= (off_t)AUDIT_ROTATE_BYTES &&
+			    st.st_size < (off_t)AUDIT_ROTATE_BYTES + (2 << 20));
 	}
 	/* The first entry of the log is the link; cutting the old file shows in the new one. */
 	char tail[65];
@@ -488,6 +496,39 @@ static void interrupted_rotation_is_finished_at_open(void **state)
 	json_decref(e);
 }
 
+static void rotated_identity_starts_a_chain_of_its_own(void **state)
+{
+	struct keyring *next = world_other_keys(&w);
+	struct audit *a = opened();
+	struct audit_report r;
+	char old[192], tail[65];
+	uint64_t rotation;
+
+	note(a, 1);
+	note(a, 2);
+	assert_int_equal(audit_rekey(a, next), ERR_OK);
+	note(a, 3);
+	audit_close(a);
+	assert_int_equal(audit_verify(w.log, next, &r, NULL), ERR_OK);
+	assert_true(r.ok && r.head_ok);
+	assert_int_equal(r.entries, 2);
+	assert_int_equal(audit_verify(w.log, keys, &r, NULL), ERR_OK);
+	assert_false(r.ok);
+	snprintf(old, sizeof(old), "%s.1", w.log);
+	assert_int_equal(audit_verify(old, keys, &r, NULL), ERR_OK);
+	assert_true(r.ok && r.head_ok);
+	assert_int_equal(r.head_entries, 2);
+	assert_int_equal(audit_last_hmac(old, tail, &rotation), ERR_OK);
+	json_t *e = entry(1);
+	assert_string_equal(json_str(json_object_get(e, "details"), "previous_tail_hmac"), tail);
+	json_decref(e);
+	assert_int_equal(audit_open(w.log, next, &w.env, &a, NULL), ERR_OK);
+	audit_close(a);
+	assert_int_equal(audit_verify(w.log, next, &r, NULL), ERR_OK);
+	assert_int_equal(r.entries, 2);
+	keyring_free(next);
+}
+
 static void full_disk_keeps_entries_pending_and_the_chain_whole(void **state)
 {
 	struct audit *a = opened();
@@ -534,14 +575,15 @@ static void events_that_found_no_room_are_counted(void **state)
 	assert_true(verified().ok);
 	json_t *e = entry(1);
 	assert_string_equal(json_str(e, "event"), "AUDIT_LOST");
-	assert_int_equal(json_integer_value(json_object_get(json_object_get(e, "details"), "count")),
-			 n - kept);
+	assert_int_equal(
+		json_integer_value(json_object_get(json_object_get(e, "details"), "count")),
+		n - kept);
 	json_decref(e);
 }
 
 static void files_are_private(void **state)
 {
-	static const char *const FILES[] = { "audit.log", "audit.log.lock", "audit.head" };
+	static const char *const FILES[] = {"audit.log", "audit.log.lock", "audit.head"};
 	struct audit *a = opened();
 	struct stat st;
 
@@ -574,6 +616,7 @@ int main(void)
 		T(many_sources_together_cannot_flood_it_either),
 		T(rotated_log_starts_a_chain_that_names_the_old_tail),
 		T(interrupted_rotation_is_finished_at_open),
+		T(rotated_identity_starts_a_chain_of_its_own),
 		T(full_disk_keeps_entries_pending_and_the_chain_whole),
 		T(events_that_found_no_room_are_counted),
 		T(files_are_private),

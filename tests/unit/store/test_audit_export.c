@@ -21,7 +21,7 @@ static int setup(void **state)
 {
 	struct audit *a;
 
-	log_setup(&(struct log_config){ .level = LOG_ERROR, .fd = 2 });
+	log_setup(&(struct log_config){.level = LOG_ERROR, .fd = 2});
 	world_init(&w);
 	keys = world_keys(&w);
 	buf_init(&text, 1u << 20);
@@ -46,7 +46,7 @@ static int teardown(void **state)
 static enum err check(struct bytes in)
 {
 	json_t *summary = NULL;
-	struct fault f = { 0 };
+	struct fault f = {0};
 	enum err e = audit_verify_export(in, keyring_ed(keys), &summary, &f);
 
 	if (e == ERR_OK)
@@ -77,11 +77,12 @@ static void export_names_its_signer_and_verifies(void **state)
 static void key_inside_is_never_trusted(void **state)
 {
 	struct keyring *other = world_other_keys(&w);
-	struct fault f = { 0 };
+	struct fault f = {0};
 	json_t *s;
 
 	assert_int_equal(audit_verify_export(buf_bytes(&text), NULL, &s, &f), ERR_DENIED);
-	assert_int_equal(audit_verify_export(buf_bytes(&text), keyring_ed(other), &s, &f), ERR_AUTH);
+	assert_int_equal(audit_verify_export(buf_bytes(&text), keyring_ed(other), &s, &f),
+			 ERR_AUTH);
 	keyring_free(other);
 }
 
@@ -118,8 +119,8 @@ static void altered_entries_are_refused(void **state)
 		} else if (kind == 2) {
 			json_object_set_new(j, "entry_count", json_integer(LINES + 1));
 		} else {
-			json_object_set_new(json_object_get(json_array_get(list, 2), "details"), "name",
-					    json_string("mallory"));
+			json_object_set_new(json_object_get(json_array_get(list, 2), "details"),
+					    "name", json_string("mallory"));
 		}
 		buf_init(&b, 1u << 20);
 		assert_int_equal(json_write(&b, j, JSON_SORTED), ERR_OK);
@@ -131,7 +132,7 @@ static void altered_entries_are_refused(void **state)
 
 static void log_that_does_not_verify_is_not_signed(void **state)
 {
-	struct fault f = { 0 };
+	struct fault f = {0};
 	struct buf out;
 	size_t n;
 	char *log = world_read(w.log, &n);

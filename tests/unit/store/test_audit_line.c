@@ -11,9 +11,9 @@
 #define H "079cb11bb983b3c437ee10da377b4c432f1c0a60e569690b5c1b76d536007738"
 
 /* wire 11.9 */
-static const char FIRST[] =
-	"{\"details\":{\"name\":\"alice\",\"node_id\":\"139e3940e64b5491722088d9a0d74162\",\"port\":8765},"
-	"\"event\":\"STARTUP\",\"hmac\":\"" H "\",\"timestamp\":1753500000.25}";
+static const char FIRST[] = "{\"details\":{\"name\":\"alice\",\"node_id\":"
+			    "\"139e3940e64b5491722088d9a0d74162\",\"port\":8765},"
+			    "\"event\":\"STARTUP\",\"hmac\":\"" H "\",\"timestamp\":1753500000.25}";
 
 static enum err parse(const char *line)
 {
@@ -28,8 +28,9 @@ static enum err parse(const char *line)
 static void vector_is_cut_into_what_the_mac_covers(void **state)
 {
 	static const uint8_t KEY[32] = {
-		0x6f, 0x74, 0x51, 0x87, 0xa1, 0xee, 0xe4, 0x02, 0xa6, 0x36, 0x9e, 0x0e, 0xec, 0x37, 0xe2, 0xf8,
-		0xd9, 0xd5, 0xc6, 0x03, 0x35, 0x68, 0xad, 0x2e, 0x1d, 0x78, 0x6f, 0x3c, 0xd0, 0x9c, 0xda, 0x72,
+		0x6f, 0x74, 0x51, 0x87, 0xa1, 0xee, 0xe4, 0x02, 0xa6, 0x36, 0x9e,
+		0x0e, 0xec, 0x37, 0xe2, 0xf8, 0xd9, 0xd5, 0xc6, 0x03, 0x35, 0x68,
+		0xad, 0x2e, 0x1d, 0x78, 0x6f, 0x3c, 0xd0, 0x9c, 0xda, 0x72,
 	};
 	struct audit_line l;
 	char hex[65];
@@ -59,7 +60,8 @@ static void every_shorter_prefix_and_one_byte_more_is_refused(void **state)
 	for (size_t i = 0; i < sizeof(MORE); i++) {
 		struct audit_line l;
 		line[sizeof(FIRST) - 1] = MORE[i];
-		assert_int_equal(audit_line_parse(bytes_of(line, sizeof(FIRST)), &l), ERR_MALFORMED);
+		assert_int_equal(audit_line_parse(bytes_of(line, sizeof(FIRST)), &l),
+				 ERR_MALFORMED);
 	}
 }
 
@@ -77,7 +79,8 @@ static void only_the_canonical_spelling_is_a_line(void **state)
 		"{\"details\":{},\"event\":\"E\",\"hmac\":\"" H "\",\"timestamp\":1}",
 		"{\"details\":{},\"event\":\"E\",\"hmac\":\"" H "\",\"timestamp\":1.00}",
 		"{\"details\":{},\"event\":\"E\",\"hmac\":\"" H "\",\"timestamp\":1e0}",
-		"{\"details\":{\"b\":1,\"a\":1},\"event\":\"E\",\"hmac\":\"" H "\",\"timestamp\":1.0}",
+		"{\"details\":{\"b\":1,\"a\":1},\"event\":\"E\",\"hmac\":\"" H
+		"\",\"timestamp\":1.0}",
 		"{\"details\":{},\"event\":\"\\u0045\",\"hmac\":\"" H "\",\"timestamp\":1.0}",
 		"{\"details\":{},\"event\":\"\xc3\xa9\",\"hmac\":\"" H "\",\"timestamp\":1.0}",
 		/* wrong keys, types, duplicates */
@@ -85,31 +88,40 @@ static void only_the_canonical_spelling_is_a_line(void **state)
 		"{\"details\":{},\"event\":1,\"hmac\":\"" H "\",\"timestamp\":1.0}",
 		"{\"details\":{},\"event\":\"E\",\"extra\":1,\"hmac\":\"" H "\",\"timestamp\":1.0}",
 		"{\"details\":{},\"hmac\":\"" H "\",\"timestamp\":1.0}",
-		"{\"details\":{},\"details\":{},\"event\":\"E\",\"hmac\":\"" H "\",\"timestamp\":1.0}",
+		"{\"details\":{},\"details\":{},\"event\":\"E\",\"hmac\":\"" H
+		"\",\"timestamp\":1.0}",
 		"{\"details\":{},\"event\":\"E\",\"hmac\":\"" H "\",\"timestamp\":\"1.0\"}",
 		"{\"details\":{},\"event\":\"E\",\"hmac\":\"" H "0\",\"timestamp\":1.0}",
-		"{\"details\":{},\"event\":\"E\",\"hmac\":\"079CB11bb983b3c437ee10da377b4c432f1c0a60e569690b5c1b76d536007738\",\"timestamp\":1.0}",
+		"{\"details\":{},\"event\":\"E\",\"hmac\":"
+		"\"079CB11bb983b3c437ee10da377b4c432f1c0a60e569690b5c1b76d536007738\","
+		"\"timestamp\":1.0}",
 		"{\"details\":{},\"event\":\"E\",\"hmac\":\"" H "\",\"timestamp\":NaN}",
 		"{\"details\":{},\"event\":\"E\",\"hmac\":\"" H "\",\"timestamp\":}",
 	};
 
 	for (size_t i = 0; i < sizeof(BAD) / sizeof(BAD[0]); i++)
 		assert_int_equal(parse(BAD[i]), ERR_MALFORMED);
-	assert_int_equal(parse("{\"details\":{},\"event\":\"E\",\"hmac\":\"" H "\",\"timestamp\":1.0}"), ERR_OK);
-	assert_int_equal(parse("{\"details\":{},\"event\":\"\\u00e9\",\"hmac\":\"" H "\",\"timestamp\":-1e+30}"), ERR_OK);
+	assert_int_equal(
+		parse("{\"details\":{},\"event\":\"E\",\"hmac\":\"" H "\",\"timestamp\":1.0}"),
+		ERR_OK);
+	assert_int_equal(parse("{\"details\":{},\"event\":\"\\u00e9\",\"hmac\":\"" H
+			       "\",\"timestamp\":-1e+30}"),
+			 ERR_OK);
 }
 
 static void text_that_imitates_the_hmac_is_not_taken_for_it(void **state)
 {
 	/* The same bytes inside a string: the one at the end is the one. */
 	static const char LINE[] =
-		"{\"details\":{\"t\":\",\\\"hmac\\\":\\\"" H "\\\",\\\"timestamp\\\":1.0}\"},\"event\":\"E\","
+		"{\"details\":{\"t\":\",\\\"hmac\\\":\\\"" H
+		"\\\",\\\"timestamp\\\":1.0}\"},\"event\":\"E\","
 		"\"hmac\":\"0000000000000000000000000000000000000000000000000000000000000001\","
 		"\"timestamp\":2.0}";
 	struct audit_line l;
 
 	assert_int_equal(audit_line_parse(BYTES_LIT(LINE), &l), ERR_OK);
-	assert_memory_equal(l.hmac.p, "000000000000000000000000000000000000000000000000000000000000000", 63);
+	assert_memory_equal(l.hmac.p,
+			    "000000000000000000000000000000000000000000000000000000000000000", 63);
 	assert_int_equal(l.hmac.p[63], '1');
 	assert_true(l.timestamp == 2.0);
 	audit_line_fini(&l);
@@ -148,7 +160,7 @@ static void streaming_gives_each_line_once_whatever_its_length(void **state)
 		bytes += n;
 	}
 	world_write(w.log, b.p, b.n);
-	struct seen s = { 0 };
+	struct seen s = {0};
 	assert_int_equal(audit_each_line(w.log, on_line, &s, NULL), ERR_OK);
 	assert_int_equal(s.full, 1200);
 	assert_int_equal(s.torn + s.too_long, 0);
@@ -156,7 +168,7 @@ static void streaming_gives_each_line_once_whatever_its_length(void **state)
 	assert_int_equal(s.offset, b.n);
 	buf_add_str(&b, "torn");
 	world_write(w.log, b.p, b.n);
-	s = (struct seen){ 0 };
+	s = (struct seen){0};
 	assert_int_equal(audit_each_line(w.log, on_line, &s, NULL), ERR_OK);
 	assert_int_equal(s.full, 1200);
 	assert_int_equal(s.torn, 1);
@@ -169,7 +181,7 @@ static void endless_line_is_refused_without_reading_it_all(void **state)
 	struct world w;
 	size_t n = 4u << 20;
 	char *p = malloc(n);
-	struct seen s = { 0 };
+	struct seen s = {0};
 
 	world_init(&w);
 	memset(p, 'x', n);
@@ -180,11 +192,12 @@ static void endless_line_is_refused_without_reading_it_all(void **state)
 	assert_true(s.bytes <= AUDIT_LINE_MAX + 65536);
 	p[AUDIT_LINE_MAX + 10] = '\n'; /* with its newline it is too long as well */
 	world_write(w.log, p, AUDIT_LINE_MAX + 11);
-	s = (struct seen){ 0 };
+	s = (struct seen){0};
 	assert_int_equal(audit_each_line(w.log, on_line, &s, NULL), ERR_OK);
 	assert_int_equal(s.too_long, 1);
 	free(p);
-	assert_int_equal(audit_each_line("/nonexistent/audit.log", on_line, &s, NULL), ERR_NOTFOUND);
+	assert_int_equal(audit_each_line("/nonexistent/audit.log", on_line, &s, NULL),
+			 ERR_NOTFOUND);
 	assert_int_equal(audit_each_line(w.dir, on_line, &s, NULL), ERR_DENIED);
 	world_fini(&w);
 }

@@ -43,7 +43,8 @@ static void write_log(struct audit *a, unsigned from, unsigned to)
 		char text[16];
 		snprintf(text, sizeof(text), "%u", i);
 		w.wall_ms += 1000;
-		audit_note(a, i % 2 ? "PEER_CONNECT" : "AUTH_FAILURE", bytes_of("", 0), "n", text, NULL);
+		audit_note(a, i % 2 ? "PEER_CONNECT" : "AUTH_FAILURE", bytes_of("", 0), "n", text,
+			   NULL);
 	}
 }
 
@@ -51,7 +52,7 @@ static int setup(void **state)
 {
 	struct audit *a;
 
-	log_setup(&(struct log_config){ .level = LOG_ERROR, .fd = 2 });
+	log_setup(&(struct log_config){.level = LOG_ERROR, .fd = 2});
 	world_init(&w);
 	keys = world_keys(&w);
 	snprintf(head_path, sizeof(head_path), "%s/audit.head", w.dir);
@@ -129,9 +130,9 @@ static void removed_moved_and_doubled_lines_are_found(void **state)
 		const char *order;
 		unsigned bad;
 	} CASES[] = {
-		{ "1234567", 1 },  { "0124567", 4 },   { "10234567", 1 },  { "01243567", 4 },
-		{ "01234576", 7 }, { "001234567", 2 }, { "012345677", 9 }, { "7", 1 },
-		{ "01237456", 5 },
+		{"1234567", 1},	  {"0124567", 4},  {"10234567", 1},
+		{"01243567", 4},  {"01234576", 7}, {"001234567", 2},
+		{"012345677", 9}, {"7", 1},	   {"01237456", 5},
 	};
 
 	for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
@@ -145,7 +146,7 @@ static void removed_moved_and_doubled_lines_are_found(void **state)
 
 static void cut_tail_is_found_by_the_signed_head(void **state)
 {
-	static const char *const ORDER[] = { "", "0", "012", "0123456" };
+	static const char *const ORDER[] = {"", "0", "012", "0123456"};
 
 	for (size_t i = 0; i < 4; i++) {
 		put_back(ORDER[i]);

@@ -1,4 +1,5 @@
-/* The disk refuses, or the power goes: every write of a scripted group, a file size limit, SIGKILL. */
+/* The disk refuses, or the power goes: every write of a scripted group, a file size limit, SIGKILL.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +18,7 @@
 #include "tests/lib/store_world.h"
 
 static struct world w;
-static const struct store_limits LIMITS = { .keep_ms = 1000, .outbox_per_peer = 5 };
+static const struct store_limits LIMITS = {.keep_ms = 1000, .outbox_per_peer = 5};
 
 static void say_nothing(void *ctx, enum log_level level, const char *line)
 {
@@ -26,7 +27,7 @@ static void say_nothing(void *ctx, enum log_level level, const char *line)
 static int setup(void **state)
 {
 	/* Hundreds of refused writes are expected here. */
-	log_setup(&(struct log_config){ .level = LOG_ERROR, .fd = 2, .tap = say_nothing });
+	log_setup(&(struct log_config){.level = LOG_ERROR, .fd = 2, .tap = say_nothing});
 	world_init(&w);
 	return 0;
 }
@@ -40,7 +41,7 @@ static int teardown(void **state)
 /* Everything that can be seen of a store, as text. */
 static char *picture(struct store *s)
 {
-	struct outbox_filter of = { .state = -1 };
+	struct outbox_filter of = {.state = -1};
 	struct outbox_row out[64];
 	struct inbox_row in[64];
 	uint64_t n[OUTBOX_STATES], expiry;
@@ -54,22 +55,24 @@ static char *picture(struct store *s)
 	for (size_t i = 0; i < rows; i++) {
 		buf_reset(&body);
 		buf_printf(&b, "out %lld %s %s %s p%u %s a%u c%llu e%llu x%llu n%u r=%s\n",
-			   (long long)out[i].seq, out[i].id, out[i].to.hex, out[i].type, out[i].priority,
-			   outbox_state_word(out[i].state), out[i].attempts,
-			   (unsigned long long)out[i].created_ms, (unsigned long long)out[i].expires_ms,
+			   (long long)out[i].seq, out[i].id, out[i].to.hex, out[i].type,
+			   out[i].priority, outbox_state_word(out[i].state), out[i].attempts,
+			   (unsigned long long)out[i].created_ms,
+			   (unsigned long long)out[i].expires_ms,
 			   (unsigned long long)out[i].changed_ms, out[i].body_len, out[i].reason);
 		if (outbox_body(s, out[i].seq, &body) == ERR_OK)
 			buf_add(&b, buf_bytes(&body));
 	}
 	for (int state = 0; state < INBOX_STATES; state++) {
-		struct inbox_filter inf = { .state = state };
+		struct inbox_filter inf = {.state = state};
 		assert_int_equal(inbox_list(s, &inf, in, 64, &rows), ERR_OK);
 		for (size_t i = 0; i < rows; i++) {
 			buf_reset(&body);
-			buf_printf(&b, "in %lld %s %s %s %s t%llu %llu n%u\n", (long long)in[i].seq, in[i].id,
-				   in[i].author.hex, in[i].type, inbox_state_word(in[i].state),
-				   (unsigned long long)in[i].received_ms, (unsigned long long)in[i].read_ms,
-				   in[i].body_len);
+			buf_printf(&b, "in %lld %s %s %s %s t%llu %llu n%u\n", (long long)in[i].seq,
+				   in[i].id, in[i].author.hex, in[i].type,
+				   inbox_state_word(in[i].state),
+				   (unsigned long long)in[i].received_ms,
+				   (unsigned long long)in[i].read_ms, in[i].body_len);
 			if (inbox_body(s, in[i].seq, &body) == ERR_OK)
 				buf_add(&b, buf_bytes(&body));
 		}
@@ -98,8 +101,11 @@ static char *picture(struct store *s)
 static struct store *prepared(void)
 {
 	struct store *s = world_store(&w, &LIMITS);
-	struct outbox_new brief = { .id = BYTES_LIT("brief"), .to = world_peer(3), .type = BYTES_LIT("REQ"),
-				    .expires_ms = 55, .body = BYTES_LIT("soon over") };
+	struct outbox_new brief = {.id = BYTES_LIT("brief"),
+				   .to = world_peer(3),
+				   .type = BYTES_LIT("REQ"),
+				   .expires_ms = 55,
+				   .body = BYTES_LIT("soon over")};
 	bool changed;
 	int64_t seq;
 
@@ -117,8 +123,8 @@ static struct store *prepared(void)
 	return s;
 }
 
-/* One of everything that writes. Answers of single calls do not matter here: after the first refusal
- * each is ERR_STORE, and the commit says the same for all. */
+/* One of everything that writes. Answers of single calls do not matter here: after the first
+ * refusal each is ERR_STORE, and the commit says the same for all. */
 static enum err scripted_group(struct store *s)
 {
 	struct node_id one = world_peer(1), two = world_peer(2), three = world_peer(3);
@@ -128,15 +134,17 @@ static enum err scripted_group(struct store *s)
 	unsigned deleted;
 	bool changed;
 	size_t n;
-	enum err e[16], *at = e;
+	enum err e[20], *at = e;
 
 	world_out(s, &w, 3, "new-1", 3, "first new body");
 	world_out(s, &w, 3, "new-2", 0, "second new body");
 	world_in(s, &w, 4, "new-1", false, "first new letter");
 	world_in(s, &w, 4, "new-2", true, "second new letter");
 	*at++ = outbox_receipt(s, &one, BYTES_LIT("old-2"), OUTBOX_DELIVERED, NULL, 50, &seq);
-	*at++ = outbox_receipt(s, &three, BYTES_LIT("new-2"), OUTBOX_REJECTED, "not wanted", 51, &seq);
+	*at++ = outbox_receipt(s, &three, BYTES_LIT("new-2"), OUTBOX_REJECTED, "not wanted", 51,
+			       &seq);
 	*at++ = outbox_move(s, 3, OUTBOX_FAILED, "gave up", 52);
+	*at++ = outbox_requeue(s, 3, 54);
 	*at++ = outbox_attempt(s, 5);
 	*at++ = outbox_expire(s, 60, out, 4, &n);
 	*at++ = inbox_mark_read(s, 3, 53, &changed);
@@ -213,7 +221,7 @@ static void every_refused_write_undoes_the_whole_group(void **state)
 static void after_a_refusal_the_group_takes_nothing_more(void **state)
 {
 	struct store *s = world_store(&w, NULL);
-	struct outbox_new m = { .id = BYTES_LIT("b"), .to = world_peer(1), .type = BYTES_LIT("MSG") };
+	struct outbox_new m = {.id = BYTES_LIT("b"), .to = world_peer(1), .type = BYTES_LIT("MSG")};
 	struct outbox_row r;
 	int64_t seq;
 
@@ -236,7 +244,7 @@ static void after_a_refusal_the_group_takes_nothing_more(void **state)
 static void file_size_limit_loses_nothing_that_was_committed(void **state)
 {
 	struct store *s = world_store(&w, NULL);
-	struct rlimit was, small = { .rlim_cur = 300000, .rlim_max = RLIM_INFINITY };
+	struct rlimit was, small = {.rlim_cur = 300000, .rlim_max = RLIM_INFINITY};
 	unsigned kept = 0, refused = 0;
 	char body[5000], id[16];
 	struct outbox_row r;
@@ -344,7 +352,8 @@ static void killed_process_loses_nothing_that_was_committed(void **state)
 			assert_int_equal(inbox_body(s, in.seq, &b), ERR_OK);
 		}
 		buf_fini(&b);
-		/* The last group may have been committed before the pipe heard of it: whole or not at all. */
+		/* The last group may have been committed before the pipe heard of it: whole or not
+		 * at all. */
 		assert_int_equal(outbox_count(s, NULL, out_n), ERR_OK);
 		assert_int_equal(inbox_count(s, NULL, in_n), ERR_OK);
 		assert_int_equal(out_n[OUTBOX_QUEUED], in_n[INBOX_NEW]);

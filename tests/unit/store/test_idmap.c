@@ -129,12 +129,12 @@ static void empty_map_finds_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(finds_what_was_added_and_nothing_else, setup, teardown),
-		cmocka_unit_test_setup_teardown(random_changes_and_rollbacks_agree_with_the_model, setup,
+		cmocka_unit_test_setup_teardown(finds_what_was_added_and_nothing_else, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(random_changes_and_rollbacks_agree_with_the_model,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(rollback_survives_growth, setup, teardown),
-		cmocka_unit_test_setup_teardown(empty_map_finds_nothing, setup,
-						teardown),
+		cmocka_unit_test_setup_teardown(empty_map_finds_nothing, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

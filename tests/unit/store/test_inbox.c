@@ -34,9 +34,15 @@ static void reopen(void)
 static struct inbox_new message(const char *id)
 {
 	return (struct inbox_new){
-		.author = world_peer(1), .via = world_peer(2), .id = bytes_str(id),
-		.type = BYTES_LIT("REQ"), .priority = 3, .created_ms = 10, .received_ms = 20,
-		.proven = true, .body = BYTES_LIT("hello"),
+		.author = world_peer(1),
+		.via = world_peer(2),
+		.id = bytes_str(id),
+		.type = BYTES_LIT("REQ"),
+		.priority = 3,
+		.created_ms = 10,
+		.received_ms = 20,
+		.proven = true,
+		.body = BYTES_LIT("hello"),
 	};
 }
 
@@ -99,7 +105,7 @@ static void put_refuses_what_does_not_fit(void **state)
 
 static void repeat_says_what_became_of_the_first(void **state)
 {
-	static const enum inbox_state STATES[] = { INBOX_NEW, INBOX_READ, INBOX_HELD, INBOX_DROPPED };
+	static const enum inbox_state STATES[] = {INBOX_NEW, INBOX_READ, INBOX_HELD, INBOX_DROPPED};
 	bool changed;
 
 	for (size_t i = 0; i < 4; i++) {
@@ -151,7 +157,8 @@ static void same_id_of_another_author_is_another_message(void **state)
 
 static void mark_read_is_idempotent_and_not_for_held_rows(void **state)
 {
-	int64_t seq = world_in(s, &w, 1, "a", false, "x"), held = world_in(s, &w, 2, "b", true, "x");
+	int64_t seq = world_in(s, &w, 1, "a", false, "x"),
+		held = world_in(s, &w, 2, "b", true, "x");
 	struct inbox_row r;
 	bool changed = false;
 
@@ -240,7 +247,7 @@ static void release_shows_or_drops_what_was_held(void **state)
 static void list_shows_new_and_read_oldest_first(void **state)
 {
 	struct node_id author = world_peer(1);
-	struct inbox_filter f = { .state = -1 };
+	struct inbox_filter f = {.state = -1};
 	struct inbox_row rows[20];
 	bool changed;
 	size_t n;
@@ -301,8 +308,11 @@ static void delete_keeps_the_memory_of_the_id(void **state)
 
 static void limits_are_of_unread_held_and_bytes(void **state)
 {
-	struct store_limits l = { .inbox_per_peer = 2, .inbox_total = 3, .inbox_bytes = 50,
-				  .held_per_peer = 1, .held_total = 2 };
+	struct store_limits l = {.inbox_per_peer = 2,
+				 .inbox_total = 3,
+				 .inbox_bytes = 50,
+				 .held_per_peer = 1,
+				 .held_total = 2};
 	struct inbox_new m = message("m1");
 	enum inbox_state st;
 	int64_t seq, first;
@@ -316,7 +326,8 @@ static void limits_are_of_unread_held_and_bytes(void **state)
 	m.id = BYTES_LIT("m3");
 	assert_int_equal(inbox_put(s, &m, &seq, &st), ERR_FULL); /* unread of this author */
 	m.id = BYTES_LIT("m1");
-	assert_int_equal(inbox_put(s, &m, &seq, &st), ERR_EXISTS); /* confirmed again although full */
+	assert_int_equal(inbox_put(s, &m, &seq, &st),
+			 ERR_EXISTS); /* confirmed again although full */
 	assert_int_equal(st, INBOX_NEW);
 	m.id = BYTES_LIT("m3");
 	m.author = world_peer(2);
@@ -336,7 +347,8 @@ static void limits_are_of_unread_held_and_bytes(void **state)
 	m.author = world_peer(6);
 	assert_int_equal(inbox_put(s, &m, &seq, &st), ERR_FULL); /* held in all */
 	assert_int_equal(store_commit(s), ERR_OK);
-	l = (struct store_limits){ .inbox_bytes = 29 }; /* 5 messages of 5 bytes are kept unread or held */
+	l = (struct store_limits){.inbox_bytes =
+					  29}; /* 5 messages of 5 bytes are kept unread or held */
 	store_close(s);
 	s = world_store(&w, &l);
 	m.held = false;

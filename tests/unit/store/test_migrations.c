@@ -94,8 +94,8 @@ static void next_version_keeps_the_rows_of_this_one(void **state)
 	store_close(s);
 	assert_int_equal(sqlite3_open(w.db, &db), SQLITE_OK);
 	list[0] = MIGRATIONS[0];
-	list[1] = (struct migration){ 2, "ALTER TABLE outbox ADD COLUMN note BLOB;"
-					 "CREATE TABLE extra (a INTEGER) STRICT" };
+	list[1] = (struct migration){2, "ALTER TABLE outbox ADD COLUMN note BLOB;"
+					"CREATE TABLE extra (a INTEGER) STRICT"};
 	assert_int_equal(migrations_run(db, list, 2, on_first, NULL), ERR_OK);
 	assert_int_equal(first.calls, 0); /* only a fresh database is given a key */
 	assert_int_equal(number("PRAGMA user_version"), 2);
@@ -103,8 +103,11 @@ static void next_version_keeps_the_rows_of_this_one(void **state)
 	assert_int_equal(number("SELECT count(*) FROM extra"), 0);
 	/* An older program refuses it; put back to 1 it is as it was. */
 	assert_int_equal(migrations_run(db, MIGRATIONS, 1, NULL, NULL), ERR_VERSION);
-	assert_int_equal(sqlite3_exec(db, "DROP TABLE extra; ALTER TABLE outbox DROP COLUMN note;"
-					  "PRAGMA user_version = 1", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db,
+				      "DROP TABLE extra; ALTER TABLE outbox DROP COLUMN note;"
+				      "PRAGMA user_version = 1",
+				      NULL, NULL, NULL),
+			 SQLITE_OK);
 	s = world_store(&w, NULL);
 	assert_int_equal(outbox_get(s, BYTES_LIT("m"), &r), ERR_OK);
 	store_close(s);
@@ -113,15 +116,18 @@ static void next_version_keeps_the_rows_of_this_one(void **state)
 static void failing_step_is_undone_whole(void **state)
 {
 	list[0] = MIGRATIONS[0];
-	list[1] = (struct migration){ 2, "CREATE TABLE two (a INTEGER); INSERT INTO nowhere VALUES (1)" };
-	list[2] = (struct migration){ 3, "CREATE TABLE three (a INTEGER)" };
+	list[1] = (struct migration){
+		2, "CREATE TABLE two (a INTEGER); INSERT INTO nowhere VALUES (1)"};
+	list[2] = (struct migration){3, "CREATE TABLE three (a INTEGER)"};
 	assert_int_equal(migrations_run(db, list, 3, NULL, NULL), ERR_STORE);
 	assert_int_equal(number("PRAGMA user_version"), 1);
-	assert_int_equal(number("SELECT count(*) FROM sqlite_master WHERE name IN ('two', 'three')"), 0);
+	assert_int_equal(
+		number("SELECT count(*) FROM sqlite_master WHERE name IN ('two', 'three')"), 0);
 	list[1].sql = "CREATE TABLE two (a INTEGER)";
 	assert_int_equal(migrations_run(db, list, 3, NULL, NULL), ERR_OK);
 	assert_int_equal(number("PRAGMA user_version"), 3);
-	assert_int_equal(number("SELECT count(*) FROM sqlite_master WHERE name IN ('two', 'three')"), 2);
+	assert_int_equal(
+		number("SELECT count(*) FROM sqlite_master WHERE name IN ('two', 'three')"), 2);
 }
 
 static void database_without_its_key_is_not_made(void **state)
@@ -141,10 +147,8 @@ static void database_without_its_key_is_not_made(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(published_migrations_never_change),
-		T(fresh_database_gets_every_version),
-		T(next_version_keeps_the_rows_of_this_one),
-		T(failing_step_is_undone_whole),
+		T(published_migrations_never_change),	    T(fresh_database_gets_every_version),
+		T(next_version_keeps_the_rows_of_this_one), T(failing_step_is_undone_whole),
 		T(database_without_its_key_is_not_made),
 	};
 

@@ -82,8 +82,10 @@ static void put_row_survives_reopening(void **state)
 static void put_refuses_what_does_not_fit(void **state)
 {
 	char id[200];
-	struct outbox_new m = { .id = BYTES_LIT("x"), .to = world_peer(1), .type = BYTES_LIT("MSG"),
-				.body = BYTES_LIT("b") };
+	struct outbox_new m = {.id = BYTES_LIT("x"),
+			       .to = world_peer(1),
+			       .type = BYTES_LIT("MSG"),
+			       .body = BYTES_LIT("b")};
 	struct outbox_new bad;
 	int64_t seq = -7;
 
@@ -114,8 +116,10 @@ static void put_refuses_what_does_not_fit(void **state)
 static void body_of_the_largest_size_comes_back(void **state)
 {
 	uint8_t *body = malloc(STORE_BODY_MAX);
-	struct outbox_new m = { .id = BYTES_LIT("big"), .to = world_peer(1), .type = BYTES_LIT("MSG"),
-				.body = bytes_of(body, STORE_BODY_MAX) };
+	struct outbox_new m = {.id = BYTES_LIT("big"),
+			       .to = world_peer(1),
+			       .type = BYTES_LIT("MSG"),
+			       .body = bytes_of(body, STORE_BODY_MAX)};
 	struct buf b;
 	int64_t seq;
 
@@ -135,8 +139,10 @@ static void body_of_the_largest_size_comes_back(void **state)
 
 static void same_id_twice_is_exists_and_changes_nothing(void **state)
 {
-	struct outbox_new again = { .id = BYTES_LIT("one"), .to = world_peer(2),
-				    .type = BYTES_LIT("MSG"), .body = BYTES_LIT("other") };
+	struct outbox_new again = {.id = BYTES_LIT("one"),
+				   .to = world_peer(2),
+				   .type = BYTES_LIT("MSG"),
+				   .body = BYTES_LIT("other")};
 	uint64_t n[OUTBOX_STATES];
 	struct buf b;
 	int64_t seq = world_out(s, &w, 1, "one", 0, "first"), none = -1;
@@ -163,9 +169,9 @@ static void moves_follow_the_table(void **state)
 {
 	static const uint8_t ALLOWED[OUTBOX_STATES][OUTBOX_STATES] = {
 		/*               que sen del rea fai exp rej can */
-		[OUTBOX_QUEUED] = { 0, 1, 1, 1, 1, 1, 1, 1 },
-		[OUTBOX_SENT] = { 0, 0, 1, 1, 1, 0, 1, 0 },
-		[OUTBOX_DELIVERED] = { 0, 0, 0, 1, 0, 0, 0, 0 },
+		[OUTBOX_QUEUED] = {0, 1, 1, 1, 1, 1, 1, 1},
+		[OUTBOX_SENT] = {0, 0, 1, 1, 1, 0, 1, 0},
+		[OUTBOX_DELIVERED] = {0, 0, 0, 1, 0, 0, 0, 0},
 	};
 
 	for (int from = 0; from < OUTBOX_STATES; from++) {
@@ -174,8 +180,9 @@ static void moves_follow_the_table(void **state)
 			snprintf(id, sizeof(id), "m-%d-%d", from, to);
 			int64_t seq = world_out(s, &w, 1, id, 0, "b");
 			if (from != OUTBOX_QUEUED)
-				assert_int_equal(outbox_move(s, seq, (enum outbox_state)from, NULL, 5),
-						 ERR_OK);
+				assert_int_equal(
+					outbox_move(s, seq, (enum outbox_state)from, NULL, 5),
+					ERR_OK);
 			assert_int_equal(outbox_move(s, seq, (enum outbox_state)to, NULL, 6),
 					 ALLOWED[from][to] ? ERR_OK : ERR_WRONG_STATE);
 			assert_int_equal(state_of(id), ALLOWED[from][to] ? to : from);
@@ -191,8 +198,9 @@ static void words_and_states_are_each_others_inverse(void **state)
 	enum outbox_state back;
 
 	for (int i = 0; i < OUTBOX_STATES; i++) {
-		assert_int_equal(outbox_state_parse(bytes_str(outbox_state_word((enum outbox_state)i)),
-						    &back), ERR_OK);
+		assert_int_equal(outbox_state_parse(
+					 bytes_str(outbox_state_word((enum outbox_state)i)), &back),
+				 ERR_OK);
 		assert_int_equal(back, i);
 		assert_int_equal(outbox_state_terminal((enum outbox_state)i), i != OUTBOX_QUEUED);
 	}
@@ -213,19 +221,22 @@ static void receipt_counts_only_from_the_addressed_peer(void **state)
 			 ERR_NOTFOUND);
 	assert_int_equal(outbox_receipt(s, &right, BYTES_LIT("x"), OUTBOX_DELIVERED, NULL, 9, &seq),
 			 ERR_NOTFOUND);
-	assert_int_equal(outbox_receipt(s, &right, bytes_of("", 0), OUTBOX_DELIVERED, NULL, 9, &seq),
-			 ERR_NOTFOUND);
+	assert_int_equal(
+		outbox_receipt(s, &right, bytes_of("", 0), OUTBOX_DELIVERED, NULL, 9, &seq),
+		ERR_NOTFOUND);
 	assert_int_equal(seq, -1);
 	assert_int_equal(state_of("m"), OUTBOX_QUEUED);
 	assert_int_equal(outbox_receipt(s, &right, BYTES_LIT("m"), OUTBOX_DELIVERED, NULL, 9, &seq),
 			 ERR_OK);
 	assert_int_equal(seq, put);
 	/* A second copy of the receipt moves nothing. */
-	assert_int_equal(outbox_receipt(s, &right, BYTES_LIT("m"), OUTBOX_DELIVERED, NULL, 10, &seq),
-			 ERR_WRONG_STATE);
+	assert_int_equal(
+		outbox_receipt(s, &right, BYTES_LIT("m"), OUTBOX_DELIVERED, NULL, 10, &seq),
+		ERR_WRONG_STATE);
 	assert_int_equal(outbox_get(s, BYTES_LIT("m"), &r), ERR_OK);
 	assert_int_equal(r.changed_ms, 9);
-	assert_int_equal(outbox_receipt(s, &right, BYTES_LIT("m"), OUTBOX_READ, NULL, 11, &seq), ERR_OK);
+	assert_int_equal(outbox_receipt(s, &right, BYTES_LIT("m"), OUTBOX_READ, NULL, 11, &seq),
+			 ERR_OK);
 	buf_init(&b, 100);
 	assert_int_equal(outbox_body(s, put, &b), ERR_WRONG_STATE); /* dropped */
 	buf_fini(&b);
@@ -257,7 +268,8 @@ static void dead_letter_can_be_sent_again_under_its_id(void **state)
 	assert_int_equal(outbox_body(s, put, &b), ERR_OK);
 	assert_true(bytes_eq(buf_bytes(&b), BYTES_LIT("body")));
 	buf_fini(&b);
-	assert_int_equal(outbox_receipt(s, &right, BYTES_LIT("m"), OUTBOX_DELIVERED, NULL, 9, &seq), ERR_OK);
+	assert_int_equal(outbox_receipt(s, &right, BYTES_LIT("m"), OUTBOX_DELIVERED, NULL, 9, &seq),
+			 ERR_OK);
 	assert_int_equal(outbox_requeue(s, put, 10), ERR_WRONG_STATE); /* it arrived */
 	assert_int_equal(store_commit(s), ERR_OK);
 	assert_int_equal(store_integrity(s, NULL), ERR_OK);
@@ -274,7 +286,8 @@ static void reason_is_cleaned_cut_and_kept_sealed(void **state)
 	memset(reason, 'r', sizeof(reason) - 1);
 	reason[sizeof(reason) - 1] = 0;
 	memcpy(reason, "no\x1b[31m", 7);
-	assert_int_equal(outbox_receipt(s, &peer, BYTES_LIT("m"), OUTBOX_REJECTED, reason, 1, &seq), ERR_OK);
+	assert_int_equal(outbox_receipt(s, &peer, BYTES_LIT("m"), OUTBOX_REJECTED, reason, 1, &seq),
+			 ERR_OK);
 	assert_int_equal(store_commit(s), ERR_OK);
 	reopen();
 	assert_int_equal(outbox_get(s, BYTES_LIT("m"), &r), ERR_OK);
@@ -289,8 +302,8 @@ static void waiting_is_ordered_by_priority_then_number(void **state)
 	static const struct {
 		const char *id;
 		unsigned peer, priority;
-	} PUT[] = { { "a", 1, 1 }, { "b", 1, 3 }, { "c", 2, 3 }, { "d", 1, 1 }, { "e", 1, 0 }, { "f", 1, 3 } };
-	static const char *const WANT[] = { "b", "f", "a", "d", "e" };
+	} PUT[] = {{"a", 1, 1}, {"b", 1, 3}, {"c", 2, 3}, {"d", 1, 1}, {"e", 1, 0}, {"f", 1, 3}};
+	static const char *const WANT[] = {"b", "f", "a", "d", "e"};
 	struct node_id peer = world_peer(1), nobody = world_peer(9);
 	struct outbox_row rows[10];
 	size_t n;
@@ -348,8 +361,11 @@ static void peers_lists_each_waiting_peer_once(void **state)
 
 static int64_t put_until(const char *id, uint64_t expires)
 {
-	struct outbox_new m = { .id = bytes_str(id), .to = world_peer(1), .type = BYTES_LIT("MSG"),
-				.expires_ms = expires, .body = BYTES_LIT("b") };
+	struct outbox_new m = {.id = bytes_str(id),
+			       .to = world_peer(1),
+			       .type = BYTES_LIT("MSG"),
+			       .expires_ms = expires,
+			       .body = BYTES_LIT("b")};
 	int64_t seq = -1;
 
 	assert_int_equal(outbox_put(s, &m, &seq), ERR_OK);
@@ -405,9 +421,11 @@ static void attempts_are_counted(void **state)
 
 static void limits_are_per_peer_in_all_and_in_bytes(void **state)
 {
-	struct store_limits l = { .outbox_per_peer = 2, .outbox_total = 3, .outbox_bytes = 20 };
-	struct outbox_new m = { .id = BYTES_LIT("x"), .to = world_peer(1), .type = BYTES_LIT("MSG"),
-				.body = BYTES_LIT("12345") };
+	struct store_limits l = {.outbox_per_peer = 2, .outbox_total = 3, .outbox_bytes = 20};
+	struct outbox_new m = {.id = BYTES_LIT("x"),
+			       .to = world_peer(1),
+			       .type = BYTES_LIT("MSG"),
+			       .body = BYTES_LIT("12345")};
 	int64_t seq, first;
 
 	store_close(s);
@@ -437,7 +455,7 @@ static void limits_are_per_peer_in_all_and_in_bytes(void **state)
 static void list_filters_and_pages(void **state)
 {
 	struct node_id peer = world_peer(1);
-	struct outbox_filter f = { .state = -1 };
+	struct outbox_filter f = {.state = -1};
 	struct outbox_row rows[40];
 	size_t n;
 

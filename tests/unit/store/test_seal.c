@@ -36,9 +36,11 @@ static void sealed_value_opens_only_with_its_row(void **state)
 		memset(text, 'x', sizeof(text));
 		buf_reset(&b);
 		buf_reset(&out);
-		assert_int_equal(seal_put(&seal, BYTES_LIT("row 1"), bytes_of(text, n), &b), ERR_OK);
+		assert_int_equal(seal_put(&seal, BYTES_LIT("row 1"), bytes_of(text, n), &b),
+				 ERR_OK);
 		assert_int_equal(b.n, n + SEAL_OVERHEAD);
-		assert_int_equal(seal_open(&seal, BYTES_LIT("row 2"), buf_bytes(&b), &out), ERR_CORRUPT);
+		assert_int_equal(seal_open(&seal, BYTES_LIT("row 2"), buf_bytes(&b), &out),
+				 ERR_CORRUPT);
 		assert_int_equal(out.n, 0);
 		assert_int_equal(seal_open(&seal, BYTES_LIT("row 1"), buf_bytes(&b), &out), ERR_OK);
 		assert_true(bytes_eq(buf_bytes(&out), bytes_of(text, n)));
@@ -56,9 +58,11 @@ static void every_changed_bit_and_every_prefix_is_refused(void **state)
 	assert_int_equal(seal_put(&seal, BYTES_LIT("row"), BYTES_LIT("a body"), &b), ERR_OK);
 	for (size_t i = 0; i < b.n; i++) {
 		b.p[i] ^= 1;
-		assert_int_equal(seal_open(&seal, BYTES_LIT("row"), buf_bytes(&b), &out), ERR_CORRUPT);
+		assert_int_equal(seal_open(&seal, BYTES_LIT("row"), buf_bytes(&b), &out),
+				 ERR_CORRUPT);
 		b.p[i] ^= 1;
-		assert_int_equal(seal_open(&seal, BYTES_LIT("row"), bytes_of(b.p, i), &out), ERR_CORRUPT);
+		assert_int_equal(seal_open(&seal, BYTES_LIT("row"), bytes_of(b.p, i), &out),
+				 ERR_CORRUPT);
 	}
 	buf_add_u8(&b, 0);
 	assert_int_equal(seal_open(&seal, BYTES_LIT("row"), buf_bytes(&b), &out), ERR_CORRUPT);
