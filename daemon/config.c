@@ -1,0 +1,399 @@
+#include "daemon/config.h"
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "protocol/session.h"
+
+#define ALLOW_FILE_MAX 262144
+#define REKEY_MIN_MS 10000
+#define REKEY_MAX_MS (7ull * 24 * 3600 * 1000)
+
+enum opt {
+	OPT_HELP = 1,
+	OPT_NAME,
+	OPT_PORT,
+	OPT_BIND,
+	OPT_NO_LISTEN,
+	OPT_PASSPHRASE_FILE,
+	OPT_PASSPHRASE_FD,
+	OPT_KEY_PASSPHRASE_FILE,
+	OPT_CLEAR_KEYS,
+	OPT_PEER,
+	OPT_ALLOWED,
+	OPT_TOFU,
+	OPT_PLAINTEXT,
+	OPT_STRICT_TLS,
+	OPT_PINNED_CA,
+	OPT_MIN_VERSION,
+	OPT_REKEY,
+	OPT_CONNECT_RATE,
+	OPT_LOG_LEVEL,
+	OPT_LOG_FORMAT,
+};
+
+static const struct row {
+	const char *name; /* with its dashes */
+	const char *arg;
+	const char *text;
+	enum opt opt;
+} rows[] = {
+	{ "--name", "NAME", "what this node is called; needed the first time, then kept in the key file", OPT_NAME },
+	{ "--port", "PORT", "listen on this TCP port (8765); 0: a free one", OPT_PORT },
+	{ "--bind", "ADDRESS", "listen on this address (0.0.0.0: every IPv4 address of the machine)", OPT_BIND },
+	{ "--no-listen", NULL, "accept no connections; only dial", OPT_NO_LISTEN },
+	{ "--passphrase-file", "FILE", "the passphrase of the mesh: one line, mode 0600", OPT_PASSPHRASE_FILE },
+	{ "--passphrase-fd", "N", "the same from an open descriptor", OPT_PASSPHRASE_FD },
+	{ "--key-passphrase-file", "FILE", "the passphrase of the key file, when it is another one",
+	  OPT_KEY_PASSPHRASE_FILE },
+	{ "--clear-keys", NULL, "store a new identity without encryption", OPT_CLEAR_KEYS },
+	{ "--peer", "HOST:PORT[#ID]", "dial this peer and stay connected; may be repeated", OPT_PEER },
+	{ "--allowed-peers", "LIST", "names or node ids, separated by commas, or @FILE; may be repeated",
+	  OPT_ALLOWED },
+	{ "--trust-on-first-use", NULL, "trust a new peer that knows the passphrase without asking", OPT_TOFU },
+	{ "--allow-plaintext-ws", NULL, "accept ws:// too, and dial it when wss:// fails", OPT_PLAINTEXT },
+	{ "--strict-tls", NULL, "when dialling, verify the certificate and the host name", OPT_STRICT_TLS },
+	{ "--pinned-ca", "FILE", "with --strict-tls: trust only the certificates in this PEM file", OPT_PINNED_CA },
+	{ "--min-protocol-version", "VERSION", "refuse peers below this version (ironmesh/0.3)", OPT_MIN_VERSION },
+	{ "--rekey-interval", "TIME", "new session keys after this time (30m); 0: never", OPT_REKEY },
+	{ "--connect-rate", "N", "connections per second taken from one address (20); 0: no limit",
+	  OPT_CONNECT_RATE },
+	{ "--log-level", "LEVEL", "error, warn, info or debug", OPT_LOG_LEVEL },
+	{ "--log-format", "FORMAT", "text or json", OPT_LOG_FORMAT },
+	{ "--help", NULL, "print this and exit", OPT_HELP },
+};
+#define ROWS (sizeof(rows) / sizeof(rows[0]))
+
+bool run_option(unsigned i, const char **name, const char **arg, const char **text)
+{
+	if (i >= ROWS)
+		return false;
+	if (name)
+		*name = rows[i].name;
+	if (arg)
+		*arg = rows[i].arg;
+	if (text)
+		*text = rows[i].text;
+	return true;
+}
+
+void run_help(FILE *to)
+{
+	fputs("Examples:\n"
+	      "  ironmesh run --name alice --passphrase-file mesh.pass\n"
+	      "  ironmesh run --passphrase-file mesh.pass --peer 192.0.2.7:8765\n"
+	      "  ironmesh run --passphrase-file mesh.pass --allowed-peers @peers.txt --min-protocol-version 0.9\n"
+	      "\n"
+	      "Usage: ironmesh run [options]\n"
+	      "\n"
+	      "Runs the daemon of this node in the foreground until SIGTERM or SIGINT.\n"
+	      "\n"
+	      "Options:\n",
+	      to);
+	for (unsigned i = 0; i < ROWS; i++) {
+		char left[64];
+
+		snprintf(left, sizeof(left), "%s%s%s", rows[i].name, rows[i].arg ? " " : "",
+			 rows[i].arg ? rows[i].arg : "");
+		fprintf(to, "  %-32s %s\n", left, rows[i].text);
+	}
+	fputs("\n"
+	      "The passphrase of the mesh is looked for in this order: --passphrase-file, --passphrase-fd,\n"
+	      "the systemd credential 'ironmesh', the file 'passphrase' in the home folder,\n"
+	      "$IRONMESH_PASSPHRASE (visible to other programs of this user), a prompt on the terminal.\n"
+	      "Exit: 0 stopped as told, 1 failed, 2 wrong use, 9 a file of the node is damaged, 75 try later.\n",
+	      to);
+}
+
+void run_config_init(struct run_config *c)
+{
+	*c = (struct run_config){
+		.bind = "0.0.0.0",
+		.port = RUN_PORT,
+		.passphrase_fd = -1,
+		.rekey_ms = 1800000,
+		.connect_rate = -1,
+		.log_level = LOG_INFO,
+	};
+	policy_init(&c->policy);
+	c->policy.min_version = VERSION_OF(0, 3);
+}
+
+void run_config_fini(struct run_config *c)
+{
+	policy_fini(&c->policy);
+}
+
+/* --- values ----------------------------------------------------------------------------------- */
+
+static enum err usage(struct fault *f, const char *means, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+static enum err usage(struct fault *f, const char *means, const char *fmt, ...)
+{
+	char text[240], safe[240];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	fault_set(f, ERR_USAGE, EXIT_USAGE, "%s", text_safe(bytes_str(text), safe, sizeof(safe)));
+	if (means)
+		fault_means(f, "%s", means);
+	fault_next(f, "ironmesh run --help");
+	return ERR_USAGE;
+}
+
+/* Digits only: strtoul() takes "-1" and " 7". */
+static bool number_parse(const char *s, unsigned long max, unsigned long *out)
+{
+	unsigned long v = 0;
+
+	if (!*s)
+		return false;
+	for (; *s; s++) {
+		if (*s < '0' || *s > '9' || v > max / 10)
+			return false;
+		v = v * 10 + (unsigned long)(*s - '0');
+	}
+	*out = v;
+	return v <= max;
+}
+
+enum err protocol_version_parse(const char *text, uint16_t *out)
+{
+	static const char prefix[] = "ironmesh/";
+	const char *dot;
+	char major_text[4] = "";
+	unsigned long major, minor;
+
+	if (strncmp(text, prefix, sizeof(prefix) - 1) == 0)
+		text += sizeof(prefix) - 1;
+	dot = strchr(text, '.');
+	if (!dot || dot - text >= (ptrdiff_t)sizeof(major_text))
+		return ERR_MALFORMED;
+	memcpy(major_text, text, (size_t)(dot - text));
+	if (!number_parse(major_text, 255, &major) || !number_parse(dot + 1, 255, &minor))
+		return ERR_MALFORMED;
+	if (VERSION_OF(major, minor) > VERSION_OF(0, 9))
+		return ERR_UNSUPPORTED;
+	*out = VERSION_OF(major, minor);
+	return ERR_OK;
+}
+
+static enum err rate_parse(const char *s, double *out)
+{
+	char *end;
+	double v;
+
+	if (*s < '0' || *s > '9')
+		return ERR_MALFORMED;
+	v = strtod(s, &end);
+	if (*end || !(v >= 0 && v <= 1e6))
+		return ERR_MALFORMED;
+	*out = v;
+	return ERR_OK;
+}
+
+/* A list in a file: one or more entries a line, '#' begins a comment. */
+static enum err allow_file(struct policy *p, const char *path, struct fault *f)
+{
+	struct buf b;
+	char *text;
+	enum err e;
+
+	buf_init(&b, ALLOW_FILE_MAX);
+	e = file_read(path, &b, f);
+	if (e == ERR_OK && memchr(b.p ? b.p : (const uint8_t *)"", 0, b.n))
+		e = usage(f, NULL, "%s is not a text file", path);
+	if (e == ERR_OK) {
+		text = (char *)(uintptr_t)buf_cstr(&b);
+		for (char *s = text; (s = strchr(s, '#'));)
+			while (*s && *s != '\n')
+				*s++ = ' ';
+		e = policy_allow(p, text, f);
+	}
+	buf_fini(&b);
+	if (e != ERR_OK && f)
+		f->code = EXIT_USAGE;
+	return e;
+}
+
+static enum err take(struct run_config *c, enum opt opt, const char *v, struct fault *f)
+{
+	unsigned long n;
+	uint64_t ms;
+	enum err e;
+
+	switch (opt) {
+	case OPT_HELP:
+		c->help = true;
+		return ERR_OK;
+	case OPT_NAME:
+		if (!name_valid(bytes_str(v)))
+			return usage(f, "A name has 1 to 64 letters, digits, '.', '_' and '-', and does not "
+					"begin with '-'.",
+				     "'%s' cannot be a name", v);
+		c->name = v;
+		return ERR_OK;
+	case OPT_PORT:
+		if (!number_parse(v, 65535, &n))
+			return usage(f, NULL, "--port: '%s' is not a number from 0 to 65535", v);
+		c->port = (uint16_t)n;
+		return ERR_OK;
+	case OPT_BIND:
+		if (!*v)
+			return usage(f, NULL, "--bind: an address is needed");
+		c->bind = v;
+		return ERR_OK;
+	case OPT_NO_LISTEN:
+		c->bind = NULL;
+		return ERR_OK;
+	case OPT_PASSPHRASE_FILE:
+		c->passphrase_file = v;
+		return ERR_OK;
+	case OPT_PASSPHRASE_FD:
+		if (!number_parse(v, 65535, &n))
+			return usage(f, NULL, "--passphrase-fd: '%s' is not a descriptor number", v);
+		c->passphrase_fd = (int)n;
+		return ERR_OK;
+	case OPT_KEY_PASSPHRASE_FILE:
+		c->key_passphrase_file = v;
+		return ERR_OK;
+	case OPT_CLEAR_KEYS:
+		c->clear_keys = true;
+		return ERR_OK;
+	case OPT_PEER:
+		if (c->peer_count == RUN_PEERS_MAX)
+			return usage(f, NULL, "--peer: more than %d peers", RUN_PEERS_MAX);
+		c->peers[c->peer_count++] = v;
+		return ERR_OK;
+	case OPT_ALLOWED:
+		e = v[0] == '@' ? allow_file(&c->policy, v + 1, f) : policy_allow(&c->policy, v, f);
+		return e;
+	case OPT_TOFU:
+		c->policy.trust_on_first_use = true;
+		return ERR_OK;
+	case OPT_PLAINTEXT:
+		c->allow_plaintext = true;
+		return ERR_OK;
+	case OPT_STRICT_TLS:
+		c->strict_tls = true;
+		return ERR_OK;
+	case OPT_PINNED_CA:
+		c->pinned_ca = v;
+		return ERR_OK;
+	case OPT_MIN_VERSION:
+		e = protocol_version_parse(v, &c->policy.min_version);
+		if (e == ERR_UNSUPPORTED)
+			return usage(f, "Nobody could connect: this program speaks ironmesh/0.9.",
+				     "--min-protocol-version: %s is too new", v);
+		if (e != ERR_OK)
+			return usage(f, NULL, "--min-protocol-version: '%s' is not a version such as 0.9", v);
+		return ERR_OK;
+	case OPT_REKEY:
+		if (duration_parse(bytes_str(v), &ms) != ERR_OK)
+			return usage(f, NULL, "--rekey-interval: '%s' is not a time such as 30m or 1800", v);
+		if (ms && (ms < REKEY_MIN_MS || ms > REKEY_MAX_MS))
+			return usage(f, NULL, "--rekey-interval: %s is not between 10s and 7d", v);
+		c->rekey_ms = ms;
+		return ERR_OK;
+	case OPT_CONNECT_RATE:
+		if (rate_parse(v, &c->connect_rate) != ERR_OK)
+			return usage(f, NULL, "--connect-rate: '%s' is not a number of connections per second", v);
+		return ERR_OK;
+	case OPT_LOG_LEVEL:
+		if (log_level_parse(v, &c->log_level) != ERR_OK)
+			return usage(f, NULL, "--log-level: '%s' is not error, warn, info or debug", v);
+		return ERR_OK;
+	case OPT_LOG_FORMAT:
+		if (log_format_parse(v, &c->log_format) != ERR_OK)
+			return usage(f, NULL, "--log-format: '%s' is not text or json", v);
+		return ERR_OK;
+	}
+	BUG_ON(true);
+}
+
+/* --- the command line --------------------------------------------------------------------------- */
+
+static enum err unknown(const char *word, struct fault *f)
+{
+	const char *best = NULL;
+	unsigned distance = 4;
+	char bare[64], means[80];
+
+	snprintf(bare, sizeof(bare), "%.*s", (int)strcspn(word, "="), word);
+	for (size_t i = 0; i < ROWS; i++) {
+		unsigned d = edit_distance(bare, rows[i].name, 3);
+
+		if (d < distance) {
+			distance = d;
+			best = rows[i].name;
+		}
+	}
+	if (best)
+		snprintf(means, sizeof(means), "Did you mean '%s'?", best);
+	return usage(f, best ? means : NULL, "unknown option '%s'", word);
+}
+
+static enum err refused(int answer, int option, char **argv, struct fault *f)
+{
+	if (answer == ':')
+		for (size_t i = 0; i < ROWS; i++)
+			if ((int)rows[i].opt == option)
+				return usage(f, NULL, "%s needs a value: %s", rows[i].name, rows[i].arg);
+	if (option) {
+		for (size_t i = 0; i < ROWS; i++)
+			if ((int)rows[i].opt == option)
+				return usage(f, NULL, "%s takes no value", rows[i].name);
+		return usage(f, "Options of this command have two dashes.", "unknown option '-%c'", option);
+	}
+	return unknown(argv[optind - 1], f);
+}
+
+static enum err consistent(const struct run_config *c, struct fault *f)
+{
+	if (c->passphrase_file && c->passphrase_fd >= 0)
+		return usage(f, NULL, "--passphrase-file and --passphrase-fd exclude each other");
+	if (c->pinned_ca && !c->strict_tls)
+		return usage(f, "Without it no certificate is verified against that file.",
+			     "--pinned-ca needs --strict-tls");
+	if (c->strict_tls && c->allow_plaintext)
+		return usage(f, "A connection without TLS has no certificate to verify.",
+			     "--strict-tls and --allow-plaintext-ws exclude each other");
+	if (!c->bind && c->peer_count == 0)
+		return usage(f, "Nobody could reach this node, and it would reach nobody.",
+			     "--no-listen needs a --peer");
+	return ERR_OK;
+}
+
+enum err run_config_parse(struct run_config *c, int argc, char **argv, struct fault *f)
+{
+	struct option options[ROWS + 1] = { 0 };
+	int answer;
+
+	for (size_t i = 0; i < ROWS; i++)
+		options[i] = (struct option){ .name = rows[i].name + 2,
+					      .has_arg = rows[i].arg ? required_argument : no_argument,
+					      .val = (int)rows[i].opt };
+	optind = 0; /* glibc: begin anew */
+	opterr = 0;
+	while ((answer = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
+		enum err e;
+
+		if (answer == 'h')
+			answer = OPT_HELP;
+		if (answer == '?' || answer == ':')
+			return refused(answer, optopt, argv, f);
+		e = take(c, (enum opt)answer, optarg, f);
+		if (e != ERR_OK)
+			return e;
+		if (c->help)
+			return ERR_OK;
+	}
+	if (optind < argc)
+		return usage(f, "`ironmesh run` has options only.", "'%s' is one argument too many", argv[optind]);
+	return consistent(c, f);
+}

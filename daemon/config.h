@@ -1,0 +1,49 @@
+/*
+ * config.h -- the options of `ironmesh run`.
+ *
+ * One table holds name, argument and text of each; help, completion and the manual page come from
+ * it. Nothing is read from a file here but the lists given as @FILE. Strings are borrowed from argv.
+ */
+#ifndef DAEMON_CONFIG_H
+#define DAEMON_CONFIG_H
+
+#include <stdio.h>
+
+#include "base/log.h"
+#include "trust/policy.h"
+
+#define RUN_PEERS_MAX 256
+#define RUN_PORT 8765
+
+struct run_config {
+	const char *name; /* NULL: the name in the key file */
+	const char *bind; /* NULL: do not listen */
+	uint16_t port;    /* 0: the system picks */
+	const char *passphrase_file, *key_passphrase_file;
+	int passphrase_fd; /* -1: none */
+	bool clear_keys;
+	const char *peers[RUN_PEERS_MAX];
+	size_t peer_count;
+	struct policy policy;
+	bool allow_plaintext, strict_tls;
+	const char *pinned_ca;
+	uint64_t rekey_ms;
+	double connect_rate; /* accepted per second and source; 0: no limit, < 0: the standard */
+	enum log_level log_level;
+	enum log_format log_format;
+	bool help;
+};
+
+void run_config_init(struct run_config *c);
+void run_config_fini(struct run_config *c);
+/* argv[0] is not looked at. ERR_USAGE with fault (exit 2). With --help the rest is not checked. */
+enum err run_config_parse(struct run_config *c, int argc, char **argv, struct fault *f) MUST_CHECK;
+
+/* "0.9" or "ironmesh/0.9". ERR_MALFORMED; ERR_UNSUPPORTED above what this program speaks. */
+enum err protocol_version_parse(const char *text, uint16_t *out) MUST_CHECK;
+
+/* False past the end. Any of the results may be NULL. */
+bool run_option(unsigned i, const char **name, const char **arg, const char **text);
+void run_help(FILE *to);
+
+#endif

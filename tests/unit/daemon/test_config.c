@@ -1,0 +1,207 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daemon/config.h"
+#include "protocol/session.h"
+
+static struct run_config c;
+static struct fault f;
+
+static int setup(void **state)
+{
+	run_config_init(&c);
+	f = (struct fault){ 0 };
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	run_config_fini(&c);
+	return 0;
+}
+
+#define PARSE(...) parse((const char *[]){ "run", __VA_ARGS__, NULL })
+
+static enum err parse(const char **argv)
+{
+	int argc = 0;
+
+	while (argv[argc])
+		argc++;
+	return run_config_parse(&c, argc, (char **)argv, &f); /* getopt moves the pointers only */
+}
+
+static void no_option_gives_the_standards(void **state)
+{
+	const char *argv[] = { "run", NULL };
+
+	assert_int_equal(parse(argv), ERR_OK);
+	assert_string_equal(c.bind, "0.0.0.0");
+	assert_int_equal(c.port, 8765);
+	assert_null(c.name);
+	assert_int_equal(c.passphrase_fd, -1);
+	assert_int_equal(c.policy.min_version, VERSION_OF(0, 3));
+	assert_int_equal(c.rekey_ms, 1800000);
+	assert_true(c.connect_rate < 0);
+	assert_false(c.policy.trust_on_first_use);
+	assert_false(c.allow_plaintext);
+}
+
+static void every_option_reaches_its_member(void **state)
+{
+	assert_int_equal(PARSE("--name", "alice", "--port=0", "--bind", "::1", "--passphrase-fd", "3",
+			       "--key-passphrase-file", "k", "--clear-keys", "--peer", "a:1", "--peer", "b:2#x",
+			       "--allowed-peers", "bob,carol", "--trust-on-first-use", "--strict-tls",
+			       "--pinned-ca", "ca.pem", "--min-protocol-version", "ironmesh/0.9",
+			       "--rekey-interval", "90s", "--connect-rate", "0", "--log-level", "debug",
+			       "--log-format", "json"),
+			 ERR_OK);
+	assert_string_equal(c.name, "alice");
+	assert_int_equal(c.port, 0);
+	assert_string_equal(c.bind, "::1");
+	assert_int_equal(c.passphrase_fd, 3);
+	assert_string_equal(c.key_passphrase_file, "k");
+	assert_true(c.clear_keys && c.policy.trust_on_first_use && c.strict_tls);
+	assert_int_equal(c.peer_count, 2);
+	assert_string_equal(c.peers[1], "b:2#x");
+	assert_int_equal(c.policy.allowed_count, 2);
+	assert_string_equal(c.pinned_ca, "ca.pem");
+	assert_int_equal(c.policy.min_version, VERSION_OF(0, 9));
+	assert_int_equal(c.rekey_ms, 90000);
+	assert_true(c.connect_rate == 0);
+	assert_int_equal(c.log_level, LOG_DEBUG);
+	assert_int_equal(c.log_format, LOG_JSON);
+}
+
+static void refused(enum err e, const char *what)
+{
+	assert_int_equal(e, ERR_USAGE);
+	assert_int_equal(f.code, EXIT_USAGE);
+	if (!strstr(f.what, what))
+		fail_msg("'%s' does not say '%s'", f.what, what);
+	assert_true(f.next[0]);
+	teardown(NULL);
+	setup(NULL);
+}
+
+static void wrong_values_are_usage_errors_that_name_them(void **state)
+{
+	refused(PARSE("--port", "65536"), "65536");
+	refused(PARSE("--port", "-1"), "-1");
+	refused(PARSE("--port", " 1"), "--port");
+	refused(PARSE("--port", ""), "--port");
+	refused(PARSE("--name", "a b"), "a b");
+	refused(PARSE("--name", "-x"), "-x");
+	refused(PARSE("--bind", ""), "--bind");
+	refused(PARSE("--passphrase-fd", "x"), "x");
+	refused(PARSE("--min-protocol-version", "1.0"), "1.0");
+	refused(PARSE("--min-protocol-version", "0.10"), "0.10");
+	refused(PARSE("--min-protocol-version", "9"), "'9'");
+	refused(PARSE("--min-protocol-version", "0.9.1"), "0.9.1");
+	refused(PARSE("--rekey-interval", "1s"), "1s");
+	refused(PARSE("--rekey-interval", "soon"), "soon");
+	refused(PARSE("--connect-rate", "-1"), "-1");
+	refused(PARSE("--connect-rate", "nan"), "nan");
+	refused(PARSE("--connect-rate", "1e7"), "1e7");
+	refused(PARSE("--log-level", "loud"), "loud");
+	refused(PARSE("--log-format", "xml"), "xml");
+}
+
+static void a_slip_of_the_finger_gets_a_suggestion(void **state)
+{
+	assert_int_equal(PARSE("--passphrase-fil", "x"), ERR_OK); /* an unambiguous beginning */
+	teardown(NULL);
+	setup(NULL);
+	assert_int_equal(PARSE("--passprase-file", "x"), ERR_USAGE);
+	assert_non_null(strstr(f.what, "--passprase-file"));
+	assert_non_null(strstr(f.means, "'--passphrase-file'"));
+	assert_int_equal(PARSE("--zzzzzzzzzzzzzz"), ERR_USAGE);
+	assert_null(strstr(f.means, "mean"));
+}
+
+static void missing_and_superfluous_values_are_refused(void **state)
+{
+	refused(PARSE("--port"), "--port");
+	refused(PARSE("--strict-tls=yes"), "--strict-tls");
+	refused(PARSE("-x"), "-x");
+	refused(PARSE("alice"), "alice");
+	refused(PARSE("--strict-tls", "alice"), "alice");
+}
+
+static void options_that_contradict_are_refused(void **state)
+{
+	refused(PARSE("--passphrase-file", "x", "--passphrase-fd", "3"), "exclude");
+	refused(PARSE("--pinned-ca", "x"), "--strict-tls");
+	refused(PARSE("--strict-tls", "--allow-plaintext-ws"), "exclude");
+	refused(PARSE("--no-listen"), "--peer");
+	assert_int_equal(PARSE("--no-listen", "--peer", "a:1"), ERR_OK);
+	assert_null(c.bind);
+}
+
+static void an_allow_list_may_be_a_file(void **state)
+{
+	char path[] = "/tmp/ironmesh-config-XXXXXX", arg[64];
+	static const char text[] = "bob # a friend\n# nobody\ncarol,dave\n";
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
+	close(fd);
+	snprintf(arg, sizeof(arg), "@%s", path);
+	assert_int_equal(PARSE("--allowed-peers", arg), ERR_OK);
+	assert_int_equal(c.policy.allowed_count, 3);
+	unlink(path);
+	teardown(NULL);
+	setup(NULL);
+	assert_int_not_equal(PARSE("--allowed-peers", arg), ERR_OK);
+	assert_int_equal(f.code, EXIT_USAGE);
+	assert_int_equal(PARSE("--allowed-peers", "bad name!"), ERR_USAGE);
+}
+
+static void help_stops_the_parsing(void **state)
+{
+	assert_int_equal(PARSE("--help", "--nonsense"), ERR_OK);
+	assert_true(c.help);
+}
+
+static void every_option_of_the_table_is_in_the_help(void **state)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *to = open_memstream(&text, &size);
+	const char *name, *arg, *about;
+	unsigned n;
+
+	run_help(to);
+	fclose(to);
+	for (n = 0; run_option(n, &name, &arg, &about); n++) {
+		assert_non_null(strstr(text, name));
+		assert_non_null(strstr(text, about));
+	}
+	assert_true(n > 15);
+	assert_false(run_option(n, NULL, NULL, NULL));
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(no_option_gives_the_standards, setup, teardown),
+		cmocka_unit_test_setup_teardown(every_option_reaches_its_member, setup, teardown),
+		cmocka_unit_test_setup_teardown(wrong_values_are_usage_errors_that_name_them, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_slip_of_the_finger_gets_a_suggestion, setup, teardown),
+		cmocka_unit_test_setup_teardown(missing_and_superfluous_values_are_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(options_that_contradict_are_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_allow_list_may_be_a_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(help_stops_the_parsing, setup, teardown),
+		cmocka_unit_test_setup_teardown(every_option_of_the_table_is_in_the_help, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
