@@ -1,0 +1,12 @@
+BENCH_OBJ := $(patsubst %.c,$(B)/%.o,tests/bench/bench.c tests/bench/bench_primitives.c tests/bench/bench_messages.c \
+	tests/bench/bench_sessions.c)
+$(B)/tests/bench/bench: $(BENCH_OBJ) $(call lib,transports protocol trust base)
+	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
+# The small benches of one room each.
+$(B)/tests/bench/bench_%: $(B)/tests/bench/bench_%.o $(call lib,transports store protocol trust base)
+	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
+
+.PHONY: bench bench-run
+bench: deps
+	@$(MAKE) --no-print-directory -j$(J) all $(B)/tests/bench/bench
+	@$(B)/tests/bench/bench $(B)/ironmesh
