@@ -121,11 +121,9 @@ void conn_close_peer(struct node *n, const struct node_id *id, const char *why)
 /* A step on the ladder of a source; says so when it became a ban. */
 static void blame_source(struct node *n, const char *source, const char *why)
 {
-	if (!source[0])
-		return;
 	if (ladder_fail(n->by_source, bytes_str(source), env_now(n->env)) >= LADDER_BAN_MS) {
 		n->n.bans++;
-		log_warn("address-banned source=%s for_s=%u why=%s", source, LADDER_BAN_MS / 1000, why);
+		log_warn("address-banned source=%s for_s=%u why=%s", source ? source : "-", LADDER_BAN_MS / 1000, why);
 		audit_note(n->p.audit, "AUTH_IP_BLOCKED", bytes_str(source), "source", source, "reason", why,
 			   NULL);
 	}
