@@ -190,7 +190,7 @@ static void inbox_arm(struct half *h)
 
 	/* A half that is closing reads on, to let the far side's queue drain; nobody hears of it.
 	 */
-	if (h->inbox && (!h->paused || h->state == HALF_CLOSING))
+	if (h->inbox && !h->ev_end && (!h->paused || h->state == HALF_CLOSING))
 		timer_at(env, &h->rx, h->inbox->at_ms);
 	else
 		timer_stop(env, &h->rx);

@@ -220,10 +220,11 @@ static void attempt_next(struct ws_link *l)
 	}
 }
 
-/* lws has words only. */
+/* lws has words only. An end of file or a reset instead of a ServerHello is no fault of TLS: the
+ * far side does not want us, or does not have TLS. */
 static enum link_end why_of(const char *text, bool tls)
 {
-	if (tls && (strstr(text, "SSL") || strstr(text, "SYSCALL") || strstr(text, "cert")))
+	if (tls && (strstr(text, "SSL") || strstr(text, "cert")) && !strstr(text, "unexpected eof"))
 		return LINK_END_TLS;
 	return LINK_END_REFUSED;
 }
