@@ -76,13 +76,38 @@ static const char *const lists[] = {
 };
 #define LISTS (sizeof lists / sizeof *lists)
 
+static bool printable(struct bytes text, size_t max)
+{
+	if (text.n > max)
+		return false;
+	for (size_t i = 0; i < text.n; i++)
+		if (text.p[i] < 0x20 || text.p[i] > 0x7e)
+			return false;
+	return true;
+}
+
+bool msg_id_valid(struct bytes id)
+{
+	return id.n && printable(id, MSG_ID_MAX);
+}
+
+bool receipt_valid(const struct receipt *r)
+{
+	return (unsigned)r->kind < LISTS && msg_id_valid(r->id) &&
+	       (r->kind != RECEIPT_REJECTED || printable(r->reason, ACK_REASON_MAX));
+}
+
 size_t ack_write(struct buf *b, const struct node_id *from, const struct receipt *r, size_t n)
 {
 	size_t fit = 0, bytes = 0;
 
-	/* Every byte of an id or reason is at most six characters of JSON. */
-	while (fit < n && fit < ACK_IDS_MAX && bytes + 6 * (r[fit].id.n + r[fit].reason.n) + 32 < CONTROL_MAX - 256)
-		bytes += 6 * (r[fit].id.n + r[fit].reason.n) + 32, fit++;
+	/* Printable text: a quote or backslash doubles. `{"id":"","reason":""},` is 22. */
+	while (fit < n && fit < ACK_IDS_MAX) {
+		bytes += 2 * (r[fit].id.n + r[fit].reason.n) + 24;
+		if (bytes > CONTROL_MAX - 256)
+			break;
+		fit++;
+	}
 	open_object(b, "ACK", from);
 	for (unsigned kind = 0; kind < LISTS; kind++) {
 		bool first = true;
@@ -117,7 +142,7 @@ size_t ack_write(struct buf *b, const struct node_id *from, const struct receipt
 
 static bool id_ok(const json_t *v)
 {
-	return json_is_string(v) && json_string_length(v) >= 1 && json_string_length(v) <= MSG_ID_MAX;
+	return json_is_string(v) && msg_id_valid(bytes_of(json_string_value(v), json_string_length(v)));
 }
 
 static bool rejected_ok(const json_t *v)
@@ -126,7 +151,7 @@ static bool rejected_ok(const json_t *v)
 
 	return json_is_object(v) && id_ok(json_object_get(v, "id")) &&
 	       (!json_object_get(v, "reason") ||
-		(json_get_str(v, "reason", &reason) == ERR_OK && reason.n <= ACK_REASON_MAX));
+		(json_get_str(v, "reason", &reason) == ERR_OK && printable(reason, ACK_REASON_MAX)));
 }
 
 enum err ack_read(struct bytes payload, struct ack *out)

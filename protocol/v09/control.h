@@ -29,7 +29,11 @@ struct rekey {
 };
 enum err rekey_read(struct bytes payload, struct rekey *out) MUST_CHECK;
 
-/* As many of the n receipts as fit one frame; returns how many. */
+/* 1..128 printable ASCII characters. */
+bool msg_id_valid(struct bytes id);
+/* The id, and for REJECTED a printable reason of at most ACK_REASON_MAX bytes. */
+bool receipt_valid(const struct receipt *r);
+/* As many of the n valid receipts as fit one frame, at least one; returns how many. */
 size_t ack_write(struct buf *b, const struct node_id *from, const struct receipt *r, size_t n);
 
 /* A checked ACK that is walked one receipt at a time. */

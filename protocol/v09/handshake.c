@@ -46,8 +46,23 @@ void v09_over(struct v09 *s, enum err e, enum session_blame blame, const char *w
 	if (s->state == V09_OVER)
 		return;
 	move(s, V09_OVER);
-	v09_shake_free(s);
+	v09_wipe_keys(s);
 	v09_event(s, &ev);
+}
+
+/* Not before the passphrase was proven: strangers cost no curve operation. */
+static void make_ephemeral(struct v09 *s)
+{
+	env_random(s->c.env, s->shake->ephemeral_sk, X25519_BYTES);
+	crypto_scalarmult_base(s->shake->ephemeral, s->shake->ephemeral_sk);
+}
+
+/* Queueing a text may end the session for want of memory; then there is nowhere to move. */
+static void queue_and_move(struct v09 *s, const struct buf *b, enum v09_state to)
+{
+	v09_queue_text(s, b);
+	if (s->state != V09_OVER)
+		move(s, to);
 }
 
 void v09_shake_start(struct v09 *s)
@@ -60,8 +75,6 @@ void v09_shake_start(struct v09 *s)
 		v09_over(s, ERR_NOMEM, BLAME_NONE, "no-memory");
 		return;
 	}
-	env_random(s->c.env, s->shake->ephemeral_sk, X25519_BYTES);
-	crypto_scalarmult_base(s->shake->ephemeral, s->shake->ephemeral_sk);
 	if (s->c.role == SESSION_DIALLER) {
 		move(s, V09_DIALLED);
 		return;
@@ -72,9 +85,8 @@ void v09_shake_start(struct v09 *s)
 	hex_encode(bytes_of(s->shake->nonce, NONCE_BYTES), s->shake->nonce_hex);
 	buf_init(&b, SESSION_HANDSHAKE_UNIT_MAX);
 	challenge_write(&b, keyring_id(s->c.keyring), s->shake->nonce);
-	v09_queue_text(s, &b);
+	queue_and_move(s, &b, V09_CHALLENGE_SENT);
 	buf_fini(&b);
-	move(s, V09_CHALLENGE_SENT);
 }
 
 static bool type_is(struct bytes type, const char *word)
@@ -105,8 +117,7 @@ static void take_proof(struct v09 *s, const json_t *o, struct bytes type, struct
 	}
 	proof_of_server(s->c.passphrase, s->shake->nonce, expected);
 	verified_write(b, self, expected);
-	v09_queue_text(s, b);
-	move(s, V09_PROOF_OK);
+	queue_and_move(s, b, V09_PROOF_OK);
 out:
 	wipe(expected, sizeof expected);
 }
@@ -127,10 +138,16 @@ static void take_hello(struct v09 *s, const json_t *o, struct buf *b)
 		v09_over(s, r->err, r->blame, r->word);
 		return;
 	}
+	if (node_id_eq(&h.id, keyring_id(s->c.keyring))) {
+		v09_over(s, ERR_SELF, BLAME_NONE, "own-identity");
+		return;
+	}
 	if (h.version < s->c.min_version) {
 		v09_over(s, ERR_VERSION, BLAME_NONE, "version-below-minimum");
 		return;
 	}
+	if (listener)
+		make_ephemeral(s);
 	if (session_key_of(s->shake->ephemeral_sk, h.ephemeral, s->shake->session_key) != ERR_OK) {
 		v09_over(s, ERR_AUTH, BLAME_AUTH, "low-order-ephemeral");
 		return;
@@ -200,7 +217,11 @@ static bool remote_refusal(struct v09 *s, const json_t *o, struct bytes type)
 
 	if (!type_is(type, "RATE_LIMITED") && !type_is(type, "PASSPHRASE_REJECTED") && !type_is(type, "ERROR"))
 		return false;
-	v09_over(s, type_is(type, "RATE_LIMITED") ? ERR_AGAIN : ERR_DENIED, BLAME_REMOTE,
+	v09_over(s,
+		 type_is(type, "RATE_LIMITED") ? ERR_AGAIN :
+		 type_is(type, "ERROR")	       ? ERR_DENIED :
+						 ERR_AUTH,
+		 BLAME_REMOTE,
 		 v09_word(s, json_is_string(text) ? bytes_of(json_string_value(text), json_string_length(text)) :
 						    type));
 	return true;
@@ -233,9 +254,8 @@ static void take_challenge(struct v09 *s, const json_t *o, struct bytes type, st
 	s->shake->server_version = c.version;
 	proof_of_client(s->c.passphrase, c.nonce, proof);
 	proof_write(b, self, proof);
-	v09_queue_text(s, b);
 	wipe(proof, sizeof proof);
-	move(s, V09_PROOF_SENT);
+	queue_and_move(s, b, V09_PROOF_SENT);
 }
 
 static void take_verified(struct v09 *s, const json_t *o, struct bytes type, struct buf *b)
@@ -255,6 +275,7 @@ static void take_verified(struct v09 *s, const json_t *o, struct bytes type, str
 		v09_over(s, ERR_AUTH, BLAME_AUTH, "server-proof");
 		return;
 	}
+	make_ephemeral(s);
 	queue_hello(s, s->shake->server_version, b);
 	if (s->state != V09_OVER)
 		move(s, V09_HELLO_SENT);
@@ -265,8 +286,15 @@ void v09_shake_take(struct v09 *s, struct bytes unit)
 	struct bytes type;
 	struct buf b;
 	json_t *o;
-	enum err e = unit_parse(unit, &o, &type);
+	enum err e;
 
+	if (s->state == V09_IDENTIFIED && s->c.role == SESSION_DIALLER) {
+		/* The server may speak as soon as its HELLO is out. What we cannot judge yet is lost,
+		 * and a sender that waits for a receipt sends it again. */
+		v09_dropped(s, ERR_WRONG_STATE, "not-admitted");
+		return;
+	}
+	e = unit_parse(unit, &o, &type);
 	if (e != ERR_OK) {
 		v09_over(s, e, BLAME_GARBAGE, e == ERR_LIMIT ? "handshake-too-large" : "not-handshake-json");
 		return;

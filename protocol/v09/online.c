@@ -81,7 +81,8 @@ static void take_user(struct v09 *s, const struct body *b)
 	}
 	m->type = b->type;
 	m->id = b->id;
-	m->created_ms = frame_time_ms(b->time_s);
+	/* Rounded: 0.1 + 0.2 in double must not move the author's millisecond. */
+	m->created_ms = (uint64_t)(b->time_s * 1000.0 + 0.5);
 	m->priority = b->priority;
 	m->ttl = b->ttl;
 	m->body = buf_bytes(&s->body);
@@ -94,11 +95,28 @@ static bool type_is(const struct body *b, const char *word)
 	return bytes_eq(b->type, bytes_str(word));
 }
 
-static void take_control(struct v09 *s, const struct body *b)
+/* Types that steer this session. All others are only counted. */
+static bool steers(const struct body *b)
+{
+	static const char *const words[] = { "PING", "PONG", "ACK", "GOODBYE", "RATE_LIMITED",
+					     "KEY_ROTATE", "REKEY_REQUEST", "REKEY_RESPONSE" };
+
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (type_is(b, words[i]))
+			return true;
+	return false;
+}
+
+static void take_control(struct v09 *s, const struct body *b, bool new_key)
 {
 	struct session_event ev = { .type = SESSION_EV_CONTROL };
 	enum err e;
 
+	if (!steers(b)) {
+		ev.word = v09_word(s, b->type);
+		v09_event(s, &ev);
+		return;
+	}
 	if (!bytes_eq(b->source, bytes_of(s->peer.id.hex, NODE_ID_LEN))) {
 		v09_dropped(s, ERR_AUTH, "control-source");
 		return;
@@ -113,26 +131,23 @@ static void take_control(struct v09 *s, const struct body *b)
 		return;
 	}
 	if (type_is(b, "PING")) {
-		struct buf p;
-
 		if (!bucket_take(&s->pongs, 1, v09_now(s)))
-			return;
-		buf_init(&p, CONTROL_MAX);
-		control_write(&p, "PONG", keyring_id(s->c.keyring));
-		/* Failing to answer a ping has no consequence (wire 4.4). */
-		e = p.err == ERR_OK ? v09_send_control(s, "PONG", buf_bytes(&p), true) : p.err;
-		buf_fini(&p);
-		if (e != ERR_OK)
-			v09_over(s, e, BLAME_NONE, "no-memory");
+			v09_dropped(s, ERR_LIMIT, "ping-rate");
+		/* A PONG that finds no room has no consequence (wire 4.4). */
+		else if ((e = v09_send_small(s, "PONG")) != ERR_OK)
+			v09_dropped(s, e, "pong");
 		return;
 	}
-	if (type_is(b, "PONG")) {
-		if (!s->ping_ms)
-			return;
+	if (type_is(b, "PONG") && s->ping_ms) {
 		ev.type = SESSION_EV_PONG;
 		ev.rtt_ms = v09_now(s) + 1 - s->ping_ms;
 		s->ping_ms = 0;
 	} else if (type_is(b, "REKEY_REQUEST") || type_is(b, "REKEY_RESPONSE")) {
+		/* Under the old key it is late or a replay; honest peers are past it. */
+		if (!new_key) {
+			v09_dropped(s, ERR_REPLAY, "rekey-old-key");
+			return;
+		}
 		v09_rekey_take(s, buf_bytes(&s->body), type_is(b, "REKEY_RESPONSE"));
 		return;
 	} else if (type_is(b, "ACK") && s->peer.confirms) {
@@ -177,7 +192,8 @@ void v09_online_take(struct v09 *s, struct bytes unit, bool text)
 	e = frame_open(enc, keys, n_keys, s->peer.ed, sig, &s->plain, &which, &word);
 	if (e != ERR_OK) {
 		v09_dropped(s, e, word);
-		v09_rekey_unopened(s);
+		if (s->state == V09_ONLINE && e == ERR_AUTH)
+			v09_rekey_unopened(s, enc, sig);
 		return;
 	}
 	e = body_read(s->plain.p, s->plain.n, &b);
@@ -204,7 +220,7 @@ void v09_online_take(struct v09 *s, struct bytes unit, bool text)
 	if (type_is_user(b.type))
 		take_user(s, &b);
 	else
-		take_control(s, &b);
+		take_control(s, &b, which == 0);
 }
 
 /* --- sending -------------------------------------------------------------------------------------- */
@@ -218,6 +234,12 @@ static enum err seal(struct v09 *s, struct body_out *o)
 		v09_over(s, ERR_LIMIT, BLAME_NONE, "sequence-spent");
 		return ERR_WRONG_STATE;
 	}
+	/* Exact but for the text around: over it, no peer could ever take it. */
+	size_t n = FRAME_HEADER + FRAME_ENC_MIN + body_size_max(o) + SIG_BYTES;
+	if (BASE64_LEN(o->payload.n) + BASE64_LEN(o->sealed.n) > SESSION_UNIT_MAX)
+		return ERR_LIMIT;
+	if (!v09_queue_room(s, n))
+		return ERR_FULL;
 	env_random(s->c.env, nonce, sizeof nonce);
 	o->sequence = s->sequence + 1;
 	mark = v09_unit_begin(s);
@@ -244,7 +266,17 @@ static enum err sign_inner(struct v09 *s, struct body_out *o, struct bytes clear
 static bool wants_seal(const struct v09 *s, const struct message *m)
 {
 	return s->c.seal_direct && s->peer.version >= VERSION_OF(0, 9) && !s->peer.confirms &&
-	       type_is_user(m->type);
+	       type_is_user(m->type) && node_id_eq(&m->destination, &s->peer.id);
+}
+
+static bool type_valid(struct bytes type)
+{
+	if (type.n == 0 || type.n > MSG_TYPE_MAX)
+		return false;
+	for (size_t i = 0; i < type.n; i++)
+		if (!(type.p[i] >= 'A' && type.p[i] <= 'Z') && type.p[i] != '_')
+			return false;
+	return true;
 }
 
 enum err v09_send_user(struct v09 *s, const struct message *m)
@@ -263,7 +295,13 @@ enum err v09_send_user(struct v09 *s, const struct message *m)
 	};
 	enum err e;
 
-	if (m->body.n > FRAME_ENC_MAX)
+	if (!type_valid(m->type) || !msg_id_valid(m->id) || (unsigned)m->priority >= PRIO_COUNT)
+		return ERR_MALFORMED;
+	/* What another node wrote is relayed as it came, which is another road than this. */
+	if (m->source.hex[0] && !node_id_eq(&m->source, self))
+		return ERR_UNSUPPORTED;
+	/* Before the signature is paid for. */
+	if (m->body.n > FRAME_ENC_MAX || BASE64_LEN(m->body.n) > SESSION_UNIT_MAX)
 		return ERR_LIMIT;
 	e = sign_inner(s, &o, m->body, sig);
 	if (e != ERR_OK)
@@ -282,7 +320,7 @@ enum err v09_send_user(struct v09 *s, const struct message *m)
 	}
 	e = seal(s, &o);
 	buf_reset(&s->work);
-	buf_trim(&s->work, 4096);
+	buf_trim(&s->work, 0);
 	return e;
 }
 

@@ -3,6 +3,7 @@
  */
 #include <sodium.h>
 
+#include "base/hash.h"
 #include "protocol/v09/v09_internal.h"
 
 static bool we_initiate(const struct v09 *s)
@@ -24,13 +25,18 @@ static void forget_pending(struct v09 *s)
 	s->pause_until_ms = 0;
 }
 
-static bool seen_before(struct v09 *s, const uint8_t ephemeral[static X25519_BYTES])
+/* Remembers `x`; true when it was there (wire 12, weakness 28). */
+static bool seen_before(struct v09 *s, struct bytes x)
 {
+	uint8_t hash[HASH_BYTES];
+	uint64_t tag;
+
+	sha256(x, hash);
+	memcpy(&tag, hash, sizeof tag);
 	for (unsigned i = 0; i < REKEY_SEEN && i < s->rekey_seen_n; i++)
-		if (memcmp(s->rekey_seen[i], ephemeral, X25519_BYTES) == 0)
+		if (s->rekey_seen[i] == tag)
 			return true;
-	memcpy(s->rekey_seen[s->rekey_seen_n % REKEY_SEEN], ephemeral, X25519_BYTES);
-	s->rekey_seen_n++;
+	s->rekey_seen[s->rekey_seen_n++ % REKEY_SEEN] = tag;
 	return false;
 }
 
@@ -42,6 +48,7 @@ static void switch_keys(struct v09 *s, const uint8_t fresh[static SESSION_KEY_BY
 	memcpy(s->key, fresh, SESSION_KEY_BYTES);
 	replay_reset(&s->replay);
 	s->sequence = 0;
+	s->switched = true;
 	s->switched_ms = v09_now(s);
 	s->new_key_seen = false;
 	v09_rekey_arm(s);
@@ -71,6 +78,8 @@ enum err v09_rekey_start(struct v09 *s)
 	char hex[33];
 	enum err e;
 
+	if (s->peer.version < VERSION_OF(0, 5))
+		return ERR_VERSION;
 	if (s->rekey_pending)
 		return ERR_WRONG_STATE;
 	env_random(s->c.env, r, sizeof r);
@@ -97,22 +106,33 @@ static void take_request(struct v09 *s, const struct rekey *k)
 {
 	uint8_t sk[X25519_BYTES], fresh[SESSION_KEY_BYTES];
 
-	if (s->rekey_pending) {
-		if (we_initiate(s))
-			return; /* both asked: the smaller id's request stands */
-		forget_pending(s);
+	if (!bucket_take(&s->rekeys, 1, v09_now(s))) {
+		v09_dropped(s, ERR_LIMIT, "rekey-rate");
+		return;
 	}
-	if (seen_before(s, k->ephemeral)) {
+	bool again = seen_before(s, BYTES_ARR(k->ephemeral));
+	again |= seen_before(s, bytes_str(k->id));
+	if (again) {
 		v09_dropped(s, ERR_REPLAY, "rekey-repeated");
 		return;
+	}
+	if (s->rekey_pending) {
+		if (we_initiate(s)) {
+			/* Both asked: the request of the smaller id stands. */
+			v09_dropped(s, ERR_EXISTS, "rekey-collision");
+			return;
+		}
+		forget_pending(s);
 	}
 	env_random(s->c.env, sk, sizeof sk);
 	if (session_key_of(sk, k->ephemeral, fresh) != ERR_OK)
 		v09_dropped(s, ERR_AUTH, "rekey-low-order");
 	else if (send_rekey(s, true, sk, k->id) != ERR_OK)
-		v09_over(s, ERR_NOMEM, BLAME_NONE, "no-memory");
-	else
+		v09_over(s, ERR_FULL, BLAME_NONE, "rekey-failed");
+	else {
 		switch_keys(s, fresh); /* the response left under the old key; all later ones under the new */
+		s->pause_until_ms = v09_now(s) + REKEY_PAUSE_MS;
+	}
 	wipe(sk, sizeof sk);
 	wipe(fresh, sizeof fresh);
 }
@@ -132,6 +152,10 @@ static void take_response(struct v09 *s, const struct rekey *k)
 	forget_pending(s);
 	switch_keys(s, fresh);
 	wipe(fresh, sizeof fresh);
+	/* The other side holds its messages back until something comes under the new key. */
+	enum err e = v09_send_ping(s);
+	if (e != ERR_OK)
+		v09_dropped(s, e, "rekey-ping");
 }
 
 void v09_rekey_take(struct v09 *s, struct bytes payload, bool response)
@@ -160,14 +184,19 @@ size_t v09_rekey_keys(struct v09 *s, const uint8_t *keys[static 2])
 
 void v09_rekey_opened(struct v09 *s, size_t which)
 {
-	if (which == 0)
-		s->new_key_seen = true;
+	if (which != 0 || s->new_key_seen)
+		return;
+	s->new_key_seen = true;
+	if (s->switched && !s->rekey_pending)
+		s->pause_until_ms = 0;
 }
 
-/* The answer to a request may have been lost: then the other side stays on the old key for ever. */
-void v09_rekey_unopened(struct v09 *s)
+/* The answer to a request may have been lost: then the other side stays on the old key for ever.
+ * Only its signature tells its frames from what anybody may throw at us. */
+void v09_rekey_unopened(struct v09 *s, struct bytes enc, const uint8_t sig[static SIG_BYTES])
 {
-	if (s->switched_ms && !s->new_key_seen && v09_now(s) - s->switched_ms > REKEY_LOST_MS)
+	if (s->switched && !s->new_key_seen && v09_now(s) - s->switched_ms > REKEY_LOST_MS &&
+	    sig_verify(SIG_BARE_OUTER, s->peer.ed, enc, sig))
 		v09_over(s, ERR_TIMEOUT, BLAME_NONE, "rekey-lost");
 }
 
@@ -198,7 +227,10 @@ void v09_rekey_tick(struct v09 *s)
 	} else if (!s->rekey_pending && now >= s->rekey_next_ms) {
 		enum err e = v09_rekey_start(s);
 
-		if (e != ERR_OK)
-			v09_over(s, e, BLAME_NONE, "rekey-failed");
+		/* A full queue or no memory: the old key is good for another period. */
+		if (e != ERR_OK) {
+			v09_rekey_arm(s);
+			v09_dropped(s, e, "rekey-start");
+		}
 	}
 }

@@ -5,8 +5,6 @@
 
 #include "protocol/v09/v09_internal.h"
 
-#define OUT_MAX (3u << 20)
-#define SCRATCH_KEEP 4096
 #define UNIT_HEAD 5
 
 static struct v09 *v09_of(const struct session *s)
@@ -20,11 +18,22 @@ uint64_t v09_now(const struct v09 *s)
 }
 
 /* --- queues --------------------------------------------------------------------------------------- */
+bool v09_queue_room(const struct v09 *s, size_t n)
+{
+	size_t used = s->out_at == s->out.n ? 0 : s->out.n;
+
+	return n <= OUT_MAX - UNIT_HEAD && used <= OUT_MAX - UNIT_HEAD - n;
+}
+
 size_t v09_unit_begin(struct v09 *s)
 {
-	size_t mark = s->out.n;
 	uint8_t head[UNIT_HEAD] = { 0 };
 
+	if (s->out_at == s->out.n) {
+		buf_reset(&s->out);
+		s->out_at = 0;
+	}
+	size_t mark = s->out.n;
 	buf_add(&s->out, BYTES_ARR(head));
 	return mark;
 }
@@ -67,7 +76,7 @@ static bool op_next_unit(struct session *base, struct session_unit *out)
 	if (s->out_at == s->out.n) {
 		s->out_at = 0;
 		buf_reset(&s->out);
-		buf_trim(&s->out, SCRATCH_KEEP);
+		buf_trim(&s->out, 0); /* an idle session is its struct and nothing else */
 		return false;
 	}
 	struct rd r = rd_init(s->out.p + s->out_at, s->out.n - s->out_at);
@@ -84,7 +93,9 @@ static bool op_next_unit(struct session *base, struct session_unit *out)
 void v09_event(struct v09 *s, const struct session_event *e)
 {
 	BUG_ON(s->events_n == EVENTS_MAX); /* the owner drains after every call */
-	s->events[s->events_n++] = *e;
+	s->events[s->events_n++] = (struct waiting){ e->type, e->err, e->blame, e->word, e->rtt_ms };
+	if (e->type == SESSION_EV_MESSAGE)
+		s->message = e->message;
 }
 
 void v09_dropped(struct v09 *s, enum err e, const char *word)
@@ -103,7 +114,12 @@ static bool op_next_event(struct session *base, struct session_event *out)
 	struct receipt r;
 
 	if (s->events_at < s->events_n) {
-		*out = s->events[s->events_at++];
+		const struct waiting *w = &s->events[s->events_at++];
+
+		*out = (struct session_event){ .type = w->type, .err = w->err, .blame = w->blame,
+					       .word = w->word, .rtt_ms = w->rtt_ms };
+		if (w->type == SESSION_EV_MESSAGE)
+			out->message = s->message;
 		return true;
 	}
 	s->events_n = s->events_at = 0;
@@ -115,18 +131,28 @@ static bool op_next_event(struct session *base, struct session_event *out)
 	buf_reset(&s->plain);
 	buf_reset(&s->body);
 	buf_reset(&s->work);
-	buf_trim(&s->plain, SCRATCH_KEEP);
-	buf_trim(&s->body, SCRATCH_KEEP);
-	buf_trim(&s->work, SCRATCH_KEEP);
+	buf_trim(&s->plain, 0);
+	buf_trim(&s->body, 0);
+	buf_trim(&s->work, 0);
 	return false;
 }
 
 /* --- the table ------------------------------------------------------------------------------------ */
+void v09_wipe_keys(struct v09 *s)
+{
+	v09_shake_free(s);
+	wipe(s->key, sizeof s->key);
+	wipe(s->old_key, sizeof s->old_key);
+	wipe(s->rekey_sk, sizeof s->rekey_sk);
+	s->old_until_ms = 0;
+	s->rekey_pending = false;
+}
+
 static void op_free(struct session *base)
 {
 	struct v09 *s = v09_of(base);
 
-	v09_shake_free(s);
+	v09_wipe_keys(s);
 	ack_free(&s->ack);
 	buf_wipe(&s->plain);
 	buf_wipe(&s->body);
@@ -151,6 +177,8 @@ static void op_take(struct session *base, struct bytes unit, bool text)
 {
 	struct v09 *s = v09_of(base);
 
+	/* A waiting message or ACK borrows the buffers that this unit overwrites. */
+	BUG_ON(s->state != V09_OVER && (s->events_at < s->events_n || s->ack.root));
 	if (s->state == V09_ONLINE)
 		v09_online_take(s, unit, text);
 	else if (s->state != V09_OVER)
@@ -203,6 +231,14 @@ static enum err op_send(struct session *base, const struct message *m)
 	return v09_send_user(s, m);
 }
 
+static bool receipts_valid(const struct receipt *r, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!receipt_valid(&r[i]))
+			return false;
+	return true;
+}
+
 static enum err op_send_receipts(struct session *base, const struct receipt *r, size_t n)
 {
 	struct v09 *s = v09_of(base);
@@ -212,6 +248,8 @@ static enum err op_send_receipts(struct session *base, const struct receipt *r, 
 		return ERR_WRONG_STATE;
 	if (!s->peer.confirms)
 		return ERR_OK;
+	if (!receipts_valid(r, n))
+		return ERR_MALFORMED;
 	while (n && e == ERR_OK) {
 		struct buf b;
 
@@ -228,7 +266,7 @@ static enum err op_send_receipts(struct session *base, const struct receipt *r, 
 	return e;
 }
 
-static enum err send_small(struct v09 *s, const char *type)
+enum err v09_send_small(struct v09 *s, const char *type)
 {
 	struct buf b;
 	enum err e;
@@ -245,14 +283,18 @@ static enum err send_small(struct v09 *s, const char *type)
 	return e;
 }
 
-static enum err op_ping(struct session *base)
+enum err v09_send_ping(struct v09 *s)
 {
-	struct v09 *s = v09_of(base);
-	enum err e = send_small(s, "PING");
+	enum err e = v09_send_small(s, "PING");
 
 	if (e == ERR_OK)
 		s->ping_ms = v09_now(s) + 1; /* 0 = none outstanding */
 	return e;
+}
+
+static enum err op_ping(struct session *base)
+{
+	return v09_send_ping(v09_of(base));
 }
 
 static enum err op_rate_limited(struct session *base)
@@ -260,15 +302,20 @@ static enum err op_rate_limited(struct session *base)
 	struct v09 *s = v09_of(base);
 	uint64_t now = v09_now(s);
 
-	if (s->rate_limited_ms && now - s->rate_limited_ms < 1000)
+	/* Upstream sends one for each drop, and two daemons can play ping-pong with them (wire 7). */
+	if (s->rate_limited_once && now - s->rate_limited_ms < 1000)
 		return ERR_OK;
-	s->rate_limited_ms = now;
-	return send_small(s, "RATE_LIMITED");
+	enum err e = v09_send_small(s, "RATE_LIMITED");
+	if (e == ERR_OK) {
+		s->rate_limited_once = true;
+		s->rate_limited_ms = now;
+	}
+	return e;
 }
 
 static enum err op_goodbye(struct session *base)
 {
-	return send_small(v09_of(base), "GOODBYE");
+	return v09_send_small(v09_of(base), "GOODBYE");
 }
 
 static enum err op_key_rotate(struct session *base, const uint8_t *new_ed)
@@ -309,7 +356,9 @@ static void op_tick(struct session *base)
 	if (s->state == V09_ONLINE)
 		v09_rekey_tick(s);
 	else if (s->state != V09_OVER && v09_now(s) >= s->deadline_ms)
-		v09_over(s, ERR_TIMEOUT, BLAME_GARBAGE, "handshake-timeout");
+		/* Waiting for our own decision is not the fault of the address. */
+		v09_over(s, ERR_TIMEOUT, s->state == V09_IDENTIFIED ? BLAME_NONE : BLAME_GARBAGE,
+			 "handshake-timeout");
 }
 
 static const struct session_ops ops = {
@@ -354,6 +403,8 @@ enum err v09_session_new(const struct session_config *c, struct session **out)
 	s->deadline_ms = UINT64_MAX;
 	s->peer.generation = "0.9";
 	bucket_init(&s->pongs, 2, 10, v09_now(s));
+	/* Upstream asks every half hour, and an operator may press the button on either side. */
+	bucket_init(&s->rekeys, 0.2, 4, v09_now(s));
 	buf_init(&s->out, OUT_MAX);
 	buf_init(&s->plain, FRAME_ENC_MAX);
 	buf_init(&s->body, FRAME_ENC_MAX);

@@ -30,9 +30,10 @@ enum v09_state {
 #define REKEY_ANSWER_MS 15000
 #define REKEY_PAUSE_MS 2000
 #define REKEY_LOST_MS 60000
-#define REKEY_SEEN 4
+#define REKEY_SEEN 16
 #define EVENTS_MAX 8
 #define WORD_MAX 96
+#define OUT_MAX (4u << 20) /* bytes of units that the owner has not taken yet */
 
 /* What only the handshake needs; wiped and freed at ONLINE. */
 struct shake {
@@ -41,6 +42,15 @@ struct shake {
 	uint8_t ephemeral_sk[X25519_BYTES], ephemeral[X25519_BYTES];
 	uint8_t session_key[SESSION_KEY_BYTES];
 	uint16_t server_version; /* of message 1, unauthenticated */
+};
+
+/* A waiting event without its message: there is never more than one of those. */
+struct waiting {
+	enum session_event_type type;
+	enum err err;
+	enum session_blame blame;
+	const char *word;
+	uint64_t rtt_ms;
 };
 
 /*
@@ -63,18 +73,22 @@ struct v09 {
 	uint8_t rekey_sk[X25519_BYTES];
 	char rekey_id[37];
 	bool rekey_pending, rekey_never, new_key_seen;
+	bool switched; /* at switched_ms, and new_key_seen tells the rest */
 	uint64_t rekey_sent_ms, rekey_next_ms; /* next: UINT64_MAX = not by us */
 	uint64_t switched_ms, pause_until_ms;
-	uint8_t rekey_seen[REKEY_SEEN][X25519_BYTES];
+	uint64_t rekey_seen[REKEY_SEEN]; /* hashes of the ephemerals and ids that were used */
 	unsigned rekey_seen_n;
+	struct bucket rekeys; /* what a peer may ask for */
 
 	uint64_t ping_ms, rate_limited_ms;
+	bool rate_limited_once;
 	struct bucket pongs;
 
 	struct buf out;         /* queued units: u32 length, u8 text, bytes */
 	size_t out_at;
-	struct session_event events[EVENTS_MAX];
+	struct waiting events[EVENTS_MAX];
 	unsigned events_n, events_at;
+	struct message message; /* of the waiting SESSION_EV_MESSAGE; borrows `plain` and `body` */
 	struct ack ack;
 	struct buf plain, body, work; /* of the frame at hand */
 	char word[WORD_MAX];    /* cleaned remote text of an event */
@@ -85,9 +99,12 @@ void v09_queue_text(struct v09 *s, const struct buf *b);
 void v09_event(struct v09 *s, const struct session_event *e);
 void v09_over(struct v09 *s, enum err e, enum session_blame blame, const char *word);
 void v09_dropped(struct v09 *s, enum err e, const char *word);
+void v09_wipe_keys(struct v09 *s);
 const char *v09_word(struct v09 *s, struct bytes text); /* a cleaned copy for an event */
 uint64_t v09_now(const struct v09 *s);
-/* Opens a unit in the queue and closes it; between them append to s->out. */
+/* Opens a unit in the queue and closes it; between them append to s->out. Whoever appends less than
+ * SESSION_UNIT_MAX asks v09_queue_room() first, to tell a full queue from a body that never fits. */
+bool v09_queue_room(const struct v09 *s, size_t n);
 size_t v09_unit_begin(struct v09 *s);
 void v09_unit_end(struct v09 *s, size_t mark, bool keep);
 
@@ -102,6 +119,9 @@ void v09_online_take(struct v09 *s, struct bytes unit, bool text);
 enum err v09_send_user(struct v09 *s, const struct message *m);
 /* A control frame of `type` with `payload`; destination "*" (wire 4.1). */
 enum err v09_send_control(struct v09 *s, const char *type, struct bytes payload, bool inner_signature);
+/* PING, PONG, RATE_LIMITED, GOODBYE. */
+enum err v09_send_small(struct v09 *s, const char *type);
+enum err v09_send_ping(struct v09 *s);
 
 /* rekey.c */
 void v09_rekey_arm(struct v09 *s);
@@ -112,6 +132,7 @@ uint64_t v09_rekey_deadline(const struct v09 *s);
 /* The keys that may open a frame now; returns how many. */
 size_t v09_rekey_keys(struct v09 *s, const uint8_t *keys[static 2]);
 void v09_rekey_opened(struct v09 *s, size_t which);
-void v09_rekey_unopened(struct v09 *s);
+/* A frame that none of our keys opens. */
+void v09_rekey_unopened(struct v09 *s, struct bytes enc, const uint8_t sig[static SIG_BYTES]);
 
 #endif
