@@ -37,12 +37,12 @@ int cli_usage(const struct cli *c, const char *next, const char *fmt, ...)
 	va_end(ap);
 	fault_set(&f, ERR_USAGE, EXIT_USAGE, "%s", text_safe(bytes_str(text), safe, sizeof(safe)));
 	if (c->cmd && c->cmd->args)
-		fault_means(&f, "Usage: %s %s", command_path(c->group, c->cmd, path, sizeof(path)),
+		fault_means(&f, "Usage: %s %s", cli_path(c->group, c->cmd, path, sizeof(path)),
 			    c->cmd->args);
 	if (next)
 		fault_next(&f, "%s", next);
 	else if (c->cmd)
-		fault_next(&f, "%s --help", command_path(c->group, c->cmd, path, sizeof(path)));
+		fault_next(&f, "%s --help", cli_path(c->group, c->cmd, path, sizeof(path)));
 	return out_fault(&c->out, &f);
 }
 
@@ -85,7 +85,7 @@ enum err cli_connect(struct cli *c, struct fault *f)
 		return ERR_OK;
 	e = client_open(&c->client, c->home, f);
 	if (e == ERR_NOTFOUND) {
-		shell_word(c->home, word, sizeof(word));
+		word_for_shell(c->home, word, sizeof(word));
 		fault_means(f, "This command is carried out by the daemon; nothing was done.");
 		if (path_join(keys, sizeof(keys), c->home, "keys.json") == ERR_OK &&
 		    access(keys, F_OK) == 0)

@@ -92,7 +92,7 @@ static int unknown_command(const struct out *o, const char *word)
 	fault_set(&f, ERR_USAGE, EXIT_USAGE, "there is no command '%s'",
 		  text_safe(bytes_str(word), safe, sizeof(safe)));
 	for (const struct command *const *c = cli_commands; *c; c++) {
-		if ((*c)->subs && command_sub(*c, word)) {
+		if ((*c)->subs && cli_find_sub(*c, word)) {
 			fault_means(&f, "Did you mean 'ironmesh %s %s'?", (*c)->name, safe);
 			fault_next(&f, "ironmesh help %s", (*c)->name);
 			return out_fault(o, &f);
@@ -213,7 +213,7 @@ static int run_command(struct cli *c, int argc, char **argv)
 			char path[96];
 
 			fault_next(&f, "%s --help",
-				   command_path(c->group, c->cmd, path, sizeof(path)));
+				   cli_path(c->group, c->cmd, path, sizeof(path)));
 			return out_fault(&c->out, &f);
 		}
 		c->out.json = options_given(&c->opts, "json");
@@ -250,9 +250,9 @@ static int without_command(struct cli *c, int argc, char **argv)
 	c->out.json = options_given(&c->opts, "json");
 	c->out.home = options_text(&c->opts, "home");
 	if (options_given(&c->opts, "version"))
-		c->cmd = command_find(cli_commands, "version");
+		c->cmd = cli_find(cli_commands, "version");
 	else
-		c->cmd = command_find(cli_commands, "help");
+		c->cmd = cli_find(cli_commands, "help");
 	c->opts.argc = 0;
 	return c->cmd->run(c);
 }
@@ -265,7 +265,7 @@ static int dispatch(struct cli *c, int argc, char **argv)
 
 	if (!word || word[0] == '-')
 		return without_command(c, argc, argv);
-	c->cmd = command_find(cli_commands, word);
+	c->cmd = cli_find(cli_commands, word);
 	if (!c->cmd)
 		return unknown_command(&c->out, word);
 	remove_word(&argc, argv, at);
@@ -277,7 +277,7 @@ static int dispatch(struct cli *c, int argc, char **argv)
 			help_group(&c->out, c->group);
 			return EXIT_DONE;
 		}
-		c->cmd = word ? command_sub(c->group, word) : c->group->subs;
+		c->cmd = word ? cli_find_sub(c->group, word) : c->group->subs;
 		if (!c->cmd)
 			return unknown_sub(&c->out, c->group, word);
 		if (word)

@@ -43,7 +43,7 @@ static bool fingerprints_match(struct demo *d, struct demo_node *shown, struct d
 	bool ok;
 
 	if (fp)
-		fingerprint_text(fp, text, sizeof(text));
+		fingerprint_groups(fp, text, sizeof(text));
 	ok = fp && RUN(d, EXIT_DONE, "peers", "list", "--home", at->home) && demo_expect(d, text, 1);
 	json_decref(status);
 	return ok || demo_fail(d, "%s does not tell its fingerprint", shown->name);

@@ -104,7 +104,7 @@ static int run_help(struct cli *c)
 		return exit_codes(c);
 	if (strcmp(word, "files") == 0)
 		return files(c);
-	cmd = command_find(cli_commands, word);
+	cmd = cli_find(cli_commands, word);
 	if (!cmd)
 		return unknown_topic(c, NULL, word);
 	if (cmd->flags & CMD_PASS_ARGV)
@@ -117,7 +117,7 @@ static int run_help(struct cli *c)
 		help_group(&c->out, cmd);
 		return EXIT_DONE;
 	}
-	leaf = command_sub(cmd, sub);
+	leaf = cli_find_sub(cmd, sub);
 	if (!leaf)
 		return unknown_topic(c, cmd, sub);
 	help_command(&c->out, cmd, leaf);

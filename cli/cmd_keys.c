@@ -37,7 +37,7 @@ static enum err new_mesh(const char *path, struct secret *out, struct fault *f)
 			  text_safe(bytes_str(path), safe, sizeof(safe)));
 		fault_means(f, "If it is the passphrase of your mesh, this machine joins with it.");
 		fault_next(f, "ironmesh keys generate --name NAME --passphrase-file %s",
-			   shell_word(path, word, sizeof(word)));
+			   word_for_shell(path, word, sizeof(word)));
 	}
 	if (e == ERR_OK)
 		*out = pass;
@@ -123,7 +123,7 @@ static int run_generate(struct cli *c)
 	}
 	if (file)
 		out_hint(&c->out, "ironmesh run --name %s --passphrase-file %s", name,
-			 shell_word(file, word, sizeof(word)));
+			 word_for_shell(file, word, sizeof(word)));
 	else
 		out_hint(&c->out, "ironmesh run --name %s --passphrase-file FILE", name);
 	return EXIT_DONE;
@@ -137,7 +137,7 @@ static int show(struct cli *c, const char *method, bool only_fingerprint)
 
 	if (result && !cli_printed_json(c, result)) {
 		if (only_fingerprint)
-			printf("%s\n", fingerprint_text(json_str(result, "fingerprint"), text, sizeof(text)));
+			printf("%s\n", fingerprint_groups(json_str(result, "fingerprint"), text, sizeof(text)));
 		else
 			show_keys(c, result);
 	}

@@ -56,7 +56,7 @@ static int run_approve(struct cli *c)
 	char hint[240], word[120];
 
 	snprintf(hint, sizeof(hint), "ironmesh trust verify %s, once both have compared fingerprints",
-		 shell_word(cli_arg(c, 0), word, sizeof(word)));
+		 word_for_shell(cli_arg(c, 0), word, sizeof(word)));
 	return one(c, "peers.approve", json_pack("{s:s}", "peer", cli_arg(c, 0)), hint);
 }
 
@@ -133,17 +133,17 @@ static const struct opt alias_opts[] = {
 
 static const struct command subs[] = {
 	{ .name = "list", .args = "", .summary = "who is known, and who is online", .examples = list_examples,
-	  .opts = list_opts, .run = run_list },
+	  .opts = list_opts, .flags = CMD_PASSPHRASE, .run = run_list },
 	{ .name = "show", .args = "PEER", .summary = "everything about one peer", .examples = show_examples,
-	  .min_args = 1, .max_args = 1, .run = run_show },
+	  .min_args = 1, .max_args = 1, .flags = CMD_PASSPHRASE, .run = run_show },
 	{ .name = "approve", .args = "PEER", .summary = "trust a pending or blocked peer",
-	  .examples = approve_examples, .min_args = 1, .max_args = 1, .run = run_approve },
+	  .examples = approve_examples, .min_args = 1, .max_args = 1, .flags = CMD_PASSPHRASE, .run = run_approve },
 	{ .name = "block", .args = "PEER", .summary = "refuse a peer, and drop what was held from it",
-	  .examples = block_examples, .opts = block_opts, .min_args = 1, .max_args = 1, .run = run_block },
+	  .examples = block_examples, .opts = block_opts, .min_args = 1, .max_args = 1, .flags = CMD_PASSPHRASE, .run = run_block },
 	{ .name = "forget", .args = "PEER", .summary = "remove the record of a peer",
-	  .examples = forget_examples, .flags = CMD_YES, .min_args = 1, .max_args = 1, .run = run_forget },
+	  .examples = forget_examples, .flags = CMD_PASSPHRASE | CMD_YES, .min_args = 1, .max_args = 1, .run = run_forget },
 	{ .name = "alias", .args = "PEER ALIAS | PEER --remove", .summary = "your own name for a peer",
-	  .examples = alias_examples, .opts = alias_opts, .min_args = 1, .max_args = 2, .run = run_alias },
+	  .examples = alias_examples, .opts = alias_opts, .min_args = 1, .max_args = 2, .flags = CMD_PASSPHRASE, .run = run_alias },
 	{ 0 },
 };
 

@@ -34,7 +34,7 @@ static const struct example examples[] = {
 };
 
 static const struct opt opts[] = {
-	{ "timeout", 0, OPT_DURATION, "DURATION", "give up after this (5s)" },
+	{ "timeout", 0, OPT_DURATION, "DURATION", "give up after this (5s)", 1, 600000 },
 	{ 0 },
 };
 

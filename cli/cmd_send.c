@@ -259,11 +259,13 @@ static const struct example examples[] = {
 };
 
 static const struct opt opts[] = {
-	{ "wait", 0, OPT_DURATION_MAYBE, "DURATION", "until it is delivered, or this long (30s)" },
+	{ "wait", 0, OPT_DURATION_MAYBE, "DURATION", "until it is delivered, or this long (30s)",
+	  0, 86400000 },
 	{ "wait-for", 0, OPT_WORD, "delivered|read|sent", "what to wait for; implies --wait" },
 	{ "file", 0, OPT_TEXT, "FILE", "send the bytes of this file" },
 	{ "priority", 0, OPT_WORD, "low|normal|high|critical", "what overtakes what" },
-	{ "ttl", 0, OPT_DURATION, "DURATION", "give up after this (7d; 0 never)" },
+	{ "ttl", 0, OPT_DURATION, "DURATION", "give up after this (7d; 0 never)", 0,
+	  3153600000000 },
 	{ "type", 0, OPT_WORD, "MSG|REQ|RESP|CONV", "what kind of message it is (MSG)" },
 	{ "id", 0, OPT_TEXT, "ID", "your own message id, at most 128 characters" },
 	{ 0 },

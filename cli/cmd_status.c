@@ -63,7 +63,7 @@ static void print_status(const struct cli *c, const json_t *s)
 	out_field(&c->out, "name", json_str(s, "name"));
 	out_field(&c->out, "node id", json_str(s, "id"));
 	out_field(&c->out, "fingerprint",
-		  fingerprint_text(json_str(s, "fingerprint"), text, sizeof(text)));
+		  fingerprint_groups(json_str(s, "fingerprint"), text, sizeof(text)));
 	out_fieldf(&c->out, "daemon", "version %s, process %" PRId64 ", up %s",
 		   json_str(s, "version") ? json_str(s, "version") : "?", show_int(s, "pid"),
 		   duration_text((uint64_t)show_int(s, "uptime_ms"), text, sizeof(text)));

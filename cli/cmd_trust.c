@@ -25,7 +25,7 @@ static void print_alarms(const struct cli *c, const json_t *alarms)
 		out_field(&c->out, "  now", json_str(a, "now"));
 		if (json_str(a, "now"))
 			out_hint(&c->out, "ironmesh trust repin %s %s, only if you know why it changed",
-				 shell_word(safe, word, sizeof(word)), json_str(a, "now"));
+				 word_for_shell(safe, word, sizeof(word)), json_str(a, "now"));
 	}
 }
 
@@ -101,7 +101,7 @@ static int run_verify(struct cli *c)
 		if (!peer)
 			return code;
 		fprintf(stderr, "%s\nIs this exactly what the other side shows? [y/N] ",
-			fingerprint_text(json_str(peer, "fingerprint"), text, sizeof(text)));
+			fingerprint_groups(json_str(peer, "fingerprint"), text, sizeof(text)));
 		fflush(stderr);
 		json_decref(peer);
 		if (!fgets(answer, sizeof(answer), stdin) || (answer[0] != 'y' && answer[0] != 'Y')) {
@@ -110,7 +110,7 @@ static int run_verify(struct cli *c)
 			fault_set(&f, ERR_AUTH, EXIT_GENERIC, "not marked as verified");
 			fault_means(&f, "If the fingerprints differ, somebody may stand between you.");
 			fault_next(&f, "ironmesh peers block %s",
-				   shell_word(cli_arg(c, 0), text, sizeof(text)));
+				   word_for_shell(cli_arg(c, 0), text, sizeof(text)));
 			return out_fault(&c->out, &f);
 		}
 	}

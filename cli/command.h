@@ -85,9 +85,9 @@ void help_overview(const struct out *o);
 void help_group(const struct out *o, const struct command *group);
 void help_command(const struct out *o, const struct command *group, const struct command *cmd);
 /* "ironmesh outbox list" */
-const char *command_path(const struct command *group, const struct command *cmd, char *buf, size_t cap);
-const struct command *command_find(const struct command *const *list, const char *name);
-const struct command *command_sub(const struct command *group, const char *name);
+const char *cli_path(const struct command *group, const struct command *cmd, char *buf, size_t cap);
+const struct command *cli_find(const struct command *const *list, const char *name);
+const struct command *cli_find_sub(const struct command *group, const char *name);
 
 /* --- shared printing (show.c) --- */
 void show_peer(const struct cli *c, const json_t *peer);

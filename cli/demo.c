@@ -191,7 +191,7 @@ static void show_command(struct demo *d, const char *const *argv, const char *ta
 
 	fprintf(d->story, "%s$ ironmesh", color ? "\033[36m" : "");
 	for (; *argv; argv++)
-		fprintf(d->story, " %s", shell_word(*argv, word, sizeof(word)));
+		fprintf(d->story, " %s", word_for_shell(*argv, word, sizeof(word)));
 	fprintf(d->story, "%s%s\n", tail, color ? "\033[0m" : "");
 	fflush(d->story);
 }

@@ -3,13 +3,13 @@
 
 #define OPTION_WIDTH 28
 
-const char *command_path(const struct command *group, const struct command *cmd, char *buf, size_t cap)
+const char *cli_path(const struct command *group, const struct command *cmd, char *buf, size_t cap)
 {
 	snprintf(buf, cap, "ironmesh %s%s%s", group ? group->name : "", group ? " " : "", cmd->name);
 	return buf;
 }
 
-const struct command *command_find(const struct command *const *list, const char *name)
+const struct command *cli_find(const struct command *const *list, const char *name)
 {
 	for (; *list; list++)
 		if (strcmp((*list)->name, name) == 0)
@@ -17,7 +17,7 @@ const struct command *command_find(const struct command *const *list, const char
 	return NULL;
 }
 
-const struct command *command_sub(const struct command *group, const char *name)
+const struct command *cli_find_sub(const struct command *group, const char *name)
 {
 	for (const struct command *c = group->subs; c && c->name; c++)
 		if (strcmp(c->name, name) == 0)
@@ -47,7 +47,7 @@ static json_t *json_command(const struct command *group, const struct command *c
 	for (const struct example *e = c->examples; e && e->command; e++)
 		json_array_append_new(examples, json_string(e->command));
 	return json_pack("{s:s, s:s, s:s, s:o, s:o}", "command",
-			 command_path(group, c, path, sizeof(path)), "arguments", c->args ? c->args : "",
+			 cli_path(group, c, path, sizeof(path)), "arguments", c->args ? c->args : "",
 			 "summary", c->summary, "options", options, "examples", examples);
 }
 
@@ -111,7 +111,7 @@ void help_command(const struct out *o, const struct command *group, const struct
 		print_json(o, list);
 		return;
 	}
-	command_path(group, cmd, path, sizeof(path));
+	cli_path(group, cmd, path, sizeof(path));
 	printf("%s%s%s - %s\n", out_on(o, STYLE_BOLD), path, out_off(o, STYLE_BOLD), cmd->summary);
 	print_examples(o, cmd->examples);
 	printf("\n%sUsage:%s %s%s%s [options]\n", out_on(o, STYLE_BOLD), out_off(o, STYLE_BOLD), path,

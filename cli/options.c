@@ -64,12 +64,13 @@ static enum err bad_word(const struct opt *o, const char *text, struct fault *f)
 
 	text_safe(bytes_str(text), seen, sizeof(seen));
 	fault_set(f, ERR_USAGE, EXIT_USAGE, "--%s cannot be '%s'", o->name, seen);
-	fault_means(f, "It is one of: %s.", o->arg);
 	snprintf(copy, sizeof(copy), "%s", o->arg);
 	for (char *w = strtok_r(copy, "|", &save); w; w = strtok_r(NULL, "|", &save))
 		suggest_offer(&s, w);
 	if (s.best)
-		fault_next(f, "--%s %s", o->name, s.best);
+		fault_means(f, "Did you mean '%s'? It is one of: %s.", s.best, o->arg);
+	else
+		fault_means(f, "It is one of: %s.", o->arg);
 	return ERR_USAGE;
 }
 
@@ -96,10 +97,27 @@ static enum err set_number(const struct opt *o, struct optval *v, const char *te
 	return ERR_OK;
 }
 
-static enum err set_value(const struct opt *o, struct optval *v, const char *text, struct fault *f)
+static enum err set_duration(const struct opt *o, struct optval *v, const char *text,
+			     struct fault *f)
 {
+	enum err e = duration_parse(bytes_str(text), &v->number);
 	char seen[80];
 
+	if (e == ERR_OK && v->number >= o->min && (!o->max || v->number <= o->max))
+		return ERR_OK;
+	text_safe(bytes_str(text), seen, sizeof(seen));
+	fault_set(f, ERR_USAGE, EXIT_USAGE, "--%s cannot be '%s'", o->name, seen);
+	if (e == ERR_OK && v->number < o->min)
+		fault_means(f, "It is at least %llu ms.", (unsigned long long)o->min);
+	else if (e == ERR_OK)
+		fault_means(f, "It is at most %llu minutes.", (unsigned long long)(o->max / 60000));
+	else
+		fault_means(f, "It is a duration: a number with ms, s, m, h or d behind it, as in 500ms or 5s.");
+	return ERR_USAGE;
+}
+
+static enum err set_value(const struct opt *o, struct optval *v, const char *text, struct fault *f)
+{
 	v->given++;
 	if (!text)
 		return ERR_OK;
@@ -109,12 +127,7 @@ static enum err set_value(const struct opt *o, struct optval *v, const char *tex
 		return set_number(o, v, text, f);
 	case OPT_DURATION:
 	case OPT_DURATION_MAYBE:
-		if (duration_parse(bytes_str(text), &v->number) == ERR_OK)
-			return ERR_OK;
-		text_safe(bytes_str(text), seen, sizeof(seen));
-		fault_set(f, ERR_USAGE, EXIT_USAGE, "--%s cannot be '%s'", o->name, seen);
-		fault_means(f, "It is a duration: a number with ms, s, m, h or d behind it, as in 500ms or 5s.");
-		return ERR_USAGE;
+		return set_duration(o, v, text, f);
 	case OPT_WORD:
 		return word_in(o->arg, text) ? ERR_OK : bad_word(o, text, f);
 	case OPT_FLAG:

@@ -26,7 +26,7 @@ struct opt {
 	enum opt_type type;
 	const char *arg; /* how the help calls the value */
 	const char *text;
-	uint64_t min, max; /* OPT_NUMBER; max 0 = no upper limit */
+	uint64_t min, max; /* OPT_NUMBER, and durations in ms; max 0 = no upper limit */
 };
 
 struct optval {

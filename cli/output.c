@@ -79,7 +79,7 @@ void out_json(const struct out *o, const json_t *v)
 
 /* --- words for a shell -------------------------------------------------------------------- */
 
-const char *shell_word(const char *word, char *buf, size_t cap)
+const char *word_for_shell(const char *word, char *buf, size_t cap)
 {
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 				    "_-./:@%+=,#";
@@ -112,7 +112,7 @@ const char *out_command(const struct out *o, const char *command, char *buf, siz
 	if (!o->home || strncmp(command, name, sizeof(name) - 1) != 0 || strstr(command, "--home"))
 		snprintf(buf, cap, "%s", command);
 	else
-		snprintf(buf, cap, "ironmesh --home %s %s", shell_word(o->home, home, sizeof(home)),
+		snprintf(buf, cap, "ironmesh --home %s %s", word_for_shell(o->home, home, sizeof(home)),
 			 command + sizeof(name) - 1);
 	return buf;
 }
@@ -242,7 +242,7 @@ const char *duration_text(uint64_t ms, char *buf, size_t cap)
 	return buf;
 }
 
-const char *fingerprint_text(const char *fp, char *buf, size_t cap)
+const char *fingerprint_groups(const char *fp, char *buf, size_t cap)
 {
 	char safe[160];
 	size_t n = 0;

@@ -7,6 +7,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/passphrase.h"
 
 enum err passphrase_configured(const struct cli *c, struct secret *out, struct fault *f)
@@ -14,6 +15,7 @@ enum err passphrase_configured(const struct cli *c, struct secret *out, struct f
 	static const char *const credentials[] = { "ironmesh-key", "ironmesh" };
 	const char *file = options_text(&c->opts, "passphrase-file");
 	const struct optval *fd = options_get(&c->opts, "passphrase-fd");
+	char path[HOME_MAX];
 	enum err e;
 
 	if (file)
@@ -25,6 +27,8 @@ enum err passphrase_configured(const struct cli *c, struct secret *out, struct f
 		if (e != ERR_NOTFOUND)
 			return e;
 	}
+	if (path_join(path, sizeof(path), c->home, "passphrase") == ERR_OK && access(path, F_OK) == 0)
+		return passphrase_from_file(path, out, f);
 	return passphrase_from_env("IRONMESH_PASSPHRASE", out, f);
 }
 

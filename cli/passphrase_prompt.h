@@ -1,8 +1,8 @@
 /*
  * passphrase_prompt.h -- a passphrase for work on the home folder: from where, in which order.
  *
- * --passphrase-file, --passphrase-fd, the systemd credentials "ironmesh-key" and "ironmesh",
- * $IRONMESH_PASSPHRASE; then a person at the terminal, without echo. Never the command line.
+ * --passphrase-file, --passphrase-fd, the systemd credentials "ironmesh-key" and "ironmesh", the
+ * file `passphrase` in the home folder, $IRONMESH_PASSPHRASE; then a person at the terminal, without echo. Never the command line.
  */
 #ifndef CLI_PASSPHRASE_PROMPT_H
 #define CLI_PASSPHRASE_PROMPT_H

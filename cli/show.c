@@ -82,7 +82,7 @@ void show_peer(const struct cli *c, const json_t *peer)
 		out_field(&c->out, "alias", s);
 	out_field(&c->out, "node id", json_str(peer, "id"));
 	if ((s = json_str(peer, "fingerprint")))
-		out_field(&c->out, "fingerprint", fingerprint_text(s, text, sizeof(text)));
+		out_field(&c->out, "fingerprint", fingerprint_groups(s, text, sizeof(text)));
 	if (state)
 		out_fieldf(&c->out, "state", "%s%s", state,
 			   json_is_true(json_object_get(peer, "verified")) ?
@@ -153,7 +153,7 @@ void show_peers(const struct cli *c, const json_t *list)
 		table_cellf(t, "%" PRId64, show_int(p, "queued"));
 		table_cellf(t, "%" PRId64, show_int(p, "unread") + show_int(p, "held"));
 		if (fp)
-			table_cell(t, STYLE_NONE, fingerprint_text(fp, text, sizeof(text)));
+			table_cell(t, STYLE_NONE, fingerprint_groups(fp, text, sizeof(text)));
 		else
 			table_cell(t, STYLE_DIM, why && *why ? why : "not known yet");
 	}
@@ -169,7 +169,7 @@ void show_keys(const struct cli *c, const json_t *keys)
 	out_field(&c->out, "name", json_str(keys, "name"));
 	out_field(&c->out, "node id", json_str(keys, "id"));
 	if (fp)
-		out_field(&c->out, "fingerprint", fingerprint_text(fp, text, sizeof(text)));
+		out_field(&c->out, "fingerprint", fingerprint_groups(fp, text, sizeof(text)));
 	out_field(&c->out, "public key", json_str(keys, "public_key"));
 	if (json_str(keys, "path"))
 		out_fieldf(&c->out, "key file", "%s (version %" PRId64 "%s)", json_str(keys, "path"),

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <ftw.h>
+#include <pty.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -235,18 +236,79 @@ static int child(const char *in, const char *out, const char *err, int argc, cha
 	return cli_main(argc, argv, &host);
 }
 
+static int words(struct rig *r, char **argv, va_list ap)
+{
+	int argc = 0;
+
+	argv[argc++] = (char *)"ironmesh";
+	for (char *a; (a = va_arg(ap, char *));)
+		argv[argc++] = strcmp(a, "@") == 0 ? r->home : a;
+	argv[argc] = NULL;
+	return argc;
+}
+
+static int exit_of(int status)
+{
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* A prompt ends the output with ": " or "] ", and the program waits. */
+static bool prompted(const char *text, size_t n)
+{
+	return n >= 2 && text[n - 1] == ' ' && (text[n - 2] == ':' || text[n - 2] == ']');
+}
+
+int rig_run_tty(struct rig *r, const char *typed, ...)
+{
+	char *argv[64];
+	int argc, status, fd;
+	va_list ap;
+	pid_t pid;
+
+	va_start(ap, typed);
+	argc = words(r, argv, ap);
+	va_end(ap);
+	free(r->out);
+	free(r->err);
+	r->out = calloc(1, 65536);
+	r->err = calloc(1, 1);
+	r->out_n = 0;
+	fflush(NULL);
+	pid = forkpty(&fd, NULL, NULL, NULL);
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		alarm(20);
+		exit(cli_main(argc, argv, &host));
+	}
+	while (r->out_n < 65000) {
+		ssize_t n = read(fd, r->out + r->out_n, 65000 - r->out_n);
+
+		if (n <= 0)
+			break;
+		r->out_n += (size_t)n;
+		if (prompted(r->out, r->out_n) && *typed) {
+			size_t line = strcspn(typed, "\n") + 1;
+
+			assert_int_equal(write(fd, typed, line), line);
+			typed += line;
+		}
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	close(fd);
+	return r->exit = exit_of(status);
+}
+
 int rig_run(struct rig *r, ...)
 {
-	char *argv[64] = { (char *)"ironmesh" }, in[100], out[100], err[100];
-	int argc = 1, status;
+	char *argv[64], in[100], out[100], err[100];
+	int argc, status;
 	size_t n;
 	va_list ap;
 	pid_t pid;
 	FILE *f;
 
 	va_start(ap, r);
-	for (char *a; (a = va_arg(ap, char *));)
-		argv[argc++] = strcmp(a, "@") == 0 ? r->home : a;
+	argc = words(r, argv, ap);
 	va_end(ap);
 	snprintf(in, sizeof(in), "%s", "/dev/null");
 	snprintf(out, sizeof(out), "%s/out", r->dir);
@@ -265,7 +327,7 @@ int rig_run(struct rig *r, ...)
 	if (pid == 0)
 		exit(child(in, out, err, argc, argv));
 	assert_int_equal(waitpid(pid, &status, 0), pid);
-	r->exit = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	r->exit = exit_of(status);
 	free(r->out);
 	free(r->err);
 	r->out = slurp(out, &r->out_n);

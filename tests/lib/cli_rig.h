@@ -31,6 +31,9 @@ void rig_close(struct rig *r); /* asserts that the script was used up */
 void rig_serve(struct rig *r, const struct exchange *script, size_t n);
 /* Runs `ironmesh ARGS...`; "@" stands for the home folder. The last argument is NULL. */
 int rig_run(struct rig *r, ...) __attribute__((sentinel));
+/* The same on a terminal of its own; each prompt is answered with the next line of `typed`. `out` is
+ * what the terminal shows. */
+int rig_run_tty(struct rig *r, const char *typed, ...) __attribute__((sentinel));
 bool rig_said(const struct rig *r, const char *text);   /* stdout contains */
 bool rig_warned(const struct rig *r, const char *text); /* stderr contains */
 json_t *rig_json(const struct rig *r); /* stdout as exactly one JSON value; fails the test otherwise */

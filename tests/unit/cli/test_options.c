@@ -128,7 +128,7 @@ static void words_come_from_the_list_and_slips_are_answered(void **state)
 {
 	assert_int_equal(PARSE(S"--priority", S"high"), ERR_OK);
 	assert_int_equal(PARSE(S"--priority", S"hihg"), ERR_USAGE);
-	assert_string_equal(f.next, "--priority high");
+	assert_string_equal(f.means, "Did you mean 'high'? It is one of: low|normal|high.");
 	assert_int_equal(PARSE(S"--priority", S""), ERR_USAGE);
 	assert_int_equal(PARSE(S"--priority", S"low|normal"), ERR_USAGE);
 	assert_int_equal(PARSE(S"--priority", S"lo"), ERR_USAGE);
