@@ -310,6 +310,9 @@ static void on_online(struct conn *c)
 		 sp->name, c->tp->kind, c->address, sp->version >> 8, sp->version & 255, sp->confirms);
 	peer_online(p, c);
 	inbound_report_reads(c);
+	/* Approved, and a crash came before its messages were released. */
+	if (pins_get(n->p.pins, &p->id)->state == PIN_TRUSTED)
+		(void)inbound_release(n, &p->id, true);
 }
 
 static void on_over(struct conn *c, const struct session_event *e)
@@ -533,13 +536,21 @@ void conn_flush_receipts(struct conn *c)
 			batch[k] = (struct receipt){ .kind = r->kind, .id = bytes_str(r->id),
 						     .reason = bytes_str(r->reason) };
 		}
-		if (session_send_receipts(c->session, batch, k) != ERR_OK)
-			break; /* a rekey pauses, or the session ends: the sender asks again */
+		if (session_send_receipts(c->session, batch, k) != ERR_OK) {
+			c->more_reads = false;
+			break; /* the session ends: the sender asks again */
+		}
 		for (size_t i = 0; i < k; i++) {
 			int64_t seq = c->receipts[done + i].inbox_seq;
 
-			if (seq && inbox_mark_reported(n->p.store, seq) == ERR_OK)
+			enum err e = seq ? inbox_mark_reported(n->p.store, seq) : ERR_NOTFOUND;
+
+			if (e == ERR_OK)
 				node_store_soft(n);
+			if (e == ERR_STORE) {
+				node_store_failed(n);
+				c->more_reads = false;
+			}
 		}
 		n->n.receipts_sent += k;
 		done += k;
@@ -552,6 +563,25 @@ void conn_flush_receipts(struct conn *c)
 	}
 	if (!c->closing)
 		conn_pump(c);
+	if (!c->closing && c->more_reads)
+		inbound_report_reads(c);
+}
+
+/* What was marked as read in the lost group is not read: only what the store says is reported. */
+void conn_store_rolled_back(struct node *n)
+{
+	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {
+		struct conn *c = list_entry(l, struct conn, link);
+		size_t kept = 0;
+
+		for (size_t i = 0; i < c->receipts_n; i++)
+			if (c->receipts[i].kind != RECEIPT_READ)
+				c->receipts[kept++] = c->receipts[i];
+		if (kept == c->receipts_n || c->closing)
+			continue;
+		c->receipts_n = kept;
+		inbound_report_reads(c);
+	}
 }
 
 /* --- the sink ------------------------------------------------------------------------------------- */

@@ -96,6 +96,12 @@ void inbound_message(struct conn *c, const struct message *m)
 		return;
 	}
 
+	if (e == ERR_EXISTS && state == INBOX_HELD && pin->state == PIN_TRUSTED) {
+		/* Approved, and the disk refused the release: now it goes with all others of its author. */
+		(void)inbound_release(n, &m->source, true);
+		return;
+	}
+
 	struct op *op = node_op(n);
 
 	op->kind = OP_RECEIVED;
@@ -171,6 +177,7 @@ void inbound_report_reads(struct conn *c)
 		return;
 	for (size_t i = 0; i < got; i++)
 		conn_receipt(c, RECEIPT_READ, rows[i].id, NULL, rows[i].seq);
+	c->more_reads = got == 64;
 }
 
 /* Held messages become new (and are confirmed) or go. */

@@ -144,12 +144,14 @@ void node_free(struct node *n)
 	if (!n)
 		return;
 	n->stopping = true;
+	for (size_t i = 0; i < n->ops_n; i++)
+		if (n->ops[i].kind == OP_SUBMIT)
+			item_free(n->ops[i].item);
+	sched_drop_all(n);
 	while (!list_empty(&n->conns_list))
 		conn_free(list_entry(n->conns_list.next, struct conn, link));
 	while (!list_empty(&n->shaking))
 		conn_free(list_entry(n->shaking.next, struct conn, link));
-	if (n->items)
-		sched_drop_all(n);
 	if (n->peers)
 		map_each(n->peers, free_one_peer, n);
 	dial_fini(n);
@@ -163,9 +165,6 @@ void node_free(struct node *n)
 	timer_stop(n->env, &n->soft_timer);
 	timer_stop(n->env, &n->expiry_timer);
 	timer_stop(n->env, &n->ping_timer);
-	for (size_t i = 0; i < n->ops_n; i++)
-		if (n->ops[i].kind == OP_SUBMIT)
-			item_free(n->ops[i].item);
 	free(n->ops);
 	buf_fini(&n->scratch);
 	map_free(n->conns);
@@ -253,7 +252,7 @@ struct op *node_op(struct node *n)
 	return op;
 }
 
-static void commit_group(struct node *n)
+static enum err commit_group(struct node *n)
 {
 	enum err e = n->group_failed ? ERR_STORE : store_commit(n->p.store);
 	struct op *ops = n->ops;
@@ -267,10 +266,21 @@ static void commit_group(struct node *n)
 	/* The callbacks below may submit again: those belong to the next group. */
 	n->ops = NULL;
 	n->ops_n = n->ops_cap = 0;
+	/* Memory first: the answers below may close sessions, and what they drop must not be here too. */
+	for (size_t i = 0; i < count; i++) {
+		struct item *it = ops[i].kind == OP_SUBMIT ? ops[i].item : NULL;
+
+		ops[i].item = NULL;
+		if (it && e == ERR_OK)
+			sched_committed(it->peer, it);
+		else
+			item_free(it);
+	}
 	if (e != ERR_OK) {
 		n->n.store_failures++;
 		log_error("store-failed group=%zu err=%s", count, err_word(e));
 		sched_store_rolled_back(n);
+		conn_store_rolled_back(n);
 	}
 	for (size_t i = 0; i < count; i++) {
 		if (ops[i].kind == OP_SUBMIT)
@@ -284,6 +294,14 @@ static void commit_group(struct node *n)
 	} else {
 		free(ops);
 	}
+	return e;
+}
+
+enum err node_commit(struct node *n)
+{
+	if (!n->group_failed && !n->ops_n && !store_dirty(n->p.store))
+		return ERR_OK;
+	return commit_group(n);
 }
 
 void node_turn(struct node *n)
@@ -292,7 +310,7 @@ void node_turn(struct node *n)
 
 	n->turn_wanted = false;
 	if (n->group_failed || n->hard || soft || n->ops_n)
-		commit_group(n);
+		(void)commit_group(n);
 	while (!list_empty(&n->dirty)) {
 		struct conn *c = list_entry(n->dirty.next, struct conn, dirty);
 

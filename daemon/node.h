@@ -72,6 +72,10 @@ void node_detach(struct node *n, struct transport *t);
 
 /* End of a loop turn: commit, then answer, confirm, schedule. Never fails upward. */
 void node_turn(struct node *n);
+/* Commits what is open now, for a caller whose own answer must be true on disk (a message that was
+ * marked read is handed out only after it). Answers waiting submissions as the turn does. ERR_STORE:
+ * everything since the last commit was rolled back. */
+enum err node_commit(struct node *n) MUST_CHECK;
 /* True when node_turn has something to do. */
 bool node_wants_turn(const struct node *n);
 /* Says GOODBYE to every online peer; the owner stops the transport next. */

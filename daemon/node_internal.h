@@ -39,10 +39,12 @@ static inline void list_del(struct list *l)
 #define list_entry(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* --- one message of ours that is in memory -------------------------------------------------- */
-enum item_state { ITEM_READY, ITEM_IN_FLIGHT, ITEM_HELD };
+/* PREPARED: its row is in the open group, and an op points to it. */
+enum item_state { ITEM_PREPARED, ITEM_READY, ITEM_IN_FLIGHT, ITEM_HELD };
 
 struct item {
 	struct list link;          /* ready list of its priority, the in-flight list, or the held list */
+	struct node *node;
 	struct peer *peer;
 	enum item_state state;
 	int64_t seq;
@@ -109,6 +111,7 @@ struct conn {
 	size_t receipts_n, receipts_cap;
 	struct list dirty;         /* in node->dirty when receipts wait */
 	bool is_dirty;
+	bool more_reads;           /* the store holds more read receipts that nobody has reported */
 };
 
 struct target {
@@ -209,6 +212,7 @@ struct conn *conn_find(struct node *n, link_id id);
 void conn_receipt(struct conn *c, enum receipt_kind kind, const char *id, const char *reason,
 		  int64_t inbox_seq);
 void conn_flush_receipts(struct conn *c);
+void conn_store_rolled_back(struct node *n);
 void conn_reap(struct node *n);
 void conn_close_peer(struct node *n, const struct node_id *id, const char *why);
 
@@ -238,7 +242,7 @@ struct item *sched_prepare(struct node *n, struct peer *p, const struct op *op, 
 void sched_committed(struct peer *p, struct item *it);
 void sched_store_rolled_back(struct node *n);
 struct item *item_find(struct node *n, const struct node_id *peer, struct bytes id);
-void item_free(struct item *it); /* unlinks from lists and the map; accepts NULL */
+void item_free(struct item *it); /* unlinks from lists, the map and its op; accepts NULL */
 void item_held(struct item *it);
 void sched_expire_arm(struct node *n);
 void sched_drop_all(struct node *n);

@@ -155,11 +155,10 @@ void node_submit_forget(struct node *n, void *ctx)
 
 void outbound_op_done(struct node *n, struct op *op, enum err e)
 {
-	struct peer *p = peer_find(n, &op->peer);
 	struct node_event ev = { .type = "message.queued", .peer = op->peer, .msg_id = op->id, .size = op->size };
+	struct peer *p;
 
 	if (e != ERR_OK) {
-		item_free(op->item);
 		if (op->done)
 			op->done(op->ctx, op->id, e);
 		return;
@@ -168,8 +167,9 @@ void outbound_op_done(struct node *n, struct op *op, enum err e)
 	if (op->done)
 		op->done(op->ctx, op->id, ERR_OK);
 	node_event(n, &ev);
+	p = peer_find(n, &op->peer);
 	if (p && p->q)
-		sched_committed(p, op->item);
+		sched_wake(p);
 }
 
 /* --- the attempt ------------------------------------------------------------------------------------ */
@@ -196,10 +196,10 @@ static void end_row(struct node *n, struct item *it, enum outbox_state s, const 
 {
 	enum err e = outbox_move(n->p.store, it->seq, s, reason, env_wall(n->env));
 
-	if (e == ERR_STORE) {
+	if (e == ERR_STORE)
 		node_store_failed(n);
-		return;
-	}
+	if (e != ERR_OK)
+		return; /* it has ended already, or the store brings it back */
 	node_store_soft(n);
 	outbound_ended(n, &it->peer->id, it->id, s, reason, 0);
 }
@@ -230,6 +230,8 @@ enum err outbound_attempt(struct node *n, struct peer *p, struct item *it)
 	} else {
 		buf_reset(&n->scratch);
 		e = outbox_body(n->p.store, it->seq, &n->scratch);
+		if (e == ERR_STORE || e == ERR_NOMEM)
+			return ERR_AGAIN;
 		if (e != ERR_OK) {
 			log_error("outbox-body-lost msg=%s err=%s", it->id, err_word(e));
 			end_row(n, it, OUTBOX_FAILED, e == ERR_NOTFOUND ? "body is gone" : "body does not open");
@@ -302,8 +304,10 @@ void outbound_receipt(struct conn *c, const struct session_event *ev)
 	e = outbox_receipt(n->p.store, &p->id, ev->receipt_id, to[ev->receipt], reason[0] ? reason : NULL,
 			   env_wall(n->env), &seq);
 	if (e == ERR_STORE) {
+		/* The row stays queued; it comes back, is sent again and confirmed again. */
+		item_free(it);
 		node_store_failed(n);
-		return; /* the row stays queued; it is sent again and confirmed again */
+		return;
 	}
 	if (it && it->accepted_ms)
 		in_ms = env_now(n->env) - it->accepted_ms;
@@ -387,15 +391,15 @@ enum err node_outbox_cancel(struct node *n, struct bytes id, struct fault *f)
 		fault_next(f, "ironmesh outbox show %s", row.id);
 		return e;
 	}
-	if (e != ERR_OK) {
+	if (e == ERR_STORE)
 		node_store_failed(n);
-		return fault_set(f, e, EXIT_RETRY, "the cancellation could not be written to disk");
+	/* Committed before it is answered: what the operator hears must stay true. */
+	if (e == ERR_OK) {
+		item_free(it);
+		e = node_commit(n);
 	}
-	for (size_t i = 0; i < n->ops_n; i++)
-		if (n->ops[i].kind == OP_SUBMIT && n->ops[i].item == it)
-			n->ops[i].item = NULL;
-	item_free(it);
-	node_store_hard(n);
+	if (e != ERR_OK)
+		return fault_set(f, e, EXIT_RETRY, "the cancellation could not be written to disk");
 	outbound_ended(n, &row.to, row.id, OUTBOX_CANCELLED, "cancelled by the operator", 0);
 	return ERR_OK;
 }
@@ -411,6 +415,13 @@ enum err node_outbox_retry(struct node *n, struct bytes id, struct fault *f)
 	p = peer_find(n, &row.to);
 	if (row.state != OUTBOX_QUEUED) {
 		e = outbox_requeue(n->p.store, row.seq, env_wall(n->env));
+		if (e == ERR_STORE)
+			node_store_failed(n);
+		if (e == ERR_OK)
+			e = node_commit(n);
+		if (e == ERR_STORE || e == ERR_FULL)
+			return fault_set(f, e, EXIT_RETRY, e == ERR_FULL ? "the outbox is full" :
+							     "the retry could not be written to disk");
 		if (e != ERR_OK) {
 			fault_set(f, e, EXIT_GENERIC, "a message that is %s cannot be sent again",
 				  outbox_state_word(row.state));
@@ -418,7 +429,7 @@ enum err node_outbox_retry(struct node *n, struct bytes id, struct fault *f)
 			fault_next(f, "ironmesh send %s ...", peer_name(n, &row.to));
 			return e;
 		}
-		node_store_hard(n);
+		p = peer_find(n, &row.to); /* the commit answers others, who may do anything */
 		if (p && p->q) {
 			p->q->more = true;
 			p->q->more_priority = PRIO_COUNT - 1;

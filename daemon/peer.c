@@ -243,19 +243,24 @@ static enum err set_state(struct node *n, const struct node_id *id, enum pin_sta
 enum err node_peer_approve(struct node *n, const struct node_id *id, struct fault *f)
 {
 	enum err e = set_state(n, id, PIN_TRUSTED, NULL, "PEER_PROMOTED", f);
-	struct peer *p = peer_find(n, id);
+	struct peer *p;
 
 	if (e != ERR_OK)
 		return e;
 	ladder_clear(n->by_identity, bytes_str(id->hex));
 	node_simple_event(n, "peer.approved", id, NULL);
 	e = inbound_release(n, id, true);
-	if (e != ERR_OK)
-		return fault_set(f, e, EXIT_RETRY, "the peer is trusted now, but held messages could not be released");
+	if (e == ERR_OK)
+		e = node_commit(n);
+	p = peer_find(n, id);
 	if (p && p->conn)
 		sched_wake(p);
 	dial_peer_offline(n, id);
-	return ERR_OK;
+	if (e != ERR_OK) {
+		fault_set(f, e, EXIT_RETRY, "the peer is trusted now, but its held messages could not be released");
+		fault_means(f, "they are released when it connects again, or when you approve it again");
+	}
+	return e;
 }
 
 enum err node_peer_block(struct node *n, const struct node_id *id, const char *reason, struct fault *f)

@@ -15,6 +15,8 @@
 #define BODY_KEEP_MAX 65536
 #define LOAD_ROWS 256
 #define LINK_QUEUE_MAX (256u << 10)
+#define LINK_QUEUE_MS 20
+#define DISK_RETRY_MS 1000
 
 static struct bytes item_key(const struct node_id *peer, struct bytes id, uint8_t out[static MAP_KEY_MAX])
 {
@@ -57,6 +59,7 @@ static struct item *item_new(struct node *n, struct peer *p, struct bytes id, bo
 	}
 	memcpy(slot, &it, sizeof it);
 	list_init(&it->link);
+	it->node = n;
 	it->peer = p;
 	memcpy(it->id, id.p, id.n);
 	return it;
@@ -88,9 +91,12 @@ void item_free(struct item *it)
 
 	if (!it)
 		return;
-	n = peer_node(it->peer);
+	n = it->node;
 	item_leave(it);
-	BUG_ON(!n);
+	/* It may expire, be cancelled or be confirmed by a peer that lies before its group is committed. */
+	for (size_t i = 0; it->state == ITEM_PREPARED && i < n->ops_n; i++)
+		if (n->ops[i].kind == OP_SUBMIT && n->ops[i].item == it)
+			n->ops[i].item = NULL;
 	map_del(n->items, item_key(&it->peer->id, bytes_str(it->id), key));
 	free(it->body);
 	free(it);
@@ -112,6 +118,30 @@ static void item_ready(struct item *it)
 
 	it->state = ITEM_READY;
 	list_add_tail(&q->ready[it->priority], &it->link);
+	q->ready_count++;
+	q->ready_bytes += it->body ? it->body_len : 0;
+}
+
+static void item_flies(struct item *it)
+{
+	struct sendq *q = it->peer->q;
+
+	item_leave(it);
+	it->state = ITEM_IN_FLIGHT;
+	it->sent_ms = env_now(it->node->env);
+	list_add_tail(&q->flight, &it->link);
+	q->flight_count++;
+	q->flight_bytes += it->body_len;
+}
+
+/* Not sent after all: back to the head of its list. */
+static void item_returns(struct item *it)
+{
+	struct sendq *q = it->peer->q;
+
+	item_leave(it);
+	it->state = ITEM_READY;
+	list_add_tail(q->ready[it->priority].next, &it->link);
 	q->ready_count++;
 	q->ready_bytes += it->body ? it->body_len : 0;
 }
@@ -180,10 +210,8 @@ void sched_offline(struct peer *p)
 	for (size_t i = 0; i < n->ops_n; i++) {
 		struct op *op = &n->ops[i];
 
-		if (op->kind == OP_SUBMIT && op->item && op->item->peer == p) {
+		if (op->kind == OP_SUBMIT && op->item && op->item->peer == p)
 			item_free(op->item);
-			op->item = NULL;
-		}
 	}
 	free(p->q);
 	p->q = NULL;
@@ -195,7 +223,6 @@ void sched_offline(struct peer *p)
 
 void sched_drop_all(struct node *n)
 {
-	(void)n; /* every peer with items had a conn, and conn_free() does not cut it */
 	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {
 		struct conn *c = list_entry(l, struct conn, link);
 
@@ -205,7 +232,8 @@ void sched_drop_all(struct node *n)
 }
 
 /* After a rollback memory and store may disagree: the store is right. Items that are in flight stay, so
- * that their confirmation still counts; rows that memory thought ended come back from the store. */
+ * that their confirmation still counts; what is ready goes, since rows that memory thought ended come
+ * back from the store and may belong before it. */
 void sched_store_rolled_back(struct node *n)
 {
 	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {
@@ -213,6 +241,8 @@ void sched_store_rolled_back(struct node *n)
 
 		if (!c->peer || !c->peer->q)
 			continue;
+		for (int i = 0; i < PRIO_COUNT; i++)
+			drop_list(&c->peer->q->ready[i]);
 		c->peer->q->more = true;
 		c->peer->q->more_priority = PRIO_COUNT - 1;
 		sched_wake(c->peer);
@@ -264,6 +294,12 @@ void sched_committed(struct peer *p, struct item *it)
 	sched_wake(p);
 }
 
+static void look_again(struct node *n, struct peer *p, uint64_t at_ms)
+{
+	if (!timer_armed(&p->stall) || p->stall.at_ms > at_ms)
+		timer_at(n->env, &p->stall, at_ms);
+}
+
 /* Reads the next rows of the store into memory. The rows that are in flight, ready or held are known
  * by their key and skipped. */
 static void load(struct node *n, struct peer *p)
@@ -279,7 +315,7 @@ static void load(struct node *n, struct peer *p)
 	do {
 		if (outbox_waiting(n->p.store, &p->id, prio, seq, rows, LOAD_ROWS, &got) != ERR_OK) {
 			log_error("outbox-not-readable peer=%s", p->id.hex);
-			timer_in(n->env, &p->stall, 1000);
+			look_again(n, p, env_now(n->env) + DISK_RETRY_MS);
 			break;
 		}
 		for (size_t i = 0; i < got; i++) {
@@ -336,8 +372,7 @@ static bool stalled(struct node *n, struct peer *p)
 		return false;
 	due = list_entry(q->flight.next, struct item, link)->sent_ms + n->c.limits.confirm_ms;
 	if (now < due) {
-		if (!timer_armed(&p->stall) || p->stall.at_ms > due)
-			timer_at(n->env, &p->stall, due);
+		look_again(n, p, due);
 		return false;
 	}
 	log_warn("no-confirmation peer=%s in_flight=%u", p->id.hex, q->flight_count);
@@ -374,20 +409,18 @@ static void run_peer(struct node *n, struct peer *p)
 				break;
 		}
 		if (!confirms && !bucket_take(&q->pace, 1, env_now(n->env))) {
-			timer_in(n->env, &p->stall, bucket_wait_ms(&q->pace, 1, env_now(n->env)) + 1);
+			look_again(n, p, env_now(n->env) + bucket_wait_ms(&q->pace, 1, env_now(n->env)) + 1);
 			break;
 		}
-		item_leave(it);
+		/* In flight before the attempt: when the link breaks under it, it goes with the others. */
+		item_flies(it);
 		enum err e = outbound_attempt(n, p, it);
 
 		if (c->closing || p->conn != c)
-			return; /* everything was dropped, `it` too unless it was off its list */
+			return; /* everything was dropped */
 		if (e == ERR_AGAIN) {
-			/* Back to the head of its list. */
-			it->state = ITEM_READY;
-			list_add_tail(q->ready[it->priority].next, &it->link);
-			q->ready_count++;
-			q->ready_bytes += it->body ? it->body_len : 0;
+			item_returns(it);
+			look_again(n, p, env_now(n->env) + DISK_RETRY_MS);
 			break;
 		}
 		if (e != ERR_OK || !confirms) {
@@ -396,12 +429,10 @@ static void run_peer(struct node *n, struct peer *p)
 		}
 		free(it->body);
 		it->body = NULL;
-		it->state = ITEM_IN_FLIGHT;
-		it->sent_ms = env_now(n->env);
-		list_add_tail(&q->flight, &it->link);
-		q->flight_count++;
-		q->flight_bytes += it->body_len;
 	}
+	/* A transport says `writable` only to those whom it refused. */
+	if (tp_queued(c->tp, c->id) >= LINK_QUEUE_MAX)
+		look_again(n, p, env_now(n->env) + LINK_QUEUE_MS);
 	if (!list_empty(&q->flight))
 		(void)stalled(n, p);
 }
