@@ -1,0 +1,196 @@
+/*
+ * sim.h -- many nodes in one process, in virtual time, from one seed.
+ *
+ * A seed makes a plan (sim_plan.c): how many nodes, who dials whom, how unkind the network, the disks
+ * and the clocks are. The world (sim_world.c) runs the real core over the loopback transport, lets
+ * an actor do random things (sim_act.c), heals everything at the end and waits until every message has
+ * ended. The check (sim_check.c) knows what was submitted and answered, and after every step it holds
+ * the nodes against it. The same seed gives the same run, to the last byte.
+ */
+#ifndef TESTS_SIM_SIM_H
+#define TESTS_SIM_SIM_H
+
+#include "base/map.h"
+#include "daemon/node.h"
+#include "transports/loopback.h"
+
+#define SIM_NODES_MAX 50
+#define SIM_DOWN_MAX_MS 4000
+
+/* --- chance (sim_plan.c) -------------------------------------------------------------------- */
+struct rng {
+	uint64_t s[4];
+};
+void rng_seed(struct rng *r, uint64_t seed, uint64_t stream);
+uint64_t rng_u64(struct rng *r);
+uint64_t rng_below(struct rng *r, uint64_t n); /* 0 when n == 0 */
+uint64_t rng_between(struct rng *r, uint64_t low, uint64_t high);
+bool rng_ppm(struct rng *r, uint32_t per_million);
+void rng_fill(struct rng *r, void *out, size_t n);
+
+/* --- the plan ------------------------------------------------------------------------------- */
+enum hole_kind { HOLE_CUTS, HOLE_STALLS };
+
+struct plan {
+	unsigned nodes, actions;
+	uint32_t gap_ms;              /* between actions, at most */
+	bool on_disk;                 /* files: nodes may crash and come back */
+	bool manual;                  /* unknown peers are pending instead of trusted on first use */
+	/* network */
+	uint32_t delay_ms, jitter_ms, spike_ppm, spike_ms;
+	uint32_t cut_ppm, refuse_ppm;
+	bool unreliable;              /* units are dropped, doubled and reordered: no WebSocket does that */
+	uint32_t drop_ppm, double_ppm, reorder_ppm;
+	uint32_t hole_ppm;            /* partitions, per action */
+	enum hole_kind hole;
+	/* machines */
+	uint32_t crash_ppm;           /* per step */
+	uint32_t stop_ppm, disk_ppm;  /* per action */
+	uint32_t skew_ms, jump_ms;    /* wall clocks: at most so far off; steps of at most so much */
+	/* configuration of every node */
+	uint64_t rekey_ms, confirm_ms, ping_ms, handshake_ms;
+	uint32_t window, window_bytes;
+	uint32_t outbox_per_peer, inbox_per_peer, held_per_peer;
+	double messages_per_s, burst;
+	/* what the actor likes */
+	uint32_t burst_max, small_max;
+	uint32_t large_ppm, huge_ppm, ttl_ppm, trust_ppm;
+	bool idle_watch;              /* at the end: a quiet minute, and nobody may spin */
+	bool scan_files;
+	/* who dials whom; and the two that never get in */
+	bool dials[SIM_NODES_MAX][SIM_NODES_MAX];
+	bool pinned[SIM_NODES_MAX][SIM_NODES_MAX]; /* by hand before the first contact */
+	unsigned stranger;            /* has another passphrase; SIM_NODES_MAX: nobody */
+	unsigned self_dialler;        /* has its own address among its peers */
+};
+void plan_make(uint64_t seed, struct plan *p);
+void plan_text(const struct plan *p, char *out, size_t cap);
+
+/* --- sabotage: what --self-test breaks in the adapter between the nodes and the check ------------ */
+enum sabotage { SAB_NONE, SAB_DUP, SAB_LOSE, SAB_REORDER, SAB_LEAK, SAB_COUNT };
+extern const char *const sabotage_words[SAB_COUNT];
+
+/* --- nodes (sim_node.c) ---------------------------------------------------------------------- */
+struct world;
+
+struct sim_node {
+	struct world *w;
+	unsigned i;
+	char name[16], address[16];
+	struct env env;               /* its own clock and timers, for all of its lives */
+	struct rng rng;
+	int64_t skew_ms;
+	const struct keyring *keys;
+	struct node_id id;
+	bool up, stopping, stopped;
+	unsigned lives;
+	struct node *node;
+	struct transport *tp;
+	struct store *store;
+	struct pins *pins;
+	struct audit *audit;
+	struct policy policy;
+	uint64_t full_until_ms;       /* its disk refuses until then */
+	uint64_t failures_seen;       /* store failures that the check knows of */
+	struct timer restart;         /* in the world's env */
+	char db[256], pin_file[256];
+};
+void sim_node_init(struct sim_node *s, struct world *w, unsigned i);
+void sim_node_fini(struct sim_node *s);
+void sim_node_start(struct sim_node *s);
+void sim_node_crash(struct sim_node *s, uint64_t down_ms);
+void sim_node_stop(struct sim_node *s);  /* politely; sim_node_turn() ends it */
+void sim_node_turn(struct sim_node *s);
+void sim_keys_free(void);
+
+/* --- the check (sim_check.c) ------------------------------------------------------------------- */
+enum answer { ANSWER_WAITING, ANSWER_OK, ANSWER_REFUSED, ANSWER_UNKNOWN };
+
+struct msg {
+	unsigned from, to, index;
+	uint8_t priority;
+	uint32_t size;
+	bool has_ttl;
+	enum answer answer;
+	uint64_t order;               /* of submission */
+	bool cancelled;               /* answered OK */
+	bool any_order;               /* the operator intervened: order is not promised */
+	bool was_sent;
+	enum outbox_state seen;       /* last observed at the sender */
+	bool arrived, held, handed;
+	int64_t inbox_seq;
+	char id[MSG_ID_MAX + 1];
+};
+
+struct check {
+	struct msg *msgs;
+	size_t n, cap;
+	struct map *by_id;            /* author's number || msg_id -> index of the newest one */
+	struct map *newest;           /* from, to, priority -> order of the newest that arrived */
+	uint64_t order;
+	size_t arrivals;
+	struct buf body, want;
+	/* SAB_REORDER holds one arrival back until the next of its kind. */
+	bool back_full;
+	struct msg back;
+	int64_t back_seq;
+	bool broken;                  /* the sabotage was done */
+};
+void check_init(struct check *c, struct world *w);
+void check_fini(struct check *c);
+/* The newest message of that author with this id; NULL when there never was one. */
+struct msg *check_find(struct world *w, unsigned author, const char *id);
+struct msg *check_add(struct world *w, unsigned from, unsigned to, const char *id);
+void check_answered(struct world *w, struct sim_node *s, const char *id, enum err e);
+void check_observe(void *node, const struct node_event *e);
+void check_crashed(struct sim_node *s);
+void check_restarted(struct sim_node *s);
+void check_unit(void *world, struct bytes unit);
+void check_step(struct world *w);
+/* Reads up to `max` new messages of a node, the way a program does: each only once. */
+void check_read(struct sim_node *s, size_t max);
+/* True when nothing waits that could still move. `why` names the first one that does. */
+bool check_settled(struct world *w, char *why, size_t cap);
+void check_end(struct world *w);
+struct bytes body_of(struct world *w, const struct msg *m, struct buf *out);
+
+/* --- the world (sim_world.c) --------------------------------------------------------------------- */
+struct world {
+	uint64_t seed, now_ms, step;
+	struct plan plan;
+	struct rng act, fate, random;
+	struct env env;
+	struct loopnet *net;
+	struct sim_node nodes[SIM_NODES_MAX];
+	/* links that are in a hole until then */
+	uint64_t hole_until_ms[SIM_NODES_MAX][SIM_NODES_MAX];
+	struct check check;
+	struct timer actor;
+	unsigned acted;
+	bool healed;
+	uint64_t healed_at_ms;
+	char dir[128];
+	enum sabotage sabotage;
+	uint64_t units, timers;
+	/* the result */
+	bool failed;
+	char why[600];
+};
+/* Runs one seed. True: everything held. */
+bool world_run(uint64_t seed, enum sabotage sab, char *why, size_t cap);
+void world_fail(struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
+unsigned world_index(const struct world *w, const struct node_id *id); /* SIM_NODES_MAX: nobody */
+/* Both trust each other, one of them dials the other, and nothing keeps them apart. */
+bool world_flows(struct world *w, unsigned from, unsigned to);
+void act_once(struct world *w);
+
+/* --- the trace (sim_trace.c): the last events, for a failure ------------------------------------- */
+enum trace_mode { TRACE_OFF, TRACE_RING, TRACE_PRINT };
+void trace_setup(enum trace_mode mode);
+void trace_begin(struct world *w); /* lines carry this world's clock; NULL: no world */
+bool trace_on(void);
+void trace(const char *fmt, ...) PRINTF_LIKE(1, 2);
+/* Writes the ring to `fd`; only write(2), so that a signal handler may. */
+void trace_dump(int fd);
+
+#endif

@@ -1,0 +1,18 @@
+# The simulator: many nodes in virtual time. `make sim` is half an hour; `make sim-quick` half a minute.
+# It needs the core of daemon/ alone, not the edge (control socket, web, libuv).
+SIM_CORE := node conn peer dial scheduler outbound inbound
+SIM_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c)) $(patsubst %,$(B)/daemon/%.o,$(SIM_CORE))
+
+$(B)/tests/sim/sim: $(SIM_OBJ) $(call lib,transports store protocol trust base)
+	@mkdir -p $(@D)
+	@echo "  LD   $@"
+	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
+
+.PHONY: sim sim-quick
+sim: $(B)/tests/sim/sim
+	@$(B)/tests/sim/sim --self-test
+	@$(B)/tests/sim/sim --seeds 100000 --jobs 2
+
+sim-quick: $(B)/tests/sim/sim
+	@$(B)/tests/sim/sim --self-test
+	@$(B)/tests/sim/sim --seeds 1000 --jobs 2

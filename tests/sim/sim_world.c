@@ -1,0 +1,404 @@
+/* The world: virtual time, the network's fate, the healing at the end, and the loop around it all. */
+#include <dirent.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/sim/sim.h"
+
+#define STEPS_AT_ONE_TIME_MAX 20000
+#define STEPS_MAX 20000000
+#define DRAIN_MAX_MS (45 * 60000u)
+#define QUIET_MS 65000
+
+void world_fail(struct world *w, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (w->failed)
+		return; /* the first one is the cause */
+	w->failed = true;
+	va_start(ap, fmt);
+	vsnprintf(w->why, sizeof w->why, fmt, ap);
+	va_end(ap);
+	trace("BROKEN: %s", w->why);
+}
+
+unsigned world_index(const struct world *w, const struct node_id *id)
+{
+	unsigned i = 0;
+
+	while (i < w->plan.nodes && !node_id_eq(&w->nodes[i].id, id))
+		i++;
+	return i < w->plan.nodes ? i : SIM_NODES_MAX;
+}
+
+static bool trusts(struct world *w, unsigned a, unsigned b)
+{
+	const struct pin *pin = w->nodes[a].up ? pins_get(w->nodes[a].pins, &w->nodes[b].id) : NULL;
+
+	return pin && pin->state == PIN_TRUSTED;
+}
+
+bool world_flows(struct world *w, unsigned from, unsigned to)
+{
+	const struct plan *p = &w->plan;
+
+	return (p->dials[from][to] || p->dials[to][from]) && from != p->stranger && to != p->stranger &&
+	       trusts(w, from, to) && trusts(w, to, from);
+}
+
+/* --- chance of libraries: none that we do not seed ------------------------------------------ */
+static struct rng *library_rng;
+
+static const char *library_name(void)
+{
+	return "sim";
+}
+
+static uint32_t library_u32(void)
+{
+	return (uint32_t)rng_u64(library_rng);
+}
+
+static void library_buf(void *const out, const size_t n)
+{
+	rng_fill(library_rng, out, n);
+}
+
+static struct randombytes_implementation library_random = {
+	.implementation_name = library_name,
+	.random = library_u32,
+	.buf = library_buf,
+};
+
+/* --- the network ------------------------------------------------------------------------------ */
+static unsigned index_of_address(const char *address)
+{
+	return (unsigned)strtoul(address + 1, NULL, 10);
+}
+
+static struct loop_fate fate_of_unit(void *ctx, const char *from, const char *to, struct bytes unit)
+{
+	struct world *w = ctx;
+	const struct plan *p = &w->plan;
+	unsigned a = index_of_address(from), b = index_of_address(to);
+	struct loop_fate f = { .copies = 1, .delay_ms = 1 };
+	uint64_t hole;
+
+	w->units++;
+	if (a >= p->nodes || b >= p->nodes) /* a dialler's far address is no node: nobody is there */
+		return f;
+	f.delay_ms = p->delay_ms + rng_below(&w->fate, p->jitter_ms + 1);
+	if (w->healed) {
+		f.delay_ms = f.delay_ms < 100 ? f.delay_ms : 100;
+		return f;
+	}
+	if (rng_ppm(&w->fate, p->spike_ppm))
+		f.delay_ms += rng_below(&w->fate, p->spike_ms + 1);
+	hole = w->hole_until_ms[a][b];
+	if (hole > w->now_ms) {
+		if (p->hole == HOLE_CUTS)
+			f.cut = true;
+		else if (unit.n == 0)
+			f.copies = 0;
+		else
+			f.delay_ms += hole - w->now_ms; /* the system sends it again until it arrives */
+		return f;
+	}
+	f.cut = rng_ppm(&w->fate, unit.n ? p->cut_ppm : p->refuse_ppm);
+	if (p->unreliable && unit.n) {
+		if (rng_ppm(&w->fate, p->drop_ppm))
+			f.copies = 0;
+		else if (rng_ppm(&w->fate, p->double_ppm))
+			f.copies = 2;
+		f.reorder = rng_ppm(&w->fate, p->reorder_ppm);
+	}
+	return f;
+}
+
+/* --- healing ------------------------------------------------------------------------------------ */
+static void heal(struct world *w)
+{
+	trace("everything heals");
+	w->healed = true;
+	w->healed_at_ms = w->now_ms;
+	for (unsigned i = 0; i < w->plan.nodes; i++) {
+		struct sim_node *s = &w->nodes[i];
+
+		s->full_until_ms = s->full_until_ms ? 1 : 0;
+		if (s->skew_ms > 1500)
+			s->skew_ms = 1500;
+		if (s->skew_ms < -1500)
+			s->skew_ms = -1500;
+		if (!s->up) {
+			timer_stop(&w->env, &s->restart);
+			sim_node_start(s);
+		}
+	}
+}
+
+struct pending {
+	struct node_id ids[SIM_NODES_MAX];
+	unsigned n;
+};
+
+static bool collect_pending(void *ctx, const struct pin *pin)
+{
+	struct pending *p = ctx;
+
+	if (pin->state == PIN_PENDING && p->n < SIM_NODES_MAX)
+		p->ids[p->n++] = pin->id;
+	return true;
+}
+
+/* Every operator approves what waits. */
+static void approve_all(struct world *w)
+{
+	for (unsigned i = 0; i < w->plan.nodes; i++) {
+		struct sim_node *s = &w->nodes[i];
+		struct pending p = { .n = 0 };
+
+		if (!s->up || s->stopping)
+			continue;
+		pins_each(s->pins, collect_pending, &p);
+		for (unsigned k = 0; k < p.n; k++) {
+			struct fault f = { 0 };
+			enum err e = node_peer_approve(s->node, &p.ids[k], &f);
+
+			trace("node%u approves node%u: %s", i, world_index(w, &p.ids[k]), err_word(e));
+			if (e != ERR_OK)
+				world_fail(w, "node%u cannot approve: %s", i, f.what);
+		}
+		sim_node_turn(s);
+	}
+}
+
+/* --- time ----------------------------------------------------------------------------------------- */
+static void turns(struct world *w)
+{
+	bool chaos = !w->healed;
+
+	for (unsigned i = 0; i < w->plan.nodes && !w->failed; i++) {
+		struct sim_node *s = &w->nodes[i];
+
+		/* Before the turn: with a group that is open. After it: with answers just given. */
+		if (chaos && w->plan.crash_ppm && s->up && rng_ppm(&w->act, w->plan.crash_ppm / 2))
+			sim_node_crash(s, rng_below(&w->act, SIM_DOWN_MAX_MS));
+		sim_node_turn(s);
+		if (chaos && w->plan.crash_ppm && s->up && rng_ppm(&w->act, w->plan.crash_ppm / 2))
+			sim_node_crash(s, rng_below(&w->act, SIM_DOWN_MAX_MS));
+	}
+}
+
+static uint64_t next_ms(const struct world *w)
+{
+	uint64_t at = timers_next(&w->env);
+
+	for (unsigned i = 0; i < w->plan.nodes; i++) {
+		uint64_t t = timers_next(&w->nodes[i].env);
+
+		at = t < at ? t : at;
+	}
+	return at;
+}
+
+/* Runs everything that is due next. False when nothing ever is. */
+static bool step(struct world *w, unsigned *at_one_time)
+{
+	uint64_t at = next_ms(w);
+
+	if (at == UINT64_MAX)
+		return false;
+	if (at > w->now_ms) {
+		w->now_ms = at;
+		*at_one_time = 0;
+	} else if (++*at_one_time > STEPS_AT_ONE_TIME_MAX) {
+		world_fail(w, "timers run on and on at one point in time");
+		return false;
+	}
+	if (++w->step > STEPS_MAX) {
+		world_fail(w, "no end after %u steps", STEPS_MAX);
+		return false;
+	}
+	if (timers_next(&w->env) <= w->now_ms)
+		w->timers += timers_run(&w->env);
+	for (unsigned i = 0; i < w->plan.nodes; i++)
+		if (timers_next(&w->nodes[i].env) <= w->now_ms)
+			w->timers += timers_run(&w->nodes[i].env);
+	turns(w);
+	check_step(w);
+	return !w->failed;
+}
+
+static void actor_due(void *ctx)
+{
+	struct world *w = ctx;
+
+	act_once(w);
+	w->acted++;
+	if (w->acted < w->plan.actions) {
+		timer_in(&w->env, &w->actor, rng_below(&w->act, w->plan.gap_ms + 1));
+		return;
+	}
+	heal(w);
+}
+
+/* What happens at the end: everything heals and must settle; programs read what came. */
+static void drain(struct world *w, unsigned *at_one_time)
+{
+	uint64_t look_ms = w->now_ms;
+	char why[500] = "";
+
+	while (!w->failed) {
+		if (w->now_ms >= look_ms) {
+			approve_all(w);
+			if (check_settled(w, why, sizeof why))
+				break;
+			if (w->now_ms - w->healed_at_ms > DRAIN_MAX_MS) {
+				world_fail(w, "not settled %u minutes after everything healed: %s",
+					   DRAIN_MAX_MS / 60000, why);
+				return;
+			}
+			look_ms = w->now_ms + 500;
+		}
+		if (!step(w, at_one_time) && !w->failed)
+			world_fail(w, "nothing will ever happen again, but: %s", why);
+	}
+	for (unsigned i = 0; i < w->plan.nodes && !w->failed; i++)
+		check_read(&w->nodes[i], SIZE_MAX);
+}
+
+/* A minute in which nothing is asked for: keep-alives and ticks, and nothing else. */
+static void quiet(struct world *w, unsigned *at_one_time)
+{
+	uint64_t until = w->now_ms + QUIET_MS, before = w->timers, sessions = 0, limit;
+
+	for (unsigned i = 0; i < w->plan.nodes; i++)
+		sessions += node_online(w->nodes[i].node);
+	while (w->now_ms < until && step(w, at_one_time))
+		;
+	/* Every session and every node may have something to do a few times a second. */
+	limit = (w->plan.nodes * 4 + sessions * 16) * (QUIET_MS / 1000);
+	if (w->timers - before > limit)
+		world_fail(w, "%llu timers in a quiet minute; %u nodes and %llu sessions explain %llu",
+			   (unsigned long long)(w->timers - before), w->plan.nodes,
+			   (unsigned long long)sessions, (unsigned long long)limit);
+}
+
+/* --- birth and end ---------------------------------------------------------------------------------- */
+static uint64_t world_now(void *ctx)
+{
+	return ((struct world *)ctx)->now_ms;
+}
+
+static void world_random(void *ctx, void *out, size_t n)
+{
+	rng_fill(&((struct world *)ctx)->random, out, n);
+}
+
+static void make_dir(struct world *w)
+{
+	const char *base = getenv("TMPDIR");
+
+	if (!base || !*base)
+		base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+	snprintf(w->dir, sizeof w->dir, "%.80s/ironmesh-sim-XXXXXX", base);
+	BUG_ON(!mkdtemp(w->dir));
+}
+
+static void remove_dir(struct world *w)
+{
+	DIR *d = w->dir[0] ? opendir(w->dir) : NULL;
+	struct dirent *e;
+
+	if (!d)
+		return;
+	while ((e = readdir(d)))
+		if (e->d_name[0] != '.')
+			unlinkat(dirfd(d), e->d_name, 0);
+	closedir(d);
+	rmdir(w->dir);
+}
+
+static void world_init(struct world *w, uint64_t seed, enum sabotage sab)
+{
+	w->seed = seed;
+	w->sabotage = sab;
+	plan_make(seed, &w->plan);
+	rng_seed(&w->act, seed, 2);
+	rng_seed(&w->fate, seed, 3);
+	rng_seed(&w->random, seed, 4);
+	library_rng = &w->random;
+	randombytes_set_implementation(&library_random);
+	w->now_ms = 1000000;
+	w->env = (struct env){ .ctx = w, .now_ms = world_now, .wall_ms = world_now, .random = world_random };
+	if (w->plan.on_disk)
+		make_dir(w);
+	w->net = loopnet_new(&w->env);
+	BUG_ON(!w->net);
+	loopnet_set_fate(w->net, fate_of_unit, w);
+	loopnet_set_tap(w->net, check_unit, w);
+	check_init(&w->check, w);
+	timer_init(&w->actor, actor_due, w);
+	for (unsigned i = 0; i < w->plan.nodes; i++)
+		sim_node_init(&w->nodes[i], w, i);
+	for (unsigned i = 0; i < w->plan.nodes; i++)
+		sim_node_start(&w->nodes[i]);
+	timer_in(&w->env, &w->actor, rng_below(&w->act, 500));
+}
+
+static void world_fini(struct world *w)
+{
+	timer_stop(&w->env, &w->actor);
+	for (unsigned i = 0; i < w->plan.nodes; i++)
+		sim_node_fini(&w->nodes[i]);
+	loopnet_free(w->net);
+	timers_fini(&w->env);
+	check_fini(&w->check);
+	remove_dir(w);
+}
+
+bool world_run(uint64_t seed, enum sabotage sab, char *why, size_t cap)
+{
+	struct world *w = calloc(1, sizeof *w);
+	unsigned at_one_time = 0;
+	char plan[700];
+
+	BUG_ON(!w);
+	trace_begin(w);
+	world_init(w, seed, sab);
+	if (trace_on()) {
+		plan_text(&w->plan, plan, sizeof plan);
+		trace("seed %llu: %s", (unsigned long long)seed, plan);
+	}
+	while (!w->failed && !w->healed)
+		if (!step(w, &at_one_time) && !w->failed)
+			world_fail(w, "the actor has gone");
+	if (!w->failed)
+		drain(w, &at_one_time);
+	if (!w->failed && w->plan.idle_watch)
+		quiet(w, &at_one_time);
+	if (!w->failed)
+		check_end(w);
+	plan_text(&w->plan, plan, sizeof plan);
+	bool ok = !w->failed;
+	char end[1500];
+
+	snprintf(end, sizeof end, "step %llu, t=%llu ms: %s\n    plan: %.680s", (unsigned long long)w->step,
+		 (unsigned long long)w->now_ms, w->why, plan);
+	world_fini(w);
+	/* What fini itself noticed (timers left armed) counts too. */
+	if (ok && w->failed)
+		snprintf(end, sizeof end, "at the end: %s\n    plan: %.680s", w->why, plan);
+	ok = !w->failed;
+	if (!ok)
+		snprintf(why, cap, "%s", end);
+	trace_begin(NULL);
+	library_rng = NULL;
+	free(w);
+	return ok;
+}
