@@ -20,19 +20,23 @@ struct loop_fate {
 	bool cut;           /* the link breaks instead */
 };
 
-struct loopnet *loopnet_new(struct env *env);
-void loopnet_free(struct loopnet *n);
-/* Decides per unit; may be NULL. Also asked with unit.n == 0 for a dial (cut = refuse). */
+struct loopnet *loopnet_new(struct env *env); /* NULL without memory */
+void loopnet_free(struct loopnet *n);	      /* and every endpoint that is still there */
+/* Decides per unit; may be NULL. Also asked with unit.n == 0 for a dial: cut = refuse, no copies =
+ * LINK_END_TIMEOUT after 10 s. What a cut link had under way is lost. */
 void loopnet_set_fate(struct loopnet *n,
 		      struct loop_fate (*fate)(void *ctx, const char *from, const char *to, struct bytes unit),
 		      void *ctx);
 /* Sees every unit as it goes over the wire (leak checks); may be NULL. */
 void loopnet_set_tap(struct loopnet *n, void (*tap)(void *ctx, struct bytes unit), void *ctx);
 
-/* An endpoint at `address` ("n1"); dialling that text from another endpoint reaches it. */
+/* An endpoint at `address` ("n1"); dialling that text from another endpoint reaches it. ERR_EXISTS
+ * while another one has that address. */
 enum err loopback_new(struct loopnet *n, const char *address, const struct transport_sink *sink,
 		      struct transport **out) MUST_CHECK;
-/* A crash: the endpoint vanishes without callbacks to its own sink; the far ends see LINK_END_IO. */
+/* A crash: the endpoint vanishes without callbacks to its own sink; the far ends see LINK_END_IO and
+ * lose what was under way. Its address is free at once; every operation answers ERR_CLOSED.
+ * tp_free() is still due (also without tp_stop() before). */
 void loopback_kill(struct transport *t);
 
 #endif

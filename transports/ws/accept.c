@@ -39,7 +39,7 @@ static void knock_closed(uv_handle_t *handle)
 	free(k);
 }
 
-void knock_close(struct ws_link *l)
+void ws_knock_close(struct ws_link *l)
 {
 	struct knock *k = l->half ? l->half->knock : NULL;
 
@@ -61,27 +61,27 @@ static void adopt(struct ws_link *l, bool tls)
 	link_id id = l->id;
 	struct lws *wsi;
 
-	knock_close(l);
+	ws_knock_close(l);
 	how.fd.sockfd = l->half->fd;
 	l->tls = tls;
 	l->state = WS_UPGRADING;
 	timer_in(&w->env, &l->timer, w->c.upgrade_ms);
 	/* On failure lws has closed the socket, or will; a call back for this id may have come. */
 	wsi = lws_adopt_descriptor_vhost_via_info(&how);
-	l = link_find(w, id);
+	l = ws_link_find(w, id);
 	if (!l)
 		return;
 	if (wsi)
 		l->wsi = wsi;
 	else
-		link_gone(l, NULL);
+		ws_link_gone(l, NULL);
 }
 
 static void knock_readable(uv_poll_t *poll, int status, int events)
 {
 	struct knock *k = poll->data;
 	struct ws *w = k->ws;
-	struct ws_link *l = link_find(w, k->id);
+	struct ws_link *l = ws_link_find(w, k->id);
 	uint8_t first;
 	ssize_t n;
 
@@ -91,7 +91,7 @@ static void knock_readable(uv_poll_t *poll, int status, int events)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR) && status == 0)
 		return;
 	if (n <= 0)
-		link_end(l, LINK_END_IO, "");
+		ws_link_end(l, LINK_END_IO, "");
 	else if (first == TLS_HANDSHAKE_RECORD && w->secure)
 		adopt(l, true);
 	else if (first == 'G' && w->c.allow_plaintext)
@@ -99,21 +99,21 @@ static void knock_readable(uv_poll_t *poll, int status, int events)
 	else if (first == TLS_HANDSHAKE_RECORD || first == 'G')
 		/* Peers try TLS first, or do not have it. At once, so that they need not wait for a
 		 * time-out (wire 1.2). */
-		link_end(l, LINK_END_REFUSED, "");
+		ws_link_end(l, LINK_END_REFUSED, "");
 	else
-		link_end(l, LINK_END_PROTOCOL, "");
+		ws_link_end(l, LINK_END_PROTOCOL, "");
 }
 
-void accept_timeout(struct ws_link *l)
+void ws_accept_timeout(struct ws_link *l)
 {
 	struct lws *wsi = l->wsi;
 
 	if (wsi) {
 		l->half->timed_out = true;
 		l->wsi = NULL;
-		wsi_drop(wsi);
+		ws_wsi_drop(wsi);
 	}
-	link_end(l, l->half->unwanted ? LINK_END_LOCAL : LINK_END_TIMEOUT, "");
+	ws_link_end(l, l->half->unwanted ? LINK_END_LOCAL : LINK_END_TIMEOUT, "");
 }
 
 static bool address_of(const struct sockaddr_storage *from, char ip[static 64], char *text,
@@ -192,7 +192,7 @@ static void arrived(struct ws *w, int fd, const struct sockaddr_storage *from)
 	    w->n_links >= w->c.max_links ||
 	    half_open_of(w, source) >= w->c.max_half_open_per_source)
 		goto refuse;
-	l = link_new(w, false);
+	l = ws_link_new(w, false);
 	if (!l)
 		goto refuse;
 	l->half->fd = fd;
@@ -201,7 +201,7 @@ static void arrived(struct ws *w, int fd, const struct sockaddr_storage *from)
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	w->stats.accepted++;
 	if (!knock_watch(l)) {
-		link_end(l, LINK_END_IO, "");
+		ws_link_end(l, LINK_END_IO, "");
 		return;
 	}
 	timer_in(&w->env, &l->timer, w->c.first_byte_ms);
@@ -309,7 +309,7 @@ static enum err listen_fault(struct ws *w, int no, struct fault *f)
 	return e;
 }
 
-enum err accept_open(struct ws *w, struct fault *f)
+enum err ws_accept_open(struct ws *w, struct fault *f)
 {
 	struct sockaddr_storage a;
 	socklen_t n = bind_address(w->c.bind, w->c.port, &a);
@@ -356,7 +356,7 @@ static void listen_closed(uv_handle_t *handle)
 	w->handles--;
 }
 
-void accept_close(struct ws *w)
+void ws_accept_close(struct ws *w)
 {
 	if (!w->listening)
 		return;

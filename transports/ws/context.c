@@ -127,9 +127,9 @@ static int event(struct lws *wsi, enum lws_callback_reasons reason, void *user, 
 
 	if (reason == LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS)
 		return accept_tls_set(w, user);
-	l = link_find(w, (link_id)(uintptr_t)lws_get_opaque_user_data(wsi));
+	l = ws_link_find(w, (link_id)(uintptr_t)lws_get_opaque_user_data(wsi));
 	if (reason == LWS_CALLBACK_OPENSSL_PERFORM_SERVER_CERT_VERIFICATION)
-		return dial_verify(w, l, user, n != 0);
+		return ws_dial_verify(w, l, user, n != 0);
 
 	/* A wsi whose link ended, or went on to its next attempt, is only there to be closed. */
 	if (!l || (l->wsi && l->wsi != wsi))
@@ -148,11 +148,11 @@ static int event(struct lws *wsi, enum lws_callback_reasons reason, void *user, 
 	case LWS_CALLBACK_CLIENT_ESTABLISHED:
 		if (!l || !l->half)
 			return -1;
-		link_opened(l, wsi);
+		ws_link_opened(l, wsi);
 		return 0;
 	case LWS_CALLBACK_RECEIVE:
 	case LWS_CALLBACK_CLIENT_RECEIVE:
-		return l ? link_received(l, wsi, bytes_of(in, n)) : -1;
+		return l ? ws_link_received(l, wsi, bytes_of(in, n)) : -1;
 	case LWS_CALLBACK_RECEIVE_PONG:
 	case LWS_CALLBACK_CLIENT_RECEIVE_PONG:
 		if (l)
@@ -160,13 +160,13 @@ static int event(struct lws *wsi, enum lws_callback_reasons reason, void *user, 
 		return 0;
 	case LWS_CALLBACK_SERVER_WRITEABLE:
 	case LWS_CALLBACK_CLIENT_WRITEABLE:
-		return l && !l->half ? link_write(l, wsi) : l ? 0 : -1;
+		return l && !l->half ? ws_link_write(l, wsi) : l ? 0 : -1;
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
 		return l ? peer_closes(l, in, n) : 0;
 	case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
 		if (l && l->half && l->wsi) {
-			dial_forgotten(l, wsi);
-			dial_failed(l, in ? in : "failed");
+			ws_dial_forgotten(l, wsi);
+			ws_dial_failed(l, in ? in : "failed");
 		}
 		return 0;
 	case LWS_CALLBACK_CLOSED:
@@ -175,9 +175,9 @@ static int event(struct lws *wsi, enum lws_callback_reasons reason, void *user, 
 		if (!l || !l->wsi)
 			return 0;
 		if (l->state == WS_DIALLING)
-			dial_failed(l, "connection lost"); /* while lws sent its request */
+			ws_dial_failed(l, "connection lost"); /* while lws sent its request */
 		else
-			link_gone(l, reason == LWS_CALLBACK_WSI_DESTROY ? NULL : wsi);
+			ws_link_gone(l, reason == LWS_CALLBACK_WSI_DESTROY ? NULL : wsi);
 		return 0;
 	default:
 		return 0;
@@ -194,7 +194,7 @@ static struct lws_vhost *vhost(struct ws *w, struct lws_context_creation_info *i
 	return lws_create_vhost(w->lws, info);
 }
 
-enum err context_open(struct ws *w, struct fault *f)
+enum err ws_context_open(struct ws *w, struct fault *f)
 {
 	struct lws_context_creation_info info = {0};
 	void *loops[1] = {w->c.loop};
@@ -246,12 +246,12 @@ enum err context_open(struct ws *w, struct fault *f)
 	return ERR_OK;
 }
 
-void context_close(struct ws *w)
+void ws_context_close(struct ws *w)
 {
 	lws_context_destroy(w->lws);
 }
 
-void context_finish(struct ws *w)
+void ws_context_finish(struct ws *w)
 {
 	lws_context_destroy(w->lws);
 	w->lws = NULL;

@@ -24,7 +24,7 @@ struct resolve {
 	link_id id;
 };
 
-enum err address_parse(const char *address, char host[static WS_HOST_MAX + 1], uint16_t *port)
+enum err ws_address_parse(const char *address, char host[static WS_HOST_MAX + 1], uint16_t *port)
 {
 	size_t len = strnlen(address, LINK_ADDRESS_MAX + 1), n;
 	const char *from = address, *colon;
@@ -182,7 +182,7 @@ static void attempt(struct ws_link *l)
 	info.opaque_user_data = (void *)(uintptr_t)id;
 	info.retry_and_idle_policy = &ws_no_lws_keepalive;
 	info.ssl_connection = LCCSCF_HTTP_NO_FOLLOW_REDIRECT;
-	if (l->tls) /* the chain and the name are judged in dial_verify() */
+	if (l->tls) /* the chain and the name are judged in ws_dial_verify() */
 		info.ssl_connection |= LCCSCF_USE_SSL | LCCSCF_SKIP_SERVER_CERT_HOSTNAME_CHECK;
 
 	l->state = WS_DIALLING;
@@ -216,7 +216,7 @@ static void attempt_next(struct ws_link *l)
 		char detail[WS_DETAIL_MAX];
 
 		memcpy(detail, h->detail, sizeof detail);
-		link_end(l, h->why, detail);
+		ws_link_end(l, h->why, detail);
 	}
 }
 
@@ -229,7 +229,7 @@ static enum link_end why_of(const char *text, bool tls)
 	return LINK_END_REFUSED;
 }
 
-void dial_forgotten(struct ws_link *l, struct lws *wsi)
+void ws_dial_forgotten(struct ws_link *l, struct lws *wsi)
 {
 	struct half *h = l->half;
 
@@ -238,7 +238,7 @@ void dial_forgotten(struct ws_link *l, struct lws *wsi)
 	h->watch = NULL;
 }
 
-void dial_failed(struct ws_link *l, const char *text)
+void ws_dial_failed(struct ws_link *l, const char *text)
 {
 	struct half *h = l->half;
 
@@ -248,19 +248,19 @@ void dial_failed(struct ws_link *l, const char *text)
 	attempt_next_soon(l);
 }
 
-void dial_timeout(struct ws_link *l)
+void ws_dial_timeout(struct ws_link *l)
 {
 	struct lws *wsi = l->wsi;
 	struct half *h = l->half;
 
 	l->wsi = NULL;
 	if (wsi)
-		wsi_drop(wsi);
+		ws_wsi_drop(wsi);
 	h->watch = NULL;
 	if (h->unwanted) {
-		link_end(l, LINK_END_LOCAL, "");
+		ws_link_end(l, LINK_END_LOCAL, "");
 	} else if (l->state == WS_RESOLVING) {
-		link_end(l, LINK_END_RESOLVE, "the name did not resolve in time");
+		ws_link_end(l, LINK_END_RESOLVE, "the name did not resolve in time");
 	} else {
 		if (wsi)
 			attempt_note(h, LINK_END_TIMEOUT, "no answer in time");
@@ -280,7 +280,7 @@ static void resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *list)
 {
 	struct resolve *r = (struct resolve *)req;
 	struct ws *w = r->ws;
-	struct ws_link *l = link_find(w, r->id);
+	struct ws_link *l = ws_link_find(w, r->id);
 
 	w->resolving--;
 	free(r);
@@ -288,7 +288,8 @@ static void resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *list)
 		if (status == 0)
 			addresses_take(l->half, list);
 		if (l->half->n_to == 0) {
-			link_end(l, LINK_END_RESOLVE, status ? uv_strerror(status) : "no address");
+			ws_link_end(l, LINK_END_RESOLVE,
+				    status ? uv_strerror(status) : "no address");
 		} else {
 			turn_begin(l, false);
 			attempt_next_soon(l);
@@ -330,12 +331,12 @@ static enum err resolve(struct ws_link *l)
 	return ERR_OK;
 }
 
-enum err dial_start(struct ws *w, const char *address, link_id *out)
+enum err ws_dial_start(struct ws *w, const char *address, link_id *out)
 {
 	char host[WS_HOST_MAX + 1];
 	uint16_t port;
 	struct ws_link *l;
-	enum err e = address_parse(address, host, &port);
+	enum err e = ws_address_parse(address, host, &port);
 
 	if (e != ERR_OK)
 		return e;
@@ -343,7 +344,7 @@ enum err dial_start(struct ws *w, const char *address, link_id *out)
 		return ERR_CLOSED;
 	if (w->n_dials >= WS_DIALS_MAX || w->n_links >= w->c.max_links)
 		return ERR_FULL;
-	l = link_new(w, true);
+	l = ws_link_new(w, true);
 	if (!l)
 		return ERR_NOMEM;
 	memcpy(l->half->host, host, sizeof host);
@@ -374,7 +375,7 @@ static bool names(X509 *cert, const char *host)
 	return X509_check_host(cert, host, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
 }
 
-int dial_verify(struct ws *w, struct ws_link *l, X509_STORE_CTX *store, bool ok)
+int ws_dial_verify(struct ws *w, struct ws_link *l, X509_STORE_CTX *store, bool ok)
 {
 	if (!w->c.strict_tls) {
 		/* Peers prove themselves in the application handshake (wire 1.2). */
@@ -391,7 +392,7 @@ int dial_verify(struct ws *w, struct ws_link *l, X509_STORE_CTX *store, bool ok)
 	return 1;
 }
 
-bool dial_peer_key(struct lws *wsi, uint8_t out[static 32])
+bool ws_dial_peer_key(struct lws *wsi, uint8_t out[static 32])
 {
 	SSL *ssl = lws_get_ssl(wsi);
 	X509 *cert = ssl ? SSL_get0_peer_certificate(ssl) : NULL;

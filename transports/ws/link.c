@@ -14,7 +14,7 @@
 
 static void link_timer(void *ctx);
 
-struct ws_link *link_find(struct ws *w, link_id id)
+struct ws_link *ws_link_find(struct ws *w, link_id id)
 {
 	uint32_t slot = id & (SLOT_MAX - 1);
 
@@ -46,7 +46,7 @@ static bool slots_grow(struct ws *w)
 	return true;
 }
 
-struct ws_link *link_new(struct ws *w, bool dialled)
+struct ws_link *ws_link_new(struct ws *w, bool dialled)
 {
 	struct ws_link *l;
 	struct half *h;
@@ -81,7 +81,7 @@ struct ws_link *link_new(struct ws *w, bool dialled)
 	return l;
 }
 
-void link_free_half(struct ws_link *l)
+void ws_link_free_half(struct ws_link *l)
 {
 	struct half *h = l->half;
 	struct ws *w = l->ws;
@@ -121,7 +121,7 @@ static bool is_strange(const struct ws_link *l, enum link_end why)
 	       (why == LINK_END_TIMEOUT || why == LINK_END_PROTOCOL || why == LINK_END_TLS);
 }
 
-void link_end(struct ws_link *l, enum link_end why, const char *detail)
+void ws_link_end(struct ws_link *l, enum link_end why, const char *detail)
 {
 	struct ws *w = l->ws;
 	uint32_t slot = l->id & (SLOT_MAX - 1);
@@ -134,7 +134,7 @@ void link_end(struct ws_link *l, enum link_end why, const char *detail)
 	if (strange)
 		memcpy(source, l->half->source, sizeof source);
 	timer_stop(&w->env, &l->timer);
-	knock_close(l);
+	ws_knock_close(l);
 	if (l->state == WS_KNOCKING && l->half->fd >= 0)
 		close(l->half->fd);
 	w->stats.ends[why]++;
@@ -142,7 +142,7 @@ void link_end(struct ws_link *l, enum link_end why, const char *detail)
 		w->stats.links--;
 		w->stats.closed++;
 	}
-	link_free_half(l);
+	ws_link_free_half(l);
 	queue_drop(l);
 	free(l->rx);
 	w->slots[slot] = NULL;
@@ -162,7 +162,7 @@ void link_end(struct ws_link *l, enum link_end why, const char *detail)
  * down the next write fails and it gives up. Its own timers start only with the next event of the
  * loop (it does not re-arm its uv timer here), hence the wake-up.
  */
-void wsi_drop(struct lws *wsi)
+void ws_wsi_drop(struct lws *wsi)
 {
 	struct lws_context *context = lws_get_context(wsi);
 	int fd = lws_get_socket_fd(wsi);
@@ -184,7 +184,7 @@ static void keepalive_arm(struct ws_link *l)
 	timer_in(&l->ws->env, &l->timer, l->ping_out || every - wait < wait ? wait : every - wait);
 }
 
-void link_opened(struct ws_link *l, struct lws *wsi)
+void ws_link_opened(struct ws_link *l, struct lws *wsi)
 {
 	struct ws *w = l->ws;
 	struct half *h = l->half;
@@ -198,8 +198,8 @@ void link_opened(struct ws_link *l, struct lws *wsi)
 	memcpy(info.address, h->address, sizeof info.address);
 	memcpy(info.source, h->source, sizeof info.source);
 	if (l->dialled && l->tls)
-		info.has_tls_key = dial_peer_key(wsi, info.tls_key);
-	link_free_half(l);
+		info.has_tls_key = ws_dial_peer_key(wsi, info.tls_key);
+	ws_link_free_half(l);
 	l->wsi = wsi;
 	l->state = WS_OPEN;
 	l->opened = true;
@@ -207,7 +207,7 @@ void link_opened(struct ws_link *l, struct lws *wsi)
 	w->stats.links++;
 	timer_in(&w->env, &l->timer, w->c.keepalive_ms);
 	if (w->stopping)
-		link_shut(l, LWS_CLOSE_STATUS_GOINGAWAY, LINK_END_LOCAL);
+		ws_link_shut(l, LWS_CLOSE_STATUS_GOINGAWAY, LINK_END_LOCAL);
 	if (w->sink.opened)
 		w->sink.opened(w->sink.ctx, &info);
 }
@@ -220,7 +220,7 @@ static void ask_writable(struct ws_link *l)
 	lws_callback_on_writable(l->wsi);
 }
 
-enum err link_send(struct ws_link *l, struct bytes unit, bool text)
+enum err ws_link_send(struct ws_link *l, struct bytes unit, bool text)
 {
 	struct ws *w = l->ws;
 	struct outgoing *o;
@@ -254,7 +254,7 @@ enum err link_send(struct ws_link *l, struct bytes unit, bool text)
 
 /* lws sends what it can and keeps the rest of that message; then it must be left alone until it
  * calls again. */
-int link_write(struct ws_link *l, struct lws *wsi)
+int ws_link_write(struct ws_link *l, struct lws *wsi)
 {
 	size_t budget = WRITE_BUDGET;
 	uint8_t ping[LWS_PRE + 4] = {0};
@@ -322,7 +322,7 @@ static bool rx_append(struct ws_link *l, struct bytes piece)
 	return true;
 }
 
-int link_received(struct ws_link *l, struct lws *wsi, struct bytes piece)
+int ws_link_received(struct ws_link *l, struct lws *wsi, struct bytes piece)
 {
 	struct ws *w = l->ws;
 	size_t max = w->t.unit_max, left = lws_remaining_packet_payload(wsi);
@@ -334,12 +334,12 @@ int link_received(struct ws_link *l, struct lws *wsi, struct bytes piece)
 	if (l->state != WS_OPEN)
 		return 0;
 	if (piece.n > max - l->rx_n || left > max - l->rx_n - piece.n) {
-		link_shut(l, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, LINK_END_PROTOCOL);
+		ws_link_shut(l, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, LINK_END_PROTOCOL);
 		return 0;
 	}
 	if (l->rx_n || !lws_is_final_fragment(wsi)) {
 		if (piece.n && !rx_append(l, piece)) {
-			link_shut(l, LWS_CLOSE_STATUS_UNEXPECTED_CONDITION, LINK_END_IO);
+			ws_link_shut(l, LWS_CLOSE_STATUS_UNEXPECTED_CONDITION, LINK_END_IO);
 			return 0;
 		}
 		if (!lws_is_final_fragment(wsi))
@@ -359,7 +359,7 @@ int link_received(struct ws_link *l, struct lws *wsi, struct bytes piece)
 	return 0;
 }
 
-void link_pause(struct ws_link *l, bool paused)
+void ws_link_pause(struct ws_link *l, bool paused)
 {
 	if (l->state != WS_OPEN || l->paused == paused)
 		return;
@@ -372,7 +372,7 @@ void link_pause(struct ws_link *l, bool paused)
 	}
 }
 
-void link_shut(struct ws_link *l, uint16_t code, enum link_end why)
+void ws_link_shut(struct ws_link *l, uint16_t code, enum link_end why)
 {
 	if (l->state != WS_OPEN)
 		return;
@@ -410,35 +410,35 @@ static void goodbye(struct ws_link *l)
 	lws_cancel_service(context);
 }
 
-void link_gone(struct ws_link *l, struct lws *wsi)
+void ws_link_gone(struct ws_link *l, struct lws *wsi)
 {
 	char detail[64] = "";
 
 	l->wsi = NULL;
 	switch ((enum ws_state)l->state) {
 	case WS_CLOSING:
-		link_end(l, l->why, l->why == LINK_END_TIMEOUT ? "no answer to a ping" : "");
+		ws_link_end(l, l->why, l->why == LINK_END_TIMEOUT ? "no answer to a ping" : "");
 		return;
 	case WS_OPEN:
 		if (l->peer_closed) {
 			snprintf(detail, sizeof detail, "closed by the far side, code %u",
 				 l->peer_code);
-			link_end(l, LINK_END_REMOTE, detail);
+			ws_link_end(l, LINK_END_REMOTE, detail);
 		} else if (wsi && lws_get_close_length(wsi) > 0) {
 			/* lws found fault with a frame and closed on its own. */
-			link_end(l, LINK_END_PROTOCOL, "not a valid frame");
+			ws_link_end(l, LINK_END_PROTOCOL, "not a valid frame");
 		} else {
-			link_end(l, LINK_END_IO, "connection lost");
+			ws_link_end(l, LINK_END_IO, "connection lost");
 		}
 		return;
 	case WS_UPGRADING:
 		if (l->half->timed_out)
-			link_end(l, LINK_END_TIMEOUT, "upgrade");
+			ws_link_end(l, LINK_END_TIMEOUT, "upgrade");
 		else if (l->tls && !l->half->tls_done)
-			link_end(l, LINK_END_TLS, "TLS handshake");
+			ws_link_end(l, LINK_END_TLS, "TLS handshake");
 		else
-			link_end(l, LINK_END_PROTOCOL,
-				 l->half->request_seen ? "not an upgrade" : "not a request");
+			ws_link_end(l, LINK_END_PROTOCOL,
+				    l->half->request_seen ? "not an upgrade" : "not a request");
 		return;
 	case WS_KNOCKING:
 	case WS_RESOLVING:
@@ -452,7 +452,7 @@ static void keepalive(struct ws_link *l)
 {
 	if (l->ping_out && !l->heard && !l->paused) {
 		log_debug("ws-keepalive link=%llu", (unsigned long long)l->id);
-		link_shut(l, LWS_CLOSE_STATUS_UNEXPECTED_CONDITION, LINK_END_TIMEOUT);
+		ws_link_shut(l, LWS_CLOSE_STATUS_UNEXPECTED_CONDITION, LINK_END_TIMEOUT);
 		timer_in(&l->ws->env, &l->timer,
 			 WS_CLOSE_MS / 5); /* nobody is there to say goodbye to */
 		return;
@@ -475,11 +475,11 @@ static void link_timer(void *ctx)
 	switch ((enum ws_state)l->state) {
 	case WS_KNOCKING:
 	case WS_UPGRADING:
-		accept_timeout(l);
+		ws_accept_timeout(l);
 		return;
 	case WS_RESOLVING:
 	case WS_DIALLING:
-		dial_timeout(l);
+		ws_dial_timeout(l);
 		return;
 	case WS_OPEN:
 		keepalive(l);
@@ -491,9 +491,10 @@ static void link_timer(void *ctx)
 			return;
 		}
 		l->wsi = NULL;
-		wsi_drop(wsi);
-		link_end(l, l->why,
-			 l->why == LINK_END_LOCAL ? "the far side did not answer the close" : "");
+		ws_wsi_drop(wsi);
+		ws_link_end(l, l->why,
+			    l->why == LINK_END_LOCAL ? "the far side did not answer the close"
+						     : "");
 		return;
 	}
 }

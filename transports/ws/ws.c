@@ -64,7 +64,7 @@ static void drained(uv_idle_t *drain)
 	if (++w->drain_turns < DRAIN_TURNS || w->handles > 2)
 		return;
 	uv_idle_stop(drain);
-	context_finish(w);
+	ws_context_finish(w);
 	timers_fini(&w->env);
 	uv_close((uv_handle_t *)&w->clock, last_handle_closed);
 	uv_close((uv_handle_t *)&w->drain, last_handle_closed);
@@ -78,7 +78,7 @@ static void stop_continue(void *ctx)
 	if (w->n_links || w->resolving || w->context_gone)
 		return;
 	w->context_gone = true;
-	context_close(w);
+	ws_context_close(w);
 	uv_idle_start(&w->drain, drained);
 }
 
@@ -93,7 +93,7 @@ static void ws_close_link(struct ws_link *l)
 	if (l->half)
 		unwant(l);
 	else
-		link_shut(l, LWS_CLOSE_STATUS_NORMAL, LINK_END_LOCAL);
+		ws_link_shut(l, LWS_CLOSE_STATUS_NORMAL, LINK_END_LOCAL);
 }
 
 static void ws_stop(struct transport *t, void (*done)(void *), void *ctx)
@@ -105,7 +105,7 @@ static void ws_stop(struct transport *t, void (*done)(void *), void *ctx)
 	w->stopping = true;
 	w->done = done;
 	w->done_ctx = ctx;
-	accept_close(w);
+	ws_accept_close(w);
 	for (uint32_t i = 0; i < w->n_slots; i++)
 		if (w->slots[i])
 			ws_close_link(w->slots[i]);
@@ -137,19 +137,19 @@ static void ws_free(struct transport *t)
 
 static enum err ws_dial(struct transport *t, const char *address, link_id *out)
 {
-	return dial_start(ws_of(t), address, out);
+	return ws_dial_start(ws_of(t), address, out);
 }
 
 static enum err ws_send(struct transport *t, link_id id, struct bytes unit, bool text)
 {
-	struct ws_link *l = link_find(ws_of(t), id);
+	struct ws_link *l = ws_link_find(ws_of(t), id);
 
-	return l ? link_send(l, unit, text) : ERR_CLOSED;
+	return l ? ws_link_send(l, unit, text) : ERR_CLOSED;
 }
 
 static void ws_close(struct transport *t, link_id id)
 {
-	struct ws_link *l = link_find(ws_of(t), id);
+	struct ws_link *l = ws_link_find(ws_of(t), id);
 
 	if (l && (l->dialled || l->opened))
 		ws_close_link(l);
@@ -157,15 +157,15 @@ static void ws_close(struct transport *t, link_id id)
 
 static void ws_pause(struct transport *t, link_id id, bool paused)
 {
-	struct ws_link *l = link_find(ws_of(t), id);
+	struct ws_link *l = ws_link_find(ws_of(t), id);
 
 	if (l)
-		link_pause(l, paused);
+		ws_link_pause(l, paused);
 }
 
 static size_t ws_queued(struct transport *t, link_id id)
 {
-	struct ws_link *l = link_find(ws_of(t), id);
+	struct ws_link *l = ws_link_find(ws_of(t), id);
 
 	return l ? l->queued : 0;
 }
@@ -221,12 +221,12 @@ static enum err config_take(struct ws *w, const struct ws_config *c)
 /* The start failed: nothing has been promised to anybody yet, so the loop may turn here. */
 static void ws_abandon(struct ws *w)
 {
-	accept_close(w);
+	ws_accept_close(w);
 	if (w->lws) {
-		context_close(w);
+		ws_context_close(w);
 		for (int i = 0; i < DRAIN_TURNS; i++)
 			uv_run(w->c.loop, UV_RUN_NOWAIT);
-		context_finish(w);
+		ws_context_finish(w);
 	}
 	SSL_CTX_free(w->dial_tls);
 	timers_fini(&w->env);
@@ -271,9 +271,9 @@ enum err ws_new(const struct ws_config *c, const struct transport_sink *sink,
 	w->clock.data = w->drain.data = w;
 	w->handles = 2;
 	if (c->bind)
-		e = accept_open(w, f);
+		e = ws_accept_open(w, f);
 	if (e == ERR_OK)
-		e = context_open(w, f);
+		e = ws_context_open(w, f);
 	if (e != ERR_OK) {
 		ws_abandon(w);
 		return e;

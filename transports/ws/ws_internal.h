@@ -129,45 +129,47 @@ static inline uint64_t ws_now(struct ws *w)
 }
 
 /* --- link.c: one connection --- */
-struct ws_link *link_new(struct ws *w, bool dialled); /* with a half; NULL without memory */
-struct ws_link *link_find(struct ws *w, link_id id);
-void link_opened(struct ws_link *l, struct lws *wsi);
-int link_received(struct ws_link *l, struct lws *wsi, struct bytes piece); /* result for lws */
-int link_write(struct ws_link *l, struct lws *wsi);
+struct ws_link *ws_link_new(struct ws *w, bool dialled); /* with a half; NULL without memory */
+struct ws_link *ws_link_find(struct ws *w, link_id id);
+void ws_link_opened(struct ws_link *l, struct lws *wsi);
+int ws_link_received(struct ws_link *l, struct lws *wsi, struct bytes piece); /* result for lws */
+int ws_link_write(struct ws_link *l, struct lws *wsi);
 /* Begins the close handshake; `why` is what the sink will hear. */
-void link_shut(struct ws_link *l, uint16_t code, enum link_end why);
+void ws_link_shut(struct ws_link *l, uint16_t code, enum link_end why);
 /* lws says that the connection is gone. wsi: NULL when it never was. */
-void link_gone(struct ws_link *l, struct lws *wsi);
+void ws_link_gone(struct ws_link *l, struct lws *wsi);
 /* The end: leaves the table, frees, tells the sink. The wsi must be gone or be dropped with
- * wsi_drop() before. */
-void link_end(struct ws_link *l, enum link_end why, const char *detail);
+ * ws_wsi_drop() before. */
+void ws_link_end(struct ws_link *l, enum link_end why, const char *detail);
 /* Closes a wsi now, whatever it has to say. Never from inside a callback for that wsi. */
-void wsi_drop(struct lws *wsi);
-void link_free_half(struct ws_link *l);
-enum err link_send(struct ws_link *l, struct bytes unit, bool text);
-void link_pause(struct ws_link *l, bool paused);
+void ws_wsi_drop(struct lws *wsi);
+void ws_link_free_half(struct ws_link *l);
+enum err ws_link_send(struct ws_link *l, struct bytes unit, bool text);
+void ws_link_pause(struct ws_link *l, bool paused);
 
 /* --- accept.c --- */
-enum err accept_open(struct ws *w, struct fault *f);
-void accept_close(struct ws *w);
-void accept_timeout(struct ws_link *l);
-void knock_close(struct ws_link *l); /* stops watching; the descriptor stays open */
+enum err ws_accept_open(struct ws *w, struct fault *f);
+void ws_accept_close(struct ws *w);
+void ws_accept_timeout(struct ws_link *l);
+void ws_knock_close(struct ws_link *l); /* stops watching; the descriptor stays open */
 
 /* --- dial.c --- */
-enum err address_parse(const char *address, char host[static WS_HOST_MAX + 1], uint16_t *port);
-enum err dial_start(struct ws *w, const char *address, link_id *out);
-void dial_timeout(struct ws_link *l);
-void dial_failed(struct ws_link *l, const char *text);	 /* lws says so: on to the next attempt */
-void dial_forgotten(struct ws_link *l, struct lws *wsi); /* when lws reports a connection error */
+enum err ws_address_parse(const char *address, char host[static WS_HOST_MAX + 1], uint16_t *port);
+enum err ws_dial_start(struct ws *w, const char *address, link_id *out);
+void ws_dial_timeout(struct ws_link *l);
+void ws_dial_failed(struct ws_link *l, const char *text); /* lws says so: on to the next attempt */
+void ws_dial_forgotten(struct ws_link *l,
+		       struct lws *wsi); /* when lws reports a connection error */
 /* 0 accepts. For OpenSSL's verify callback by way of lws. */
-int dial_verify(struct ws *w, struct ws_link *l, X509_STORE_CTX *store, bool ok);
-bool dial_peer_key(struct lws *wsi, uint8_t out[static 32]);
+int ws_dial_verify(struct ws *w, struct ws_link *l, X509_STORE_CTX *store, bool ok);
+bool ws_dial_peer_key(struct lws *wsi, uint8_t out[static 32]);
 
 /* --- context.c: lws and OpenSSL contexts --- */
 extern const lws_retry_bo_t ws_no_lws_keepalive;
-enum err context_open(struct ws *w, struct fault *f);
-void context_close(struct ws *w); /* first half; call context_finish() some loop turns later */
-void context_finish(struct ws *w);
+enum err ws_context_open(struct ws *w, struct fault *f);
+void ws_context_close(
+	struct ws *w); /* first half; call ws_context_finish() some loop turns later */
+void ws_context_finish(struct ws *w);
 
 /* --- tls.c --- */
 enum err tls_load(const char *cert_path, const char *key_path, X509 **cert, STACK_OF(X509) * *chain,
