@@ -45,8 +45,7 @@ static int global_words(char *const *argv, int i)
 	return 0;
 }
 
-/* The index of the first word behind `from` that is no global option, or argc. */
-static int next_word(int argc, char *const *argv, int from)
+int cli_next_word(int argc, char *const *argv, int from)
 {
 	int i = from;
 
@@ -260,7 +259,7 @@ static int without_command(struct cli *c, int argc, char **argv)
 static int dispatch(struct cli *c, int argc, char **argv)
 {
 	bool wants_help = flag_present(argc, argv, "help", 'h');
-	int at = next_word(argc, argv, 1), sub;
+	int at = cli_next_word(argc, argv, 1), sub;
 	const char *word = at < argc ? argv[at] : NULL;
 
 	if (!word || word[0] == '-')
@@ -271,7 +270,7 @@ static int dispatch(struct cli *c, int argc, char **argv)
 	remove_word(&argc, argv, at);
 	if (c->cmd->subs) {
 		c->group = c->cmd;
-		sub = next_word(argc, argv, at);
+		sub = cli_next_word(argc, argv, at);
 		word = sub < argc && argv[sub][0] != '-' ? argv[sub] : NULL;
 		if (!word && wants_help) {
 			help_group(&c->out, c->group);

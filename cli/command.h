@@ -56,6 +56,8 @@ struct cli {
 extern const struct command *const cli_commands[]; /* ends with NULL */
 extern const struct opt cli_global_opts[], cli_passphrase_opts[], cli_yes_opts[];
 
+/* The index of the first word behind `from` that is no global option, or argc. */
+int cli_next_word(int argc, char *const *argv, int from);
 static inline const char *cli_arg(const struct cli *c, int i) /* NULL when not given */
 {
 	return i < c->opts.argc ? c->opts.argv[i] : NULL;

@@ -514,6 +514,32 @@ static void run_gets_its_words_without_the_global_ones(void **state)
 	assert_int_equal(RUN("run", "--help"), 42);
 }
 
+static void completion_knows_commands_options_values_and_peers(void **state)
+{
+	SCRIPT({ "peers.list", NULL,
+		 "{\"schema\":\"ironmesh.peers/1\",\"peers\":[{\"name\":\"bob\"},{\"name\":\"bad name;\"},"
+		 "{\"name\":\"x\",\"alias\":\"bench\"},{\"name\":\"carol\"}]}" });
+	assert_int_equal(RUN("completion", "words", "--", "send", "--home", "@", "b"), 0);
+	assert_string_equal(r.out, "bob\nbench\n");
+	RUN("completion", "words", "--", "se");
+	assert_string_equal(r.out, "send\n");
+	RUN("completion", "words", "--", "--home", "/x", "peers", "ap");
+	assert_string_equal(r.out, "approve\n");
+	RUN("completion", "words", "--", "send", "--home", "/nonexistent", "bob", "x", "--priority", "h");
+	assert_string_equal(r.out, "high\n");
+	RUN("completion", "words", "--", "inbox", "--unr");
+	assert_string_equal(r.out, "--unread\n");
+	RUN("completion", "words", "--", "run", "--na");
+	assert_string_equal(r.out, "--name\n");
+	RUN("completion", "words", "--", "send", "--home", "/nonexistent", "b");
+	assert_string_equal(r.out, "");
+	RUN("completion", "words");
+	assert_true(rig_said(&r, "send\n"));
+	assert_int_equal(RUN("completion", "bash"), 0);
+	assert_true(rig_said(&r, "complete -o bashdefault"));
+	assert_int_equal(RUN("completion", "tcsh"), 2);
+}
+
 static void a_home_that_cannot_be_is_refused(void **state)
 {
 	assert_int_equal(RUN("status", "--home", ""), 2);
@@ -562,6 +588,7 @@ int main(void)
 		T(help_reads_the_same_from_every_door),
 		T(the_version_is_the_same_with_and_without_dashes),
 		T(run_gets_its_words_without_the_global_ones),
+		T(completion_knows_commands_options_values_and_peers),
 		T(a_home_that_cannot_be_is_refused),
 		T(argument_bytes_that_are_no_text_are_refused),
 	};
