@@ -361,6 +361,15 @@ static void on_dropped(struct conn *c, const struct session_event *e)
 		audit_note(n->p.audit, e->err == ERR_AUTH ? "SIGNATURE_FAILURE" : "REPLAY_DETECTED",
 			   bytes_str(c->peer->id.hex), "peer_id", c->peer->id.hex, "reason",
 			   e->word ? e->word : err_word(e->err), NULL);
+	/* A frame refused for its time was still the next in order: going on would let later ones overtake it.
+	 * The sender starts again with the oldest that nobody confirmed. */
+	if (c->online && session_peer(c->session)->confirms && e->word &&
+	    (strcmp(e->word, "too-old") == 0 || strcmp(e->word, "from-future") == 0)) {
+		log_warn("clocks-differ peer=%s why=%s", c->peer->id.hex, e->word);
+		conn_close(c, strcmp(e->word, "too-old") == 0 ? "a frame came too old; clocks differ, or a slow link" :
+								"a frame came from the future: clocks differ");
+		return;
+	}
 	if (!bucket_take(&c->bad, 1, env_now(n->env))) {
 		n->n.sessions_closed_for_bad_frames++;
 		if (!c->dialled)

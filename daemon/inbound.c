@@ -191,7 +191,7 @@ enum err inbound_release(struct node *n, const struct node_id *id, bool accept)
 		e = inbox_release(n->p.store, id, accept, rows, 64, &got);
 		if (e != ERR_OK) {
 			if (e == ERR_STORE)
-				node_store_failed(n);
+				node_store_failed(n); /* the rollback arms release_timer */
 			return e;
 		}
 		if (got)
@@ -211,4 +211,19 @@ enum err inbound_release(struct node *n, const struct node_id *id, bool accept)
 		}
 	} while (got == 64);
 	return ERR_OK;
+}
+
+/* The disk refused, and messages of somebody who was approved in that group may still be held. Who is
+ * offline is looked at when it comes online. */
+void inbound_release_due(void *node)
+{
+	struct node *n = node;
+
+	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {
+		struct conn *c = list_entry(l, struct conn, link);
+		const struct pin *pin = c->peer ? pins_get(n->p.pins, &c->peer->id) : NULL;
+
+		if (pin && pin->state == PIN_TRUSTED && inbound_release(n, &pin->id, true) != ERR_OK)
+			return;
+	}
 }

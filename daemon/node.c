@@ -50,7 +50,7 @@ static void expiry_due(void *ctx)
 	do {
 		if (outbox_expire(n->p.store, env_wall(n->env), rows, 32, &got) != ERR_OK) {
 			node_store_failed(n);
-			timer_in(n->env, &n->expiry_timer, 1000);
+			timer_in(n->env, &n->expiry_timer, DISK_RETRY_MS);
 			return;
 		}
 		for (size_t i = 0; i < got; i++) {
@@ -124,6 +124,7 @@ enum err node_new(const struct node_config *c, const struct node_parts *p, struc
 	timer_init(&n->soft_timer, soft_due, n);
 	timer_init(&n->expiry_timer, expiry_due, n);
 	timer_init(&n->ping_timer, ping_due, n);
+	timer_init(&n->release_timer, inbound_release_due, n);
 	timer_in(n->env, &n->ping_timer, n->c.limits.ping_ms);
 	sched_expire_arm(n);
 	*out = n;
@@ -165,6 +166,7 @@ void node_free(struct node *n)
 	timer_stop(n->env, &n->soft_timer);
 	timer_stop(n->env, &n->expiry_timer);
 	timer_stop(n->env, &n->ping_timer);
+	timer_stop(n->env, &n->release_timer);
 	free(n->ops);
 	buf_fini(&n->scratch);
 	map_free(n->conns);
@@ -281,6 +283,7 @@ static enum err commit_group(struct node *n)
 		log_error("store-failed group=%zu err=%s", count, err_word(e));
 		sched_store_rolled_back(n);
 		conn_store_rolled_back(n);
+		timer_in(n->env, &n->release_timer, DISK_RETRY_MS);
 	}
 	for (size_t i = 0; i < count; i++) {
 		if (ops[i].kind == OP_SUBMIT)

@@ -40,7 +40,7 @@ static inline void list_del(struct list *l)
 
 /* --- one message of ours that is in memory -------------------------------------------------- */
 /* PREPARED: its row is in the open group, and an op points to it. */
-enum item_state { ITEM_PREPARED, ITEM_READY, ITEM_IN_FLIGHT, ITEM_HELD };
+enum item_state { ITEM_NEW, ITEM_PREPARED, ITEM_READY, ITEM_IN_FLIGHT, ITEM_HELD };
 
 struct item {
 	struct list link;          /* ready list of its priority, the in-flight list, or the held list */
@@ -62,8 +62,8 @@ struct item {
 struct sendq {
 	struct list ready[PRIO_COUNT];
 	struct list flight, held;
-	uint32_t ready_count, flight_count, held_count;
-	uint64_t flight_bytes, ready_bytes;
+	uint32_t prepared_count, ready_count, flight_count, held_count;
+	uint64_t flight_bytes, ready_bytes; /* ready: bodies in memory, prepared ones too */
 	bool more;                 /* the store holds rows that are not in memory */
 	int more_priority;         /* ... of this priority and below */
 	struct bucket pace;        /* towards peers that do not confirm */
@@ -183,7 +183,7 @@ struct node {
 	size_t ops_n, ops_cap;
 	bool hard;                 /* somebody waits for this group's commit */
 	uint64_t soft_since_ms;    /* 0: no soft writes are open */
-	struct timer soft_timer, expiry_timer, ping_timer;
+	struct timer soft_timer, expiry_timer, ping_timer, release_timer;
 	bool group_failed;         /* a write of this group failed: roll it back at the turn */
 	bool turn_wanted;
 	struct buf scratch;
@@ -193,6 +193,7 @@ struct node {
 };
 
 #define SOFT_COMMIT_MS 100
+#define DISK_RETRY_MS 1000
 
 /* node.c */
 void node_event(struct node *n, const struct node_event *e);
@@ -259,5 +260,6 @@ void inbound_message(struct conn *c, const struct message *m);
 void inbound_op_done(struct node *n, struct op *op, enum err e);
 void inbound_report_reads(struct conn *c);
 enum err inbound_release(struct node *n, const struct node_id *id, bool accept);
+void inbound_release_due(void *node);
 
 #endif

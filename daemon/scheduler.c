@@ -16,7 +16,6 @@
 #define LOAD_ROWS 256
 #define LINK_QUEUE_MAX (256u << 10)
 #define LINK_QUEUE_MS 20
-#define DISK_RETRY_MS 1000
 
 static struct bytes item_key(const struct node_id *peer, struct bytes id, uint8_t out[static MAP_KEY_MAX])
 {
@@ -70,7 +69,10 @@ static void item_leave(struct item *it)
 {
 	struct sendq *q = it->peer->q;
 
-	if (q && !list_empty(&it->link)) {
+	if (q && it->state == ITEM_PREPARED) {
+		q->prepared_count--;
+		q->ready_bytes -= it->body ? it->body_len : 0;
+	} else if (q && !list_empty(&it->link)) {
 		if (it->state == ITEM_READY) {
 			q->ready_count--;
 			q->ready_bytes -= it->body ? it->body_len : 0;
@@ -92,11 +94,11 @@ void item_free(struct item *it)
 	if (!it)
 		return;
 	n = it->node;
-	item_leave(it);
 	/* It may expire, be cancelled or be confirmed by a peer that lies before its group is committed. */
 	for (size_t i = 0; it->state == ITEM_PREPARED && i < n->ops_n; i++)
 		if (n->ops[i].kind == OP_SUBMIT && n->ops[i].item == it)
 			n->ops[i].item = NULL;
+	item_leave(it);
 	map_del(n->items, item_key(&it->peer->id, bytes_str(it->id), key));
 	free(it->body);
 	free(it);
@@ -165,6 +167,12 @@ void sched_wake(struct peer *p)
 	p->is_active = true;
 	list_add_tail(&n->active, &p->active);
 	node_want_turn(n);
+}
+
+static void look_again(struct node *n, struct peer *p, uint64_t at_ms)
+{
+	if (!timer_armed(&p->stall) || p->stall.at_ms > at_ms)
+		timer_at(n->env, &p->stall, at_ms);
 }
 
 void sched_online(struct peer *p)
@@ -245,14 +253,15 @@ void sched_store_rolled_back(struct node *n)
 			drop_list(&c->peer->q->ready[i]);
 		c->peer->q->more = true;
 		c->peer->q->more_priority = PRIO_COUNT - 1;
-		sched_wake(c->peer);
+		/* Not at once: what fails with the disk would fail again, turn after turn. */
+		look_again(n, c->peer, env_now(n->env) + DISK_RETRY_MS);
 	}
 }
 
 /* --- filling -------------------------------------------------------------------------------------- */
 static bool room(const struct sendq *q)
 {
-	return q->ready_count < READY_MAX;
+	return q->ready_count + q->prepared_count < READY_MAX;
 }
 
 struct item *sched_prepare(struct node *n, struct peer *p, const struct op *op, const char *id,
@@ -284,20 +293,17 @@ struct item *sched_prepare(struct node *n, struct peer *p, const struct op *op, 
 	it->body_len = (uint32_t)body.n;
 	snprintf(it->type, sizeof it->type, "%s", type);
 	keep_body(it, body);
+	it->state = ITEM_PREPARED;
+	q->prepared_count++;
+	q->ready_bytes += it->body ? it->body_len : 0;
 	return it;
 }
 
 void sched_committed(struct peer *p, struct item *it)
 {
-	if (it)
-		item_ready(it);
+	item_leave(it);
+	item_ready(it);
 	sched_wake(p);
-}
-
-static void look_again(struct node *n, struct peer *p, uint64_t at_ms)
-{
-	if (!timer_armed(&p->stall) || p->stall.at_ms > at_ms)
-		timer_at(n->env, &p->stall, at_ms);
 }
 
 /* Reads the next rows of the store into memory. The rows that are in flight, ready or held are known
