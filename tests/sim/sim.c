@@ -21,6 +21,7 @@
 
 #define JOBS_MAX 16
 #define FAILURES_SHOWN 8
+#define FAILURES_MAX 50 /* then it is enough */
 #define SELF_TEST_SEEDS 200
 
 /* Shared with the workers. */
@@ -88,7 +89,7 @@ static void work(struct shared *sh, unsigned job, const struct options *o)
 	for (;;) {
 		uint64_t k = atomic_fetch_add(&sh->next, 1);
 
-		if (k >= o->seeds)
+		if (k >= o->seeds || atomic_load(&sh->failed) >= FAILURES_MAX)
 			break;
 		atomic_store(&sh->running[job], o->from + k + 1);
 		if (world_run(o->from + k, o->sabotage, why, sizeof why))
@@ -152,6 +153,8 @@ static int run_seeds(const struct options *o)
 		}
 		if (failed < FAILURES_SHOWN)
 			show_failure(sh, seed - 1, o->sabotage);
+		if (failed + 1 >= FAILURES_MAX)
+			continue;
 		pids[j] = start_worker(sh, j, o);
 		alive++;
 	}

@@ -129,12 +129,14 @@ static void heal(struct world *w)
 	for (unsigned i = 0; i < w->plan.nodes; i++) {
 		struct sim_node *s = &w->nodes[i];
 
-		s->full_until_ms = s->full_until_ms ? 1 : 0;
+		s->full_until_ms = 0;
 		if (s->skew_ms > 1500)
 			s->skew_ms = 1500;
 		if (s->skew_ms < -1500)
 			s->skew_ms = -1500;
-		if (!s->up) {
+		if (s->up) {
+			store_fail_after(s->store, 0);
+		} else {
 			timer_stop(&w->env, &s->restart);
 			sim_node_start(s);
 		}
