@@ -59,6 +59,7 @@ struct request {
 	 * state, answers nothing. */
 	void (*cancel)(struct request *r);
 	void *state;
+	struct subscriber *subscriber;  /* of its connection, for events.subscribe; its owner ends it */
 	bool short_lived;               /* waits for a commit only: worth finishing after an end of file */
 	char id[REQUEST_ID_MAX + 1];    /* JSON text; "" = a notification, nothing is answered */
 };
@@ -82,6 +83,7 @@ enum command_flags {
 	CMD_KEY = 4,                    /* offline: needs the keyring */
 	CMD_STATE = 8,                  /* offline: needs pins, audit and, where there is one, the store */
 	CMD_CHANGES = 16,               /* refused after a rotation */
+	CMD_PEER_STATE = 32,            /* offline: CMD_KEY and CMD_STATE only when `peer` is given */
 };
 
 enum param_kind { PARAM_NONE, PARAM_TEXT, PARAM_INT, PARAM_BOOL, PARAM_WORDS };

@@ -4,9 +4,9 @@
  * Three files are tied to the identity: the trust store and the audit log by derived keys, the
  * database by a wrapped key. The order:
  *
- *   1. the database learns its key wrapped a second time, for the new identity
+ *   1. store_prepare_key(): the database key is wrapped a second time, for the new identity
  *   2. known_peers.json.<new id>: the trust store under the new keys
- *   3. `rotation`: "<old id> <new id> <last hmac of the old audit log>"
+ *   3. `rotation`: "<old id> <new id>"
  *   4. keys.json is replaced. This is the moment; the old one is kept as keys.json.<old id>.bak
  *   5. rotation_finish(): the trust store takes its place, the audit log and its old parts are archived as
  *      audit.log.<old id>*, a new chain begins with KEY_ROTATION, `rotation` goes

@@ -1,0 +1,82 @@
+/*
+ * commands_internal.h -- what the commands_*.c files share.
+ */
+#ifndef DAEMON_COMMANDS_INTERNAL_H
+#define DAEMON_COMMANDS_INTERNAL_H
+
+#include "base/log.h"
+#include "base/text.h"
+#include "daemon/commands.h"
+
+/* Room for what stands around a result in its line. */
+#define RESULT_MAX (CONTROL_LINE_MAX - 512)
+
+/* The parameters were checked against the table: these do not fail. */
+const char *arg_text(const struct call *c, const char *name);  /* NULL when absent */
+struct bytes arg_bytes(const struct call *c, const char *name); /* p NULL when absent */
+int64_t arg_int(const struct call *c, const char *name, int64_t absent);
+bool arg_bool(const struct call *c, const char *name, bool absent);
+
+/* A fault of ERR_USAGE: the value of `param` is not one of those allowed. */
+enum err bad_param(struct call *c, const char *param, const char *expected);
+/* The peer that `param` names. ERR_NOTFOUND, ERR_AMBIGUOUS. */
+enum err arg_peer(struct call *c, const char *param, const struct pin **out) MUST_CHECK;
+/* The result, from json_pack or so; NULL becomes ERR_NOMEM. */
+enum err result_is(struct call *c, json_t *result);
+enum err no_memory(struct call *c);
+enum err store_refused(struct call *c, enum err e);
+
+/* {"id":..,"name":..}: `name` is alias, name or null. */
+json_t *peer_ref(const struct command_ctx *cx, const struct node_id *id);
+json_t *peer_result(const struct command_ctx *cx, const struct pin *pin);
+json_t *alarms_json(const struct pins *p);
+/* Borrowed text from outside, made safe; "" becomes null. */
+json_t *text_or_null(const char *text);
+json_t *base64_json(struct bytes b);
+
+/* Writes an entry and makes it an `audit` event. Pairs as audit_note(). */
+void command_audit(struct command_ctx *cx, const char *event, const char *peer_id, const char *state);
+/* Pins after a mutation of ours: written, or a fault. */
+enum err pins_written(struct call *c) MUST_CHECK;
+
+#define COMMAND(name) enum err name(struct call *c)
+COMMAND(command_version);
+COMMAND(command_status);
+COMMAND(command_subscribe);
+COMMAND(command_send);
+COMMAND(command_wait);
+COMMAND(command_outbox_list);
+COMMAND(command_outbox_show);
+COMMAND(command_outbox_cancel);
+COMMAND(command_outbox_retry);
+COMMAND(command_inbox_list);
+COMMAND(command_inbox_take);
+COMMAND(command_inbox_ack);
+COMMAND(command_inbox_delete);
+COMMAND(command_peers_list);
+COMMAND(command_peers_show);
+COMMAND(command_peers_approve);
+COMMAND(command_peers_block);
+COMMAND(command_peers_forget);
+COMMAND(command_peers_alias);
+COMMAND(command_ping);
+COMMAND(command_keys_show);
+COMMAND(command_keys_fingerprint);
+COMMAND(command_keys_generate);
+COMMAND(command_keys_migrate);
+COMMAND(command_keys_rotate);
+COMMAND(command_trust_list);
+COMMAND(command_trust_show);
+COMMAND(command_trust_pin);
+COMMAND(command_trust_verify);
+COMMAND(command_trust_set_state);
+COMMAND(command_trust_revoke);
+COMMAND(command_trust_repin);
+COMMAND(command_trust_export);
+COMMAND(command_audit_verify);
+COMMAND(command_audit_tail);
+COMMAND(command_audit_stats);
+COMMAND(command_audit_export);
+COMMAND(command_audit_verify_export);
+
+#endif
