@@ -136,25 +136,31 @@ enum err keyfile_migrate(const char *path, struct bytes passphrase, struct env *
 	return e;
 }
 
-enum err keyfile_rotate(const char *path, struct bytes passphrase, struct env *env,
-			struct keyring **out, struct fault *f)
+enum err keyfile_rotate_to(const char *path, struct bytes passphrase, struct env *env,
+			   const struct keyring *fresh, struct fault *f)
 {
 	struct text t;
-	struct keyring *fresh = NULL;
 	char suffix[NODE_ID_LEN + 8];
 
 	text_init(&t);
 	enum err e = text_load(&t, path, passphrase, env, f);
 	if (e == ERR_OK) {
-		e = keyring_generate(env, &fresh);
-		if (e != ERR_OK)
-			fault_set(f, e, EXIT_RETRY, "no memory for the new keys");
-	}
-	if (e == ERR_OK) {
 		snprintf(suffix, sizeof suffix, ".%s.bak", t.info.id.hex);
 		e = replace(&t, path, suffix, fresh, passphrase, env, f);
 	}
 	text_fini(&t);
+	return e;
+}
+
+enum err keyfile_rotate(const char *path, struct bytes passphrase, struct env *env,
+			struct keyring **out, struct fault *f)
+{
+	struct keyring *fresh;
+	enum err e = keyring_generate(env, &fresh);
+
+	if (e != ERR_OK)
+		return fault_set(f, e, EXIT_RETRY, "no memory for the new keys");
+	e = keyfile_rotate_to(path, passphrase, env, fresh, f);
 	if (e != ERR_OK) {
 		keyring_free(fresh);
 		return e;

@@ -79,6 +79,10 @@ bool pins_dirty(const struct pins *p);
 bool pins_state_dirty(const struct pins *p);
 /* No-op when clean. On failure everything stays dirty and the old file stays whole. */
 enum err pins_flush(struct pins *p, struct fault *f) MUST_CHECK;
+/* Writes what is in memory to another file, under the keys of `k`: for a new identity. The store
+ * itself stays as it is. ERR_DENIED when it is read-only. */
+enum err pins_save_as(const struct pins *p, const struct keyring *k, const char *path,
+		      struct fault *f) MUST_CHECK;
 
 size_t pins_count(const struct pins *p);
 size_t pins_count_state(const struct pins *p, enum pin_state s);

@@ -233,3 +233,28 @@ enum err pins_flush(struct pins *p, struct fault *f)
 		p->dirty = p->stale = false;
 	return e;
 }
+
+enum err pins_save_as(const struct pins *p, const struct keyring *k, const char *path,
+		      struct fault *f)
+{
+	struct pins other = *p; /* the same records under other keys */
+	struct buf file;
+
+	if (p->read_only)
+		return pins_refuse_read_only(p, f);
+	other.mac = other.box = (struct secret){0};
+	buf_init(&file, PINS_FILE_MAX);
+	enum err e = keyring_derive(k, DERIVE_TRUST_MAC, &other.mac);
+	if (e == ERR_OK)
+		e = keyring_derive(k, DERIVE_TRUST_BOX, &other.box);
+	if (e == ERR_OK)
+		e = pins_write_file(&other, &file);
+	if (e != ERR_OK)
+		fault_set(f, e, EXIT_RETRY, "the trust store cannot be written: %s", err_word(e));
+	else
+		e = file_write_secret(path, buf_bytes(&file), f);
+	buf_fini(&file);
+	secret_free(&other.mac);
+	secret_free(&other.box);
+	return e;
+}
