@@ -134,6 +134,18 @@ static enum err connect_db(struct store *s, struct fault *f)
 	return ERR_OK;
 }
 
+static enum err load_key(struct store *s, const char *sql, struct bytes wrap_key)
+{
+	sqlite3_stmt *st = NULL;
+	enum err e = ERR_AUTH;
+
+	if (sqlite3_prepare_v2(s->db, sql, -1, &st, NULL) == SQLITE_OK &&
+	    sqlite3_step(st) == SQLITE_ROW)
+		e = seal_load(&s->seal, s->env, wrap_key, column_bytes(st, 0));
+	sqlite3_finalize(st);
+	return e;
+}
+
 /* Everything that can refuse the file, before anything that writes. */
 static enum err examine(struct store *s, struct bytes wrap_key, bool *fresh, struct fault *f)
 {
@@ -158,13 +170,11 @@ static enum err examine(struct store *s, struct bytes wrap_key, bool *fresh, str
 	if (run_check(s->db, "PRAGMA quick_check(1)", why, sizeof(why)) != ERR_OK)
 		return corrupt(f, path, why);
 
-	sqlite3_stmt *st = NULL;
-	enum err e = ERR_AUTH;
-	if (sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key = 'db_key'", -1, &st,
-			       NULL) == SQLITE_OK &&
-	    sqlite3_step(st) == SQLITE_ROW)
-		e = seal_load(&s->seal, s->env, wrap_key, column_bytes(st, 0));
-	sqlite3_finalize(st);
+	enum err e = load_key(s, "SELECT value FROM meta WHERE key = 'db_key'", wrap_key);
+	if (e == ERR_AUTH) {
+		e = load_key(s, "SELECT value FROM meta WHERE key = 'db_key_next'", wrap_key);
+		s->key_moved = e == ERR_OK;
+	}
 	if (e == ERR_AUTH) {
 		corrupt(f, path, "its key does not open with this identity");
 		fault_next(f,
@@ -210,6 +220,12 @@ static enum err prepare_db(struct store *s, bool fresh, struct bytes wrap_key, s
 		if (e != ERR_OK)
 			return e;
 	}
+	/* The identity has come that store_prepare_key() was told of. */
+	if (s->key_moved && sqlite3_exec(s->db,
+					 "UPDATE OR REPLACE meta SET key = 'db_key' WHERE key = 'db_key_next'",
+					 NULL, NULL, NULL) != SQLITE_OK)
+		return fault_set(f, ERR_STORE, EXIT_GENERIC, "cannot write %s: %s",
+				 s->path ? s->path : ":memory:", sqlite3_errmsg(s->db));
 	enum err e = migrations_run(s->db, MIGRATIONS, MIGRATIONS_N, store_key, &key);
 	if (e != ERR_OK)
 		return fault_set(f, e, EXIT_GENERIC, "cannot bring %s to the current schema: %s",
@@ -357,6 +373,19 @@ void store_abandon(struct store *s)
 	store_rollback(s);
 	sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	free_all(s);
+}
+
+enum err store_prepare_key(struct store *s, struct bytes next_wrap_key)
+{
+	uint8_t wrapped[SEAL_WRAP_BYTES];
+	sqlite3_stmt *st = store_stmt(s, ST_PREPARE_KEY,
+				      "INSERT OR REPLACE INTO meta (key, value) VALUES ('db_key_next', ?1)");
+
+	if (!st)
+		return ERR_STORE;
+	seal_wrap(&s->seal, next_wrap_key, wrapped);
+	bind_bytes(st, 1, BYTES_ARR(wrapped));
+	return store_write(s, st);
 }
 
 enum err store_rewrap(struct store *s, struct bytes wrap_key)

@@ -30,6 +30,7 @@ enum stmt_id {
 	ST_COMMIT,
 	ST_ROLLBACK,
 	ST_REWRAP,
+	ST_PREPARE_KEY,
 	ST_OUT_INSERT,
 	ST_OUT_BODY_INSERT,
 	ST_OUT_BODY_DELETE,
@@ -79,6 +80,7 @@ struct store {
 
 	bool open;   /* BEGIN has been run */
 	bool failed; /* rolled back; store_commit() has yet to say so */
+	bool key_moved; /* the key that opened was the one of store_prepare_key() */
 	int64_t last_seq[BOXES],
 		kept_last_seq[BOXES]; /* highest given out; as of the last commit */
 	int64_t prune_at[BOXES];
