@@ -750,11 +750,16 @@ static void sink_opened(void *ctx, const struct link_info *info)
 static void sink_unit(void *ctx, link_id id, struct bytes unit, bool text)
 {
 	struct conn *c = conn_find(ctx, id);
+	bool could_send;
 
 	if (!c || c->closing || !c->session)
 		return;
+	could_send = session_can_send(c->session);
 	session_take(c->session, unit, text);
 	conn_pump(c);
+	/* The first frame under a new key ends the pause of a rekey, without an event. */
+	if (!could_send && !c->closing && c->peer && session_can_send(c->session))
+		sched_wake(c->peer);
 }
 
 static void sink_writable(void *ctx, link_id id)
