@@ -161,6 +161,8 @@ void check_answered(struct world *w, struct sim_node *s, const char *id, enum er
 	m->answer = e == ERR_OK ? ANSWER_OK : ANSWER_REFUSED;
 }
 
+static void arrived(struct sim_node *s, const char *id, unsigned author, int64_t seq, bool held);
+
 /* --- what the store says now ------------------------------------------------------------------------ */
 /* After a rollback or a restart: what was not committed has not happened, and nobody may have been told
  * that it had. */
@@ -217,6 +219,32 @@ void check_crashed(struct sim_node *s)
 	}
 }
 
+/* What came while it stopped was kept and told nobody: a program finds it in the inbox. */
+static void look_for_arrivals(struct sim_node *s)
+{
+	static const int states[] = { INBOX_NEW, INBOX_HELD };
+	struct world *w = s->w;
+
+	for (size_t k = 0; k < 2; k++) {
+		struct inbox_filter f = { .state = states[k] };
+		struct inbox_row rows[64];
+		size_t n = 0;
+
+		do {
+			if (inbox_list(s->store, &f, rows, 64, &n) != ERR_OK)
+				return;
+			for (size_t i = 0; i < n && !w->failed; i++) {
+				unsigned author = world_index(w, &rows[i].author);
+				const struct msg *m = author < SIM_NODES_MAX ? check_find(w, author, rows[i].id) : NULL;
+
+				f.after_seq = rows[i].seq;
+				if (!m || !m->arrived)
+					arrived(s, rows[i].id, author, rows[i].seq, states[k] == INBOX_HELD);
+			}
+		} while (n == 64 && !w->failed);
+	}
+}
+
 void check_restarted(struct sim_node *s)
 {
 	struct world *w = s->w;
@@ -233,6 +261,7 @@ void check_restarted(struct sim_node *s)
 		else if (m->handed && row.state != INBOX_READ)
 			broken(w, m, "it was handed to a program, and after the restart it is new again");
 	}
+	look_for_arrivals(s);
 }
 
 /* --- arrivals ----------------------------------------------------------------------------------------- */
@@ -468,13 +497,11 @@ static bool shows_plaintext(struct bytes in)
 
 void check_unit(void *world, struct bytes unit)
 {
+	static const char plain[] = "{\"payload\":\"~plaintext~of~the~simulator~42!~\"}";
 	struct world *w = world;
 
-	if (w->sabotage == SAB_LEAK && w->units == 20) {
-		char plain[] = "{\"payload\":\"~plaintext~of~the~simulator~42!~\"}";
-
+	if (w->sabotage == SAB_LEAK && w->units == 20)
 		unit = bytes_str(plain);
-	}
 	if (shows_plaintext(unit))
 		world_fail(w, "a unit on the wire shows plaintext");
 }
