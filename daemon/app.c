@@ -84,7 +84,7 @@ static void flush_audit(struct app *a)
 		return;
 	if (audit_flush(a->audit) != ERR_OK) {
 		if (!a->audit_again_ms)
-			log_error("audit-not-written what=\"entries are kept in memory and tried again\"");
+			log_error("audit-not-written what=%s", "entries are kept in memory and tried again");
 		a->audit_again_ms = now + AUDIT_AGAIN_MS;
 		timer_in(env_of(a), &a->audit_timer, AUDIT_AGAIN_MS);
 		return;
@@ -292,7 +292,7 @@ static void on_signal(uv_signal_t *s, int number)
 	struct app *a = s->data;
 
 	if (number == SIGHUP) {
-		log_info("hangup what=\"there is nothing to reload\"");
+		log_info("hangup what=%s", "there is nothing to reload");
 		return;
 	}
 	log_info("signal number=%d", number);
@@ -496,6 +496,25 @@ static void watch_signals(struct app *a)
 	a->has_signals = true;
 }
 
+/* With --json: one line on stdout, for whoever started us and waits. */
+static void print_ready(const struct app *a)
+{
+	if (!a->c->json)
+		return;
+	json_t *v = json_pack("{s:s, s:s, s:s, s:s, s:s}", "schema", "ironmesh.ready/1", "name", a->key.name, "id",
+			      keyring_id(a->key.keyring)->hex, "listen", a->commands.info.listen[0], "home",
+			      a->home);
+	struct buf b;
+
+	buf_init(&b, 16384);
+	if (json_write(&b, v, JSON_INSERTION) == ERR_OK) {
+		printf("%s\n", buf_cstr(&b));
+		fflush(stdout);
+	}
+	buf_fini(&b);
+	json_decref(v);
+}
+
 static void say_ready(struct app *a)
 {
 	json_t *details = json_pack("{s:s, s:s, s:i}", "name", a->key.name, "node_id",
@@ -511,6 +530,7 @@ static void say_ready(struct app *a)
 		 a->commands.info.listen[0][0] ? a->commands.info.listen[0] : "-", a->home, IRONMESH_VERSION);
 	snprintf(status, sizeof(status), "READY=1\nSTATUS=%s, port %u", a->key.name, a->port);
 	notify_manager(status);
+	print_ready(a);
 	if (notify_watchdog_ms())
 		watchdog_due(a);
 }

@@ -16,6 +16,7 @@
 #define RUN_PORT 8765
 
 struct run_config {
+	bool json; /* the ready line on stdout, the log as JSON */
 	const char *name; /* NULL: the name in the key file */
 	const char *bind; /* NULL: do not listen */
 	uint16_t port;    /* 0: the system picks */

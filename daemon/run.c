@@ -52,6 +52,7 @@ int daemon_run(const char *home, bool json, int argc, char **argv)
 	enum err e;
 
 	run_config_init(&c);
+	c.json = json;
 	if (json)
 		c.log_format = LOG_JSON;
 	e = run_config_parse(&c, argc, argv, &f);
