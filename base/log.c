@@ -186,14 +186,14 @@ static bool next_token(const char **fmt, struct args *a, struct token *t)
 	char raw[VALUE_MAX_BYTES];
 	size_t n = 0;
 	unsigned conversions = 0;
-	bool literal = false, number = false;
+	bool literal = false, number = false, quoted = false;
 
 	t->key[0] = '\0';
 	while (**fmt == ' ')
 		++*fmt;
 	if (!**fmt)
 		return false;
-	while (**fmt && **fmt != ' ') {
+	while (**fmt && (quoted || **fmt != ' ')) {
 		if (**fmt == '%') {
 			n += convert(fmt, a, raw + n, sizeof(raw) - n, &number);
 			conversions++;
@@ -205,6 +205,9 @@ static bool next_token(const char **fmt, struct args *a, struct token *t)
 			literal = false;
 			++*fmt;
 		} else {
+			/* next="ironmesh peers approve %s" is one value. */
+			if (**fmt == '"' && t->key[0])
+				quoted = !quoted && n == 0;
 			if (n < sizeof(raw) - 1)
 				raw[n++] = **fmt;
 			literal = true;

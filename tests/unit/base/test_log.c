@@ -144,6 +144,16 @@ static void a_value_cannot_make_up_a_key_or_a_line(void **state)
 	assert_string_equal(seen.last, STAMP "info hello name=??");
 }
 
+static void quoted_text_of_a_format_is_one_value(void **state)
+{
+	start(LOG_INFO, LOG_TEXT);
+	log_info("pending next=\"ironmesh peers approve %s\" n=%d", "ab\" c", 7);
+	assert_string_equal(seen.last, STAMP "info pending next=\"ironmesh peers approve ab\\\" c\" n=7");
+	start(LOG_INFO, LOG_JSON);
+	log_info("rotates next=\"ironmesh trust list\"");
+	assert_non_null(strstr(seen.last, "\"next\":\"ironmesh trust list\"}"));
+}
+
 static void json_lines_are_json(void **state)
 {
 	json_t *v;
@@ -378,6 +388,7 @@ int main(void)
 		cmocka_unit_test(debug_arguments_are_not_evaluated_when_off),
 		cmocka_unit_test(every_conversion_prints_as_printf_does),
 		cmocka_unit_test(a_value_cannot_make_up_a_key_or_a_line),
+		cmocka_unit_test(quoted_text_of_a_format_is_one_value),
 		cmocka_unit_test(json_lines_are_json),
 		cmocka_unit_test(long_lines_are_cut_between_tokens),
 		cmocka_unit_test(a_repeated_event_is_held_back_and_summarized),
