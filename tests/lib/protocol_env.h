@@ -12,6 +12,7 @@
 #include "protocol/v09/frame.h"
 #include "protocol/v09/hello.h"
 #include "protocol/v09/proof.h"
+#include "protocol/v09/replay.h"
 #include "protocol/v09/v09.h"
 
 #define WALL_T 1753500000250ull /* the time of the vectors (wire 11) */
