@@ -142,14 +142,16 @@ def wait_for(predicate, timeout=8.0, step=0.02, what="condition"):
 class Daemon:
     """One home folder and, while started, one process on it."""
 
-    def __init__(self, lab, name, port=None, passphrase=PASSPHRASE, clear_keys=True, host="127.0.0.1"):
+    def __init__(self, lab, name, port=None, passphrase=PASSPHRASE, clear_keys=True, host="127.0.0.1", home=None):
+        """`home`: the folder's name, when two nodes of a test have the same `name`."""
         self.lab = lab
         self.name = name
         self.host = host
         self.port = port or lab.port()
-        self.home = os.path.join(lab.folder, name)
-        self.log_path = os.path.join(lab.folder, name + ".log")
-        self.pass_path = os.path.join(lab.folder, name + ".pass")
+        home = home or name
+        self.home = os.path.join(lab.folder, home)
+        self.log_path = os.path.join(lab.folder, home + ".log")
+        self.pass_path = os.path.join(lab.folder, home + ".pass")
         self.process = None
         self.control = None
         self.options = []
@@ -397,8 +399,9 @@ class Lab:
         raise RuntimeError("no free port")
 
     def daemon(self, name, **more):
-        self.daemons[name] = Daemon(self, name, **more)
-        return self.daemons[name]
+        made = Daemon(self, name, **more)
+        self.daemons[os.path.basename(made.home)] = made
+        return made
 
     def on_close(self, closer):
         self.closers.append(closer)
@@ -439,7 +442,7 @@ class Lab:
             for d in self.daemons.values():
                 tail = d.log_tail(200 if self.args.verbose else 12)
                 if tail:
-                    print("    --- log of %s%s ---\n%s" % (d.name, "" if d.alive else " (not running)", tail))
+                    print("    --- log of %s%s ---\n%s" % (os.path.basename(d.home), "" if d.alive else " (not running)", tail))
             sys.stdout.flush()
             return False
         self.passed += 1
