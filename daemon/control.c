@@ -163,6 +163,8 @@ static void flush(struct client *c)
 		return;
 	}
 	buf_trim(&c->out, KEEP_BYTES);
+	if (c->server->commands->events)
+		events_room(c->server->commands->events, &c->rpc.subscriber);
 	maybe_close(c);
 }
 

@@ -85,10 +85,33 @@ static void member(struct buf *b, const char *name, const char *value)
 	json_add_string(b, bytes_str(text_safe(bytes_str(value), safe, sizeof safe)));
 }
 
+/* False: no room for that either. */
+static bool tell_lost(struct events *h, struct subscriber *s)
+{
+	char text[160];
+	int n;
+
+	if (!s->lost)
+		return true;
+	n = snprintf(text, sizeof text,
+		     "{\"schema\":\"ironmesh.event/1\",\"seq\":%llu,\"at_ms\":%llu,\"type\":\"events.lost\","
+		     "\"count\":%llu}",
+		     (unsigned long long)++h->seq, (unsigned long long)env_wall(h->env),
+		     (unsigned long long)s->lost);
+	if (!s->deliver(s->ctx, bytes_of(text, (size_t)n)))
+		return false;
+	s->lost = 0;
+	return true;
+}
+
+void events_room(struct events *h, struct subscriber *s)
+{
+	if (!ring_empty(&s->link))
+		(void)tell_lost(h, s);
+}
+
 static void hand_out(struct events *h, const char *type)
 {
-	char lost[160];
-
 	buf_add_u8(&h->text, '}');
 	if (h->text.err != ERR_OK)
 		return;
@@ -98,20 +121,7 @@ static void hand_out(struct events *h, const char *type)
 		h->cursor = r->next;
 		if (!wants(s, type))
 			continue;
-		if (s->lost) {
-			int n = snprintf(lost, sizeof lost,
-					 "{\"schema\":\"ironmesh.event/1\",\"seq\":%llu,\"at_ms\":%llu,"
-					 "\"type\":\"events.lost\",\"count\":%llu}",
-					 (unsigned long long)++h->seq, (unsigned long long)env_wall(h->env),
-					 (unsigned long long)s->lost);
-
-			if (!s->deliver(s->ctx, bytes_of(lost, (size_t)n))) {
-				s->lost++;
-				continue;
-			}
-			s->lost = 0;
-		}
-		if (!s->deliver(s->ctx, buf_bytes(&h->text)))
+		if (!tell_lost(h, s) || !s->deliver(s->ctx, buf_bytes(&h->text)))
 			s->lost++;
 	}
 	h->cursor = NULL;

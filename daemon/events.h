@@ -41,6 +41,8 @@ struct subscriber {
 /* `s` stays the caller's. */
 void events_subscribe(struct events *h, struct subscriber *s);
 void events_unsubscribe(struct events *h, struct subscriber *s); /* safe when not subscribed */
+/* There is room again: says what was lost, without waiting for the next event. */
+void events_room(struct events *h, struct subscriber *s);
 
 struct message_waiter {
 	struct message_waiter *next;    /* of the same id */

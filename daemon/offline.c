@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "daemon/commands.h"
 #include "daemon/daemon.h"
 #include "daemon/home.h"
@@ -66,9 +67,7 @@ static enum err open_state(struct offline *o, struct fault *f)
 		fault_next(f, "ironmesh keys migrate");
 		return ERR_WRONG_STATE;
 	}
-	e = rotation_finish(o->cx.home, o->keyring, &o->env, f);
-	if (e == ERR_OK)
-		e = in_home(o->cx.home, HOME_PINS, path, f);
+	e = in_home(o->cx.home, HOME_PINS, path, f);
 	if (e == ERR_OK)
 		e = pins_load(path, o->keyring, &o->env, &o->cx.pins, f);
 	if (e == ERR_OK)
@@ -96,7 +95,7 @@ static enum err open_keys(struct offline *o, struct fault *f)
 		return e;
 	o->cx.keyring = o->keyring;
 	o->cx.name = o->info.name;
-	return ERR_OK;
+	return rotation_finish(o->cx.home, o->keyring, &o->env, f);
 }
 
 static void close_all(struct offline *o)
@@ -125,6 +124,7 @@ enum err daemon_call_offline(const char *home, struct bytes passphrase, const ch
 	if (!(need & CMD_OFFLINE))
 		return fault_set(f, ERR_UNSUPPORTED, EXIT_NO_DAEMON, "%s needs a running daemon", method);
 	c.f->err = ERR_OK;
+	log_setup(&(struct log_config){ .level = LOG_WARN }); /* what went well is in the answer */
 	env_of_system(&o.env);
 	o.cx.env = &o.env;
 	if ((need & CMD_PEER_STATE) && !json_object_get(params, "peer"))
