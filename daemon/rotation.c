@@ -130,7 +130,7 @@ static enum err move(const char *from, const char *to, struct fault *f)
 /* audit.log, its head and its old parts; each head before its file. */
 static enum err archive(const char *home, const struct node_id *was, char kept[static PATH_MAX], struct fault *f)
 {
-	char from[PATH_MAX], to[PATH_MAX], suffix[NODE_ID_LEN + 16];
+	char from[PATH_MAX], to[PATH_MAX], suffix[NODE_ID_LEN + 32];
 	enum err e = path_of(home, HOME_AUDIT, was->hex, kept, f);
 
 	if (e != ERR_OK || access(kept, F_OK) == 0)
