@@ -76,6 +76,20 @@ static const struct command TABLE[] = {
 };
 #define TABLE_N (sizeof TABLE / sizeof TABLE[0])
 
+void command_suggest(const char *typed, struct fault *f)
+{
+	unsigned distance = 4, d;
+	const struct command *m;
+
+	for (size_t i = 0; (m = command_at(i)); i++) {
+		d = edit_distance(typed, m->method, 3);
+		if (d < distance) {
+			distance = d;
+			fault_means(f, "did you mean '%s'?", m->method);
+		}
+	}
+}
+
 const struct command *command_at(size_t i)
 {
 	return i < TABLE_N ? &TABLE[i] : NULL;
@@ -132,6 +146,19 @@ static bool fits(const struct param *p, const json_t *v, char why[static 96])
 	return false;
 }
 
+static void suggest_param(const struct command *m, const char *typed, struct fault *f)
+{
+	unsigned distance = 3, d;
+
+	for (size_t i = 0; i < COMMAND_PARAMS && m->params[i].name; i++) {
+		d = edit_distance(typed, m->params[i].name, 2);
+		if (d < distance) {
+			distance = d;
+			fault_means(f, "did you mean '%s'?", m->params[i].name);
+		}
+	}
+}
+
 static enum err check_params(const struct command *m, const json_t *params, struct fault *f)
 {
 	const struct param *p;
@@ -145,7 +172,9 @@ static enum err check_params(const struct command *m, const json_t *params, stru
 		p = param_find(m, name);
 		if (!p) {
 			text_safe(bytes_str(name), safe, sizeof safe);
-			return fault_set(f, ERR_USAGE, EXIT_USAGE, "%s has no parameter '%s'", m->method, safe);
+			fault_set(f, ERR_USAGE, EXIT_USAGE, "%s has no parameter '%s'", m->method, safe);
+			suggest_param(m, safe, f);
+			return ERR_USAGE;
 		}
 		if (!fits(p, v, why))
 			return fault_set(f, ERR_USAGE, EXIT_USAGE, "'%s' of %s must be %s", p->name, m->method, why);

@@ -105,6 +105,8 @@ struct command {
 
 const struct command *command_find(struct bytes method);
 const struct command *command_at(size_t i); /* NULL past the end */
+/* Says in `f` which method `typed` was probably meant to be, if one is near. */
+void command_suggest(const char *typed, struct fault *f);
 /* Borrows `params` (NULL = none). Checks them, then runs. Every error fills c->f. */
 enum err command_run(const struct command *m, struct call *c, const json_t *params) MUST_CHECK;
 

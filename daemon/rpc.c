@@ -180,6 +180,7 @@ static void request_tree(struct rpc *r, const json_t *v)
 		snprintf(text, sizeof text, "there is no method '%s'",
 			 text_safe(bytes_str(method), safe, sizeof safe));
 		fault_set(&f, ERR_UNSUPPORTED, EXIT_GENERIC, "%s", text);
+		command_suggest(safe, &f);
 		put_error(r, id, RPC_NO_METHOD, text, &f);
 	}
 }

@@ -173,7 +173,7 @@ enum err audit_verify_export(struct bytes text, const uint8_t *key, json_t **sum
 	json_t *j;
 
 	if (!key) {
-		fault_set(f, ERR_DENIED, EXIT_USAGE, "no key to check the export against");
+		fault_set(f, ERR_DENIED, EXIT_POLICY, "no key to check the export against");
 		fault_means(f,
 			    "The key inside an export proves nothing: whoever made it chose it.");
 		return ERR_DENIED;

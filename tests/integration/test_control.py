@@ -1,0 +1,518 @@
+#!/usr/bin/python3
+"""Every method of docs/control.md against real daemons, and the frames of the control socket.
+
+    test_control.py
+"""
+import base64
+import json
+import os
+import re
+import socket
+import sys
+import time
+
+import nacl.signing
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from ironlab import ROOT, Lab, RpcError, body_of, wait_for  # noqa: E402
+
+lab = Lab("test_control", __doc__)
+alice, bob, carol = (lab.daemon(n) for n in ("alice", "bob", "carol"))
+used = set()
+
+
+class Watch:
+    """Notes which methods were called, so that none of the document is forgotten."""
+
+    def __init__(self, daemon):
+        self.daemon, self.call_before = daemon, daemon.call
+        daemon.call = self.call
+
+    def call(self, method, timeout=15.0, **params):
+        used.add(method)
+        result = self.call_before(method, timeout, **params)
+        assert result["schema"].startswith("ironmesh."), result
+        return result
+
+
+for one in (alice, bob, carol):
+    Watch(one)
+
+
+def everything(daemon):
+    """The inbox page by page: a page ends where its line would be too long."""
+    out = []
+    while True:
+        page = daemon.call("inbox.list", limit=1000, after=out[-1]["seq"] if out else 0)["messages"]
+        if not page:
+            return out
+        out += page
+
+
+def a_public_key():
+    return base64.b64encode(bytes(nacl.signing.SigningKey.generate().verify_key)).decode()
+
+
+def documented():
+    with open(os.path.join(ROOT, "docs", "control.md")) as f:
+        return set(re.findall(r"^### ([a-z_.]+)$", f.read(), re.M))
+
+
+def the_daemons_start():
+    alice.start("--trust-on-first-use")
+    bob.start("--trust-on-first-use", "--peer", alice.address)
+    carol.start("--peer", alice.address)
+    alice.wait_online("bob")
+    bob.wait_online("alice")
+
+
+def version_and_status_say_who_answers():
+    got = alice.call("version")
+    assert got["api"] == 1 and got["protocol"] == "ironmesh/0.9" and got["version"]
+    s = alice.call("status")
+    assert s["name"] == "alice" and s["pid"] == alice.process.pid and s["listen"] == [alice.address]
+    assert s["trust_on_first_use"] is True and s["plaintext"] is False and s["uptime_ms"] >= 0
+    assert s["peers"]["online"] >= 1 and set(s["outbox"]) == {"queued", "sent", "delivered", "read", "failed",
+                                                             "expired", "rejected", "cancelled"}
+    assert set(s["inbox"]) == {"new", "read", "held"} and s["audit"]["entries"] >= 1
+    assert s["trust_store"]["read_only"] is False and s["alarms"] == []
+    assert len(s["counters"]) > 20 and isinstance(s["warnings"], list)
+    assert s["store"]["file_bytes"] > 0
+    assert any("first use" in w for w in s["warnings"]), s["warnings"]
+
+
+def send_answers_after_the_commit_and_wait_follows():
+    got = alice.send("bob", "hello")
+    assert got["schema"] == "ironmesh.send/1" and got["state"] in ("queued", "sent") and got["to"]["name"] == "bob"
+    done = alice.call("wait", msg_id=got["msg_id"], wait_ms=5000)
+    assert done["state"] in ("delivered", "read") and not done.get("timed_out"), done
+    got = alice.send("bob", "and wait", wait_ms=5000)
+    assert got["state"] == "delivered" and got["via"] == "ws" and got["delivered_in_ms"] >= 0, got
+    assert alice.send("bob", "sent is enough", wait_ms=5000, wait_for="sent")["state"] in ("sent", "delivered")
+
+
+def every_kind_of_body_arrives_as_it_was():
+    bodies = [b"", "gr\u00fc\u00dfe \U0001f600".encode(), bytes(range(256)), b"a\0b", b"\x7f\x1b[31m", b'"\\/',
+              b"x" * 700000, bytes(700000), "\u0436".encode() * 300000]
+    for body in bodies:
+        assert alice.send("bob", body, wait_ms=10000)["state"] == "delivered", body[:20]
+    got = [body_of(m) for m in everything(bob)][-len(bodies):]
+    assert got == bodies, [len(b) for b in got]
+
+
+def a_body_over_the_limit_names_the_limit():
+    e = alice.refused("send", "limit", to="bob", body="x" * 785001)
+    assert e.exit == 2 and "785000" in e.message.replace(",", ""), e.message
+
+
+def the_same_id_twice_is_exists():
+    alice.send("bob", "once", msg_id="one-and-only")
+    e = alice.refused("send", "exists", to="bob", body="twice", msg_id="one-and-only")
+    assert "one-and-only" in e.next
+    assert len([m for m in everything(bob) if m["msg_id"] == "one-and-only"]) <= 1
+
+
+def all_parameters_of_send_are_kept():
+    got = alice.send("bob", b"question", type="REQ", priority="high", ttl_ms=60000, msg_id="all-of-it", wait_ms=5000)
+    row = alice.call("outbox.show", msg_id=got["msg_id"])
+    assert (row["type"], row["priority"], row["size"]) == ("REQ", "high", 8), row
+    assert row["expires_ms"] - row["created_ms"] == 60000
+    there = next(m for m in everything(bob) if m["msg_id"] == "all-of-it")
+    assert there["type"] == "REQ" and there["priority"] == "high" and there["from"]["id"] == alice.id
+    assert alice.call("outbox.show", msg_id=alice.send("bob", "x", ttl_ms=0)["msg_id"])["expires_ms"] in (0, None)
+
+
+def outbox_lists_and_filters():
+    rows = alice.call("outbox.list", limit=3)["messages"]
+    assert len(rows) == 3 and rows[0]["seq"] > rows[2]["seq"]
+    older = alice.call("outbox.list", limit=2, before=rows[2]["seq"])["messages"]
+    assert older[0]["seq"] < rows[2]["seq"]
+    assert all(r["state"] == "delivered" for r in alice.call("outbox.list", state="delivered", peer="bob")["messages"])
+    assert alice.refused("outbox.show", "not-found", msg_id="nobody-sent-this").exit == 1
+
+
+def a_queued_message_can_be_cancelled_and_a_cancelled_one_not():
+    bob.stop()
+    alice.wait_offline("bob")
+    got = alice.send("bob", "to be cancelled", wait_ms=50)
+    assert got["state"] == "queued" and got["timed_out"] is True, got
+    assert alice.call("outbox.cancel", msg_id=got["msg_id"])["state"] == "cancelled"
+    alice.refused("outbox.cancel", "state", msg_id=got["msg_id"])
+    kept = alice.send("bob", "to be tried again")
+    assert alice.call("outbox.retry", msg_id=kept["msg_id"])["state"] == "queued"
+    bob.start()
+    assert alice.call("wait", msg_id=kept["msg_id"], wait_ms=20000, timeout=25)["state"] == "delivered"
+    assert not [m for m in everything(bob) if body_of(m) == b"to be cancelled"]
+
+
+def inbox_is_taken_once_and_the_sender_is_told():
+    while bob.call("inbox.take", limit=1000)["messages"]:
+        pass
+    first = alice.send("bob", "first")
+    second = alice.send("bob", "second")
+    bob.take_body("second", state="new")
+    assert [body_of(m) for m in bob.call("inbox.take")["messages"]] == [b"first"]
+    peeked = bob.call("inbox.take", ack=False)["messages"]
+    assert [body_of(m) for m in peeked] == [b"second"] and peeked[0]["state"] == "new"
+    assert bob.call("inbox.ack", seq=peeked[0]["seq"])["changed"]
+    assert not bob.call("inbox.ack", msg_id=second["msg_id"])["changed"]
+    assert bob.call("inbox.take")["messages"] == []
+    for m in (first, second):
+        assert alice.call("wait", msg_id=m["msg_id"], wait_ms=5000, wait_for="read")["state"] == "read"
+    assert bob.call("inbox.delete", seq=peeked[0]["seq"])["changed"]
+    left = [m for m in everything(bob) if m["seq"] == peeked[0]["seq"]]
+    assert not left or "body" not in left[0]
+
+
+def take_waits_for_the_next_one():
+    other = bob.connect()
+    waiting = other.ask("inbox.take", wait_ms=8000)
+    time.sleep(0.1)
+    began = time.monotonic()
+    alice.send("bob", "awaited")
+    got = other.answer(waiting)
+    assert [body_of(m) for m in got["messages"]] == [b"awaited"] and time.monotonic() - began < 2
+    began = time.monotonic()
+    assert other.call("inbox.take", wait_ms=200)["messages"] == []
+    assert 0.15 < time.monotonic() - began < 2
+    other.close()
+
+
+def two_takers_do_not_get_the_same_message():
+    takers = [bob.connect() for _ in range(4)]
+    asked = [t.ask("inbox.take", wait_ms=1500) for t in takers]
+    alice.send("bob", "for one of four")
+    got = sum((t.answer(a)["messages"] for t, a in zip(takers, asked)), [])
+    assert len(got) == 1, got
+    for t in takers:
+        t.close()
+
+
+def a_long_inbox_fits_into_lines():
+    for i in range(4):
+        alice.send("bob", b"%d" % i + b"y" * 700000, wait_ms=10000)
+    seen, after = [], 0
+    while True:
+        page = bob.call("inbox.list", limit=1000, after=after)["messages"]
+        if not page:
+            break
+        seen += [m["seq"] for m in page]
+        after = page[-1]["seq"]
+    assert seen == sorted(set(seen)) and len(seen) >= 4
+    bare = bob.call("inbox.list", limit=1000, bodies=False)["messages"]
+    assert all("body" not in m and "body_b64" not in m for m in bare)
+
+
+def peers_are_listed_shown_and_named():
+    peers = {p["name"]: p for p in alice.call("peers.list")["peers"]}
+    assert peers["bob"]["online"] and peers["bob"]["state"] == "trusted" and peers["bob"]["generation"] == "0.9"
+    assert peers["bob"]["confirms"] is True and peers["bob"]["transport"] == "ws"
+    one = bob.call("peers.show", peer="alice")
+    assert one["static"] is True and one["session"]["received"] >= 1 and one["id"] == alice.id
+    assert base64.b64decode(one["public_key"])
+    assert alice.call("peers.alias", peer="bob", alias="workshop")["alias"] == "workshop"
+    assert alice.send("workshop", "by alias", wait_ms=5000)["to"]["id"] == bob.id
+    assert alice.send(bob.id[:8], "by prefix")["to"]["id"] == bob.id
+    assert not alice.call("peers.alias", peer="workshop", alias="")["alias"]
+    assert alice.refused("peers.show", "not-found", peer="nobody").exit == 4
+
+
+def ping_measures_and_says_when_nobody_is_there():
+    got = alice.call("ping", peer="bob")
+    assert 0 <= got["rtt_ms"] < 1000 and got["peer"]["id"] == bob.id and got["via"] == "ws"
+    carol.stop()
+    alice.wait_offline("carol")
+    assert alice.refused("ping", "closed", peer="carol").exit == 2
+    carol.start()
+
+
+def a_pending_peer_is_held_until_it_is_approved():
+    carol.wait_online("alice")
+    assert carol.peer("alice")["state"] == "pending"
+    assert carol.refused("send", "untrusted", to="alice", body="x").exit == 5
+    sent = alice.send("carol", "please let me in")
+    wait_for(lambda: carol.status()["inbox"]["held"] == 1, what="the held message")
+    assert carol.call("inbox.list")["messages"] == []
+    assert len(carol.call("inbox.list", state="held")["messages"]) == 1
+    assert carol.call("peers.approve", peer="alice")["state"] == "trusted"
+    assert carol.take_body("please let me in")["from"]["id"] == alice.id
+    assert alice.call("wait", msg_id=sent["msg_id"], wait_ms=5000)["state"] == "delivered"
+
+
+def blocking_ends_the_session_and_forgetting_makes_a_stranger():
+    assert carol.call("peers.block", peer="alice", reason="test")["state"] == "blocked"
+    assert carol.peer("alice")["reason"] == "test"
+    carol.wait_offline("alice")
+    assert carol.call("trust.set_state", peer="alice", state="pending")["state"] == "pending"
+    assert carol.call("trust.set_state", peer="alice", state="trusted")["state"] == "trusted"
+    assert carol.call("peers.forget", peer="alice")["id"] == alice.id
+    assert carol.peer("alice") is None or carol.peer("alice")["state"] == "pending"
+
+
+def trust_is_pinned_verified_and_revoked():
+    key = a_public_key()
+    pinned = carol.call("trust.pin", public_key=key, name="dora")
+    assert pinned["state"] == "trusted" and pinned["public_key"] == key
+    assert carol.call("trust.show", peer="dora")["verified"] is False
+    assert carol.refused("trust.verify", "auth", peer="dora", fingerprint="0" * 32).exit == 9
+    assert carol.call("trust.verify", peer="dora", fingerprint=pinned["fingerprint"])["verified"] is True
+    assert carol.call("trust.verify", peer="dora", confirm=True)["verified"] is True
+    assert "dora" in [p["name"] for p in carol.call("trust.list")["pins"]]
+    assert json.loads(carol.call("trust.export")["text"])
+    assert carol.call("trust.revoke", peer="dora", reason="lost")["state"] == "revoked"
+    carol.refused("trust.set_state", "state", peer="dora", state="trusted")
+    carol.refused("peers.forget", "state", peer="dora")
+    carol.refused("trust.repin", "not-found", subject="nobody", id="0" * 32)
+    used.add("trust.repin")  # with a real alarm in test_trust.py
+
+
+def the_audit_log_verifies_and_exports():
+    got = alice.call("audit.verify")
+    assert got["ok"] is True and got["entries"] >= 3 and got["bad_line"] in (0, None), got
+    tail = alice.call("audit.tail", limit=2)["entries"]
+    assert len(tail) == 2 and tail[0]["timestamp"] <= tail[1]["timestamp"]
+    stats = alice.call("audit.stats")
+    assert stats["events"]["STARTUP"] >= 1 and stats["entries"] == sum(stats["events"].values())
+    text = alice.call("audit.export")["text"]
+    key = alice.call("keys.show")["public_key"]
+    assert bob.call("audit.verify_export", text=text, public_key=key)["ok"] is True
+    assert bob.call("audit.verify_export", text=text, peer="alice")["signer"] == alice.id
+    assert bob.refused("audit.verify_export", "denied", text=text).exit == 8
+    bent = text.replace('"entry_count":', '"entry_count":1')
+    try:
+        assert bob.call("audit.verify_export", text=bent, public_key=key)["ok"] is False
+    except RpcError as e:
+        assert e.exit == 9, e
+
+
+def keys_are_shown():
+    show = alice.call("keys.show")
+    assert show["id"] == alice.id and show["name"] == "alice" and show["version"] == 3
+    assert show["encrypted"] is False and show["path"].endswith("keys.json")
+    assert len(base64.b64decode(show["public_key"])) == len(base64.b64decode(show["x25519_public"])) == 32
+    assert alice.call("keys.fingerprint")["fingerprint"].replace(" ", "") == alice.id
+    for method in ("keys.generate", "keys.migrate"):
+        used.add(method)
+        alice.refused(method, "state", **({"name": "x"} if method == "keys.generate" else {}))
+
+
+def events_come_to_whom_they_concern():
+    listener = alice.connect()
+    used.add("events.subscribe")
+    assert listener.call("events.subscribe", types=["message."])["subscribed"]
+    sent = alice.send("bob", "an event", wait_ms=5000)
+    seen = []
+    while "message.delivered" not in seen:
+        event = listener.next_event()
+        assert event["schema"] == "ironmesh.event/1" and event["type"].startswith("message."), event
+        if event.get("msg_id") == sent["msg_id"]:
+            seen.append(event["type"])
+    assert seen == ["message.queued", "message.sent", "message.delivered"], seen
+    listener.close()
+    listener = bob.connect()
+    listener.call("events.subscribe")
+    alice.send("bob", "another")
+    event = listener.wait_event(lambda e: e["type"] == "inbox.new")
+    assert event["size"] == 7, event
+    listener.close()
+
+
+def a_reader_that_sleeps_loses_events_and_no_message():
+    sleeper = alice.connect()
+    sleeper.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sleeper.call("events.subscribe")
+    many = alice.connect()
+    for _ in range(60):
+        ids = [many.ask("send", to="bob", body="flood", msg_id="f" * 100 + str(time.monotonic_ns())) for _ in range(200)]
+        for i in ids:
+            many.answer(i)
+        wait_for(lambda: alice.call("peers.show", peer="bob")["queued"] < 1000, 60, what="the queue to drain")
+    many.close()
+    wait_for(lambda: alice.status()["outbox"]["queued"] + alice.status()["outbox"]["sent"] == 0, 30,
+             what="the delivery of all")
+    lost = 0
+    deadline = time.monotonic() + 20
+    while not lost and time.monotonic() < deadline:
+        event = sleeper.next_event(10)
+        if event["type"] == "events.lost":
+            lost = event["count"]
+        elif not sleeper.events and b"\n" not in sleeper.buffer:
+            alice.send("bob", "one more")
+    assert lost > 0
+    sleeper.close()
+
+
+# --- frames -------------------------------------------------------------------------------------
+
+def raw():
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    s.connect(os.path.join(alice.home, "control.sock"))  # waits while the backlog is full
+    s.settimeout(10)
+    return s, s.makefile("rb")
+
+
+def lines_that_are_no_requests_are_answered_as_such():
+    s, lines = raw()
+    ok = b'{"jsonrpc":"2.0","id":9,"method":"version"}\n'
+    for line, code, identity in (
+            (b"nonsense\n", -32700, None),
+            (b'{"jsonrpc":"2.0","id":1,"id":2,"method":"version"}\n', -32700, None),
+            (b'{"a":' * 200 + b"1" + b"}" * 200 + b"\n", -32700, None),
+            (b'"\xff"\n', -32700, None),
+            (b"[]\n", -32600, None),
+            (b'[{"jsonrpc":"2.0","id":1,"method":"version"}]\n', -32600, None),
+            (b'{"jsonrpc":"1.0","id":3,"method":"version"}\n', -32600, None),
+            (b'{"jsonrpc":"2.0","id":4}\n', -32600, None),
+            (b'{"jsonrpc":"2.0","id":{},"method":"version"}\n', -32600, None),
+            (b'{"jsonrpc":"2.0","id":5,"method":"versoin"}\n', -32601, 5),
+            (b'{"jsonrpc":"2.0","id":6,"method":"send","params":[1]}\n', -32602, 6),
+            (b'{"jsonrpc":"2.0","id":7,"method":"send","params":{}}\n', -32602, 7),
+            (b'{"jsonrpc":"2.0","id":"8","method":"send","params":{"to":"bob","bdoy":"x"}}\n', -32602, "8"),
+            (b'{"jsonrpc":"2.0","id":8,"method":"send","params":{"to":"bob","body":1}}\n', -32602, 8),
+            (b'{"jsonrpc":"2.0","id":8,"method":"version","params":{"x":1}}\n', -32602, 8)):
+        s.sendall(line)
+        got = json.loads(lines.readline())
+        assert got["error"]["code"] == code and got["id"] == identity, (line[:80], got)
+        s.sendall(ok)
+        got = json.loads(lines.readline())
+        assert got["id"] == 9 and got["result"]["api"] == 1, got
+    s.close()
+
+
+def a_misspelt_parameter_is_named_with_the_right_one():
+    s, lines = raw()
+    s.sendall(b'{"jsonrpc":"2.0","id":1,"method":"send","params":{"to":"bob","bdoy":"x"}}\n')
+    error = json.loads(lines.readline())["error"]
+    assert "bdoy" in error["message"] and "body" in error["data"]["means"], error
+    s.close()
+
+
+def requests_without_an_id_are_done_and_not_answered():
+    s, lines = raw()
+    s.sendall(b'{"jsonrpc":"2.0","method":"send","params":{"to":"bob","body":"silent","msg_id":"silent-1"}}\n'
+              b'{"jsonrpc":"2.0","method":"nonsense"}\n{"jsonrpc":"2.0","id":"x","method":"version"}\n')
+    assert json.loads(lines.readline())["id"] == "x"
+    s.close()
+    wait_for(lambda: alice.call("outbox.list", limit=5)["messages"][0]["msg_id"] == "silent-1", what="the silent one")
+
+
+def a_line_may_come_in_pieces_and_many_in_one():
+    s, lines = raw()
+    for c in b'{"jsonrpc":"2.0","id":1,"method":"version"}\n':
+        s.sendall(bytes([c]))
+    assert json.loads(lines.readline())["id"] == 1
+    s.sendall(b"".join(b'{"jsonrpc":"2.0","id":%d,"method":"version"}\n' % i for i in range(2000)))
+    assert [json.loads(lines.readline())["id"] for _ in range(2000)] == list(range(2000))
+    s.close()
+
+
+def a_line_over_the_limit_ends_the_connection_and_nothing_else():
+    s, lines = raw()
+    try:
+        s.sendall(b"x" * 1700000)
+        left = lines.read()
+    except OSError:
+        left = b""
+    assert b"result" not in left
+    assert alice.call("version")["api"] == 1
+
+
+def at_most_64_connections_are_served():
+    many = []
+    alice.drop_control()
+    time.sleep(0.2)
+    for _ in range(80):
+        s, lines = raw()
+        many.append((s, lines))
+        try:
+            s.sendall(b'{"jsonrpc":"2.0","id":1,"method":"version"}\n')
+        except OSError:
+            pass
+    served = 0
+    for s, lines in many:
+        try:
+            served += b'"result"' in lines.readline()
+        except OSError:
+            pass
+        lines.close()
+        s.close()
+    assert served == 64, served
+
+    def free():
+        try:
+            return alice.call("version")
+        except (OSError, RpcError):
+            return None
+    wait_for(free, what="a free connection")
+
+
+def a_client_that_does_not_read_holds_up_only_itself():
+    s, lines = raw()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    s.settimeout(1)
+    flood = b'{"jsonrpc":"2.0","id":1,"method":"status"}\n' * 2000
+    try:
+        for _ in range(200):
+            s.sendall(flood)
+        raise AssertionError("it went on reading a client that does not read")
+    except socket.timeout:
+        pass
+    began = time.monotonic()
+    assert alice.call("version")["api"] == 1 and time.monotonic() - began < 1
+    with open("/proc/%d/statm" % alice.process.pid) as f:
+        assert int(f.read().split()[1]) * 4096 < 300 << 20
+    s.close()
+
+
+def a_connection_that_goes_takes_its_waits_along():
+    for _ in range(5):
+        c = alice.connect()
+        for _ in range(20):
+            c.ask("inbox.take", wait_ms=60000)
+            c.ask("wait", msg_id="silent-1", wait_ms=60000, wait_for="read")
+            c.ask("send", to="bob", body="gone", wait_ms=60000, wait_for="read")
+        c.close()
+    time.sleep(0.3)
+    assert alice.call("version")["api"] == 1
+
+
+def rotation_gives_a_new_identity_and_keeps_the_rest():
+    old = carol.id
+    assert carol.call("trust.pin", public_key=a_public_key(), name="erna")
+    got = carol.call("keys.rotate", timeout=30)
+    assert got["old_id"] == old and got["id"] != old, got
+    assert carol.process.wait(15) == 0
+    carol.process = None
+    carol.drop_control()
+    del carol._id
+    carol.start()
+    assert carol.id == got["id"]
+    assert carol.call("trust.show", peer="erna")["state"] == "trusted"
+    assert [m for m in everything(carol) if body_of(m) == b"please let me in"], "the inbox is gone"
+    assert carol.call("audit.verify")["ok"] is True
+    words = [e["event"] for e in carol.audit()]
+    assert "KEY_ROTATION" in words, words
+    assert carol.status()["trust_store"]["read_only"] is False
+
+
+def every_method_of_the_document_was_called():
+    missing = documented() - used
+    assert not missing, sorted(missing)
+
+
+sys.exit(lab.run(the_daemons_start, version_and_status_say_who_answers,
+                 send_answers_after_the_commit_and_wait_follows, every_kind_of_body_arrives_as_it_was,
+                 a_body_over_the_limit_names_the_limit, the_same_id_twice_is_exists, all_parameters_of_send_are_kept,
+                 outbox_lists_and_filters, a_queued_message_can_be_cancelled_and_a_cancelled_one_not,
+                 inbox_is_taken_once_and_the_sender_is_told, take_waits_for_the_next_one,
+                 two_takers_do_not_get_the_same_message, a_long_inbox_fits_into_lines,
+                 peers_are_listed_shown_and_named, ping_measures_and_says_when_nobody_is_there,
+                 a_pending_peer_is_held_until_it_is_approved,
+                 blocking_ends_the_session_and_forgetting_makes_a_stranger, trust_is_pinned_verified_and_revoked,
+                 the_audit_log_verifies_and_exports, keys_are_shown, events_come_to_whom_they_concern,
+                 a_reader_that_sleeps_loses_events_and_no_message, lines_that_are_no_requests_are_answered_as_such,
+                 a_misspelt_parameter_is_named_with_the_right_one, requests_without_an_id_are_done_and_not_answered,
+                 a_line_may_come_in_pieces_and_many_in_one, a_line_over_the_limit_ends_the_connection_and_nothing_else,
+                 at_most_64_connections_are_served, a_client_that_does_not_read_holds_up_only_itself,
+                 a_connection_that_goes_takes_its_waits_along, rotation_gives_a_new_identity_and_keeps_the_rest,
+                 every_method_of_the_document_was_called))

@@ -1,0 +1,253 @@
+#!/usr/bin/python3
+"""`ironmesh run` as a process: what it refuses, what it says when it is ready, how it ends.
+
+    test_run.py
+"""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from ironlab import Lab, wait_for  # noqa: E402
+
+lab = Lab("test_run", __doc__)
+alice = lab.daemon("alice")
+
+
+def run(*args, stdin=subprocess.DEVNULL, env=None, timeout=30):
+    """The daemon until its own end: exit code and stderr."""
+    done = subprocess.run([lab.binary, "run", *args], stdin=stdin, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=timeout, env=env)
+    return done.returncode, done.stderr.decode()
+
+
+def fresh(name):
+    return os.path.join(lab.folder, name)
+
+
+def wrong_use_is_exit_2_and_says_what_to_do():
+    for args, words in (
+            (["--prot", "1"], ["--prot", "--port"]),
+            (["--port", "99999"], ["99999"]),
+            (["extra"], ["extra"]),
+            (["--home", fresh("none"), "--port", "0"], ["passphrase", "--passphrase-file", "--new-mesh"]),
+            (["--home", fresh("none"), "--port", "0", "--passphrase-file", alice.pass_path], ["--name"]),
+            (["--home", fresh("none"), "--passphrase-file", "/nonexistent"], ["/nonexistent"]),
+            (["--home", alice.home, "--passphrase-file", alice.pass_path, "--port", "0", "--bind", "127.0.0.1",
+              "--peer", "nonsense"], ["nonsense", "host:port"])):
+        code, text = run(*args)
+        assert code == 2, "%s: exit %d: %s" % (args, code, text)
+        for word in words:
+            assert word in text, "%s does not speak of %s: %s" % (args, word, text)
+
+
+def an_open_passphrase_file_is_refused():
+    os.chmod(alice.pass_path, 0o644)
+    code, text = run("--home", alice.home, "--passphrase-file", alice.pass_path)
+    os.chmod(alice.pass_path, 0o600)
+    assert code != 0 and "chmod" in text, text
+
+
+def a_second_daemon_on_the_same_home_is_refused():
+    alice.start()
+    code, text = run("--home", alice.home, "--port", "0", "--bind", "127.0.0.1", "--passphrase-file",
+                     alice.pass_path)
+    assert code == 75 and "another ironmesh" in text and alice.home in text, (code, text)
+    assert alice.status()["pid"] == alice.process.pid
+
+
+def a_busy_port_is_said_and_leaves_no_trace_in_the_audit_log():
+    other = lab.daemon("busy")
+    code, text = run("--home", other.home, "--port", str(alice.port), "--bind", "127.0.0.1", "--passphrase-file",
+                     other.pass_path)
+    assert code != 0 and str(alice.port) in text, (code, text)
+    assert not os.path.exists(os.path.join(other.home, "control.sock"))
+    log = os.path.join(other.home, "audit.log")
+    assert not os.path.exists(log) or b"STARTUP" not in open(log, "rb").read()
+
+
+def listeners(pid):
+    inodes = set()
+    for name in os.listdir("/proc/%d/fd" % pid):
+        try:
+            target = os.readlink("/proc/%d/fd/%s" % (pid, name))
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    found = []
+    for table in ("tcp", "tcp6"):
+        with open("/proc/%d/net/%s" % (pid, table)) as f:
+            for line in list(f)[1:]:
+                field = line.split()
+                if field[3] == "0A" and field[9] in inodes:
+                    found.append((table, field[1]))
+    return found
+
+
+def it_listens_where_it_was_told_and_nowhere_else():
+    assert listeners(alice.process.pid) == [("tcp", "0100007F:%04X" % alice.port)], listeners(alice.process.pid)
+    assert alice.status()["listen"] == [alice.address]
+
+
+def without_listening_there_is_no_socket():
+    quiet = lab.daemon("quiet")
+    quiet.spawn(["--no-listen", "--peer", alice.address])
+    wait_for(lambda: os.path.exists(os.path.join(quiet.home, "control.sock")), what="the control socket")
+    assert listeners(quiet.process.pid) == []
+    quiet.control = quiet.connect()
+    assert quiet.status()["listen"] == []
+    assert quiet.stop() == 0
+
+
+def ready_is_said_when_everything_answers_and_stopping_at_the_end():
+    told = lab.daemon("told")
+    path = os.path.join(lab.folder, "notify")
+    heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    heard.bind(path)
+    heard.settimeout(20)
+    os.environ["NOTIFY_SOCKET"] = path
+    try:
+        told.spawn([])
+    finally:
+        del os.environ["NOTIFY_SOCKET"]
+    first = heard.recv(1000).decode()
+    assert first.startswith("READY=1\n"), first
+    told.control = told.connect()  # at once: that is what READY promises
+    assert told.status()["name"] == "told"
+    probe = socket.create_connection(("127.0.0.1", told.port), 2)
+    probe.close()
+    assert told.stop() == 0
+    assert heard.recv(1000) == b"STOPPING=1"
+
+
+def sigterm_and_sigint_end_with_0_and_leave_nothing():
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if not alice.process:
+            alice.start()
+        alice.process.send_signal(number)
+        assert alice.process.wait(10) == 0
+        alice.drop_control()
+        alice.process = None
+        left = sorted(os.listdir(alice.home))
+        assert "control.sock" not in left and not [n for n in left if n.endswith(("-wal", "-shm", ".tmp"))], left
+    events = [json.loads(line)["event"] for line in open(os.path.join(alice.home, "audit.log"))]
+    assert events.count("STARTUP") == events.count("SHUTDOWN") == 2, events
+    assert "ok" in alice.cli("audit", "verify", check=True).stdout.decode()
+
+
+def sighup_changes_nothing():
+    alice.start()
+    alice.process.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    assert alice.alive and alice.status()["name"] == "alice"
+
+
+def a_socket_file_left_by_a_crash_is_in_nobodys_way():
+    alice.kill9()
+    assert os.path.exists(os.path.join(alice.home, "control.sock"))
+    alice.start()
+    assert alice.status()["name"] == "alice"
+
+
+def a_deep_home_folder_works():
+    deep = os.path.join(lab.folder, "d" * 120, "home")
+    os.makedirs(os.path.dirname(deep), mode=0o700)
+    process = subprocess.Popen([lab.binary, "run", "--home", deep, "--name", "deep", "--port", "0", "--bind",
+                                "127.0.0.1", "--passphrase-file", alice.pass_path, "--clear-keys"],
+                               stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        def answers():
+            done = subprocess.run([lab.binary, "--home", deep, "status", "--json"], stdout=subprocess.PIPE,
+                                  stderr=subprocess.DEVNULL)
+            return done.returncode == 0 and json.loads(done.stdout)
+        got = wait_for(answers, what="an answer from the deep home folder")
+        assert got["name"] == "deep"
+        assert any("without encryption" in w for w in got["warnings"]), got["warnings"]
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+def the_passphrase_comes_from_where_the_help_says():
+    base = ["--home", alice.home, "--port", "0", "--bind", "127.0.0.1"]
+    if alice.process:
+        assert alice.stop() == 0
+
+    def starts(extra, env=None, **more):
+        process = subprocess.Popen([lab.binary, "run", *base, *extra], stdin=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, env=dict(os.environ, **(env or {})), **more)
+        try:
+            def answer():
+                assert process.poll() is None, "it ended with %d" % process.returncode
+                return os.path.exists(os.path.join(alice.home, "control.sock"))
+            wait_for(answer, what="the control socket")
+            alice.control = alice.connect()
+            return alice.status()["warnings"]
+        finally:
+            alice.drop_control()
+            process.terminate()
+            process.wait(10)
+    with open(alice.pass_path, "rb") as f:
+        text = f.read()
+    fd = os.open(alice.pass_path, os.O_RDONLY)
+    starts(["--passphrase-fd", str(fd)], pass_fds=[fd])
+    os.close(fd)
+    warnings = starts([], {"IRONMESH_PASSPHRASE": text.decode().rstrip("\n")})
+    assert any("environment" in w for w in warnings), warnings
+    folder = fresh("credentials")
+    os.mkdir(folder, 0o700)
+    with open(os.path.join(folder, "ironmesh"), "wb") as f:
+        f.write(text)
+    starts([], {"CREDENTIALS_DIRECTORY": folder})
+    in_home = os.path.join(alice.home, "passphrase")
+    with open(os.open(in_home, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as f:
+        f.write(text)
+    starts([])
+    os.unlink(in_home)
+
+
+def a_damaged_trust_store_is_said_aloud_and_left_alone():
+    path = os.path.join(alice.home, "known_peers.json")
+    kept = open(path, "rb").read() if os.path.exists(path) else None
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as f:
+        f.write(b'{"version": 2, "ciphertext": "AAAA", "_mac": "00"}')
+    alice.start()
+    status = alice.status()
+    assert status["trust_store"]["read_only"] and status["trust_store"]["why"], status["trust_store"]
+    assert any("read-only" in w for w in status["warnings"]), status["warnings"]
+    assert "TRUST-STORE-READ-ONLY" in alice.log()
+    alice.stop()
+    assert open(path, "rb").read().endswith(b'"_mac": "00"}')
+    os.unlink(path)
+    if kept is not None:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as f:
+            f.write(kept)
+    alice.start()
+
+
+def an_idle_daemon_sleeps():
+    def ticks():
+        with open("/proc/%d/stat" % alice.process.pid) as f:
+            field = f.read().rsplit(")", 1)[1].split()
+        return int(field[11]) + int(field[12])
+    time.sleep(0.5)
+    before = ticks()
+    time.sleep(2)
+    used = ticks() - before
+    assert used <= 4, "%d ticks of CPU in 2 s of doing nothing" % used  # 2 percent
+
+
+sys.exit(lab.run(wrong_use_is_exit_2_and_says_what_to_do, an_open_passphrase_file_is_refused,
+                 a_second_daemon_on_the_same_home_is_refused,
+                 a_busy_port_is_said_and_leaves_no_trace_in_the_audit_log,
+                 it_listens_where_it_was_told_and_nowhere_else, without_listening_there_is_no_socket,
+                 ready_is_said_when_everything_answers_and_stopping_at_the_end,
+                 sigterm_and_sigint_end_with_0_and_leave_nothing, sighup_changes_nothing,
+                 a_socket_file_left_by_a_crash_is_in_nobodys_way, a_deep_home_folder_works,
+                 the_passphrase_comes_from_where_the_help_says,
+                 a_damaged_trust_store_is_said_aloud_and_left_alone, an_idle_daemon_sleeps))
