@@ -184,8 +184,11 @@ static bool turn(void *ctx)
 
 	if (!a->node)
 		return false;
-	for (int i = 0; i < TURNS_MAX && node_wants_turn(a->node); i++)
+	for (int i = 0; i < TURNS_MAX && node_wants_turn(a->node); i++) {
 		node_turn(a->node);
+		if (node_group_waits(a->node))
+			break;
+	}
 	flush_audit(a);
 	if (pins_dirty(a->pins) && !timer_armed(&a->pins_timer) && !pins_read_only(a->pins, NULL))
 		timer_in(env_of(a), &a->pins_timer, PINS_LAZY_MS);

@@ -70,9 +70,13 @@ static void turn(struct loop *l)
 		uv_idle_stop(&l->awake);
 }
 
+/* When a turn is due anyway after the coming poll, which will not sleep, it sees more there. */
 static void before_sleep(uv_prepare_t *p)
 {
-	turn(p->data);
+	struct loop *l = p->data;
+
+	if (!uv_is_active((uv_handle_t *)&l->awake))
+		turn(l);
 }
 
 static void after_input(uv_check_t *c)

@@ -216,6 +216,11 @@ bool node_wants_turn(const struct node *n)
 	return n->turn_wanted;
 }
 
+bool node_group_waits(const struct node *n)
+{
+	return n->group_waits;
+}
+
 void node_store_hard(struct node *n)
 {
 	n->hard = true;
@@ -263,6 +268,7 @@ static enum err commit_group(struct node *n)
 	if (n->group_failed)
 		store_rollback(n->p.store);
 	n->group_failed = n->hard = false;
+	n->ops_seen = 0;
 	n->soft_since_ms = 0;
 	timer_stop(n->env, &n->soft_timer);
 	/* The callbacks below may submit again: those belong to the next group. */
@@ -311,9 +317,13 @@ void node_turn(struct node *n)
 {
 	bool soft = n->soft_since_ms && env_now(n->env) - n->soft_since_ms >= SOFT_COMMIT_MS;
 
-	n->turn_wanted = false;
-	if (n->group_failed || n->hard || soft || n->ops_n)
+	n->turn_wanted = n->group_waits = false;
+	if (!n->group_failed && n->ops_n > n->ops_seen && n->ops_n < GROUP_OPS) {
+		n->ops_seen = n->ops_n;
+		n->group_waits = n->turn_wanted = true;
+	} else if (n->group_failed || n->hard || soft || n->ops_n) {
 		(void)commit_group(n);
+	}
 	while (!list_empty(&n->dirty)) {
 		struct conn *c = list_entry(n->dirty.next, struct conn, dirty);
 

@@ -78,6 +78,9 @@ void node_turn(struct node *n);
 enum err node_commit(struct node *n) MUST_CHECK;
 /* True when node_turn has something to do. */
 bool node_wants_turn(const struct node *n);
+/* After node_turn(): the open group waits for one more look at the input before it commits, since
+ * messages seldom come alone. The owner polls without sleeping, then calls node_turn() again. */
+bool node_group_waits(const struct node *n);
 /* Says GOODBYE to every online peer; the owner stops the transport next. */
 void node_goodbye(struct node *n);
 

@@ -181,6 +181,8 @@ struct node {
 
 	struct op *ops;
 	size_t ops_n, ops_cap;
+	size_t ops_seen;           /* of the open group, at the last turn */
+	bool group_waits;
 	bool hard;                 /* somebody waits for this group's commit */
 	uint64_t soft_since_ms;    /* 0: no soft writes are open */
 	struct timer soft_timer, expiry_timer, ping_timer, release_timer;
@@ -193,6 +195,9 @@ struct node {
 };
 
 #define SOFT_COMMIT_MS 100
+/* A group commits when a look at the input brings nothing more, or at this size: large enough that the
+ * fsync is small beside the signatures, small enough that both ends work at the same time. */
+#define GROUP_OPS 32
 #define DISK_RETRY_MS 1000
 
 /* node.c */
