@@ -103,6 +103,7 @@ static enum err offline(struct cli *c, const char *method, json_t *params, bool 
 			json_t **result, struct fault *f)
 {
 	struct secret pass = { 0 };
+	char path[96];
 	enum err e = secret_init_library();
 
 	if (e != ERR_OK)
@@ -114,11 +115,14 @@ static enum err offline(struct cli *c, const char *method, json_t *params, bool 
 	if (e == ERR_NOTFOUND && !options_given(&c->opts, "passphrase-file")) {
 		/* A key file stored in clear needs none. */
 		e = c->host->call(c->home, (struct bytes){ 0 }, method, params, result, f);
-		if (e != ERR_DENIED || !isatty(STDIN_FILENO))
-			return e;
 		/* Not every refusal is about the passphrase: an open key file is one too. */
-		if (!strstr(f->what, "passphrase"))
+		if (e != ERR_DENIED || !strstr(f->what, "passphrase"))
 			return e;
+		if (!isatty(STDIN_FILENO)) {
+			fault_next(f, "%s --passphrase-file FILE",
+				   cli_path(c->group, c->cmd, path, sizeof(path)));
+			return e;
+		}
 		e = passphrase_prompt(c, "Passphrase of the key file: ", false, &pass, f);
 	}
 	if (e == ERR_OK)

@@ -273,7 +273,7 @@ static int dispatch(struct cli *c, int argc, char **argv)
 		sub = cli_next_word(argc, argv, at);
 		word = sub < argc && argv[sub][0] != '-' ? argv[sub] : NULL;
 		if (!word && wants_help) {
-			help_group(&c->out, c->group);
+			help_group(c, c->group);
 			return EXIT_DONE;
 		}
 		c->cmd = word ? cli_find_sub(c->group, word) : c->group->subs;
@@ -283,7 +283,7 @@ static int dispatch(struct cli *c, int argc, char **argv)
 			remove_word(&argc, argv, sub);
 	}
 	if (wants_help && !(c->cmd->flags & CMD_PASS_ARGV)) {
-		help_command(&c->out, c->group, c->cmd);
+		help_command(c, c->group, c->cmd);
 		return EXIT_DONE;
 	}
 	return run_command(c, argc, argv);

@@ -44,7 +44,7 @@ static int run_verify(struct cli *c)
 		       out_off(&c->out, STYLE_GOOD), show_int(r, "entries"));
 		out_field(&c->out, "head", json_str(r, "head"));
 		if (json_is_false(json_object_get(r, "head_present")))
-			out_note(&c->out, "there is no head file: entries cut from the end would not show");
+			out_note(&c->out, "the daemon seals the end of the log within seconds, and when it stops");
 	}
 	if (!ok) {
 		explain_broken(r, &f);
@@ -164,6 +164,9 @@ static int run_verify_export(struct cli *c)
 
 	if (key && peer)
 		return cli_usage(c, NULL, "--public-key and --peer exclude each other");
+	if (!key && !peer)
+		return cli_usage(c, NULL, "--peer or --public-key is needed: the key inside an export proves "
+					  "nothing");
 	buf_init(&text, TEXT_MAX);
 	if (text_import(cli_arg(c, 0), &text, &f) != ERR_OK) {
 		buf_fini(&text);

@@ -51,7 +51,7 @@ static void offer_run(const struct cli *c, const char *begun)
 	char word[80];
 
 	for (unsigned i = 0; c->host->run_option(i, &name, &arg, &text); i++) {
-		snprintf(word, sizeof(word), "--%s", name);
+		snprintf(word, sizeof(word), "%s%s", strncmp(name, "--", 2) == 0 ? "" : "--", name);
 		offer(begun, word);
 	}
 }

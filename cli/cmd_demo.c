@@ -112,7 +112,7 @@ static int finish(struct demo *d, bool ok, uint64_t ms)
 	} else {
 		fault_set(&f, ERR_INTERNAL, EXIT_GENERIC, "the demo failed: %.200s",
 			  d->failed[0] ? d->failed : "no reason is known");
-		fault_next(&f, "ironmesh demo --keep, to look at the folder and the logs");
+		fault_next(&f, "ironmesh demo --keep   (leaves the folder and the logs)");
 		code = out_outcome(o, &f);
 	}
 	if (o->json) {

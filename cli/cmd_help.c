@@ -97,7 +97,7 @@ static int run_help(struct cli *c)
 	char *argv[] = { (char *)"run", (char *)"--help", NULL };
 
 	if (!word) {
-		help_overview(&c->out);
+		help_overview(c);
 		return EXIT_DONE;
 	}
 	if (strcmp(word, "exit-codes") == 0)
@@ -110,17 +110,17 @@ static int run_help(struct cli *c)
 	if (cmd->flags & CMD_PASS_ARGV)
 		return c->host->run("", c->out.json, 2, argv);
 	if (!cmd->subs) {
-		help_command(&c->out, NULL, cmd);
+		help_command(c, NULL, cmd);
 		return EXIT_DONE;
 	}
 	if (!sub) {
-		help_group(&c->out, cmd);
+		help_group(c, cmd);
 		return EXIT_DONE;
 	}
 	leaf = cli_find_sub(cmd, sub);
 	if (!leaf)
 		return unknown_topic(c, cmd, sub);
-	help_command(&c->out, cmd, leaf);
+	help_command(c, cmd, leaf);
 	return EXIT_DONE;
 }
 

@@ -42,7 +42,7 @@ static int run_list(struct cli *c)
 			out_note(&c->out, unread ? "no unread messages" : "no messages");
 		} else {
 			message_table(c, list);
-			out_hint(&c->out, "ironmesh inbox show SEQ, or ironmesh recv to take the next new one");
+			out_hint(&c->out, "ironmesh inbox show SEQ");
 		}
 	}
 	json_decref(result);

@@ -173,7 +173,7 @@ static int run_rotate(struct cli *c)
 	if (result && !cli_printed_json(c, result)) {
 		show_keys(c, result);
 		out_field(&c->out, "old node id", json_str(result, "old_id"));
-		out_hint(&c->out, "ironmesh run ..., then tell your peers the new fingerprint");
+		out_hint(&c->out, "ironmesh run   (then tell your peers the new fingerprint)");
 	}
 	json_decref(result);
 	return code;

@@ -20,12 +20,12 @@ static int run_list(struct cli *c)
 				   strcmp(json_str(peer, "state"), "pending") == 0;
 		if (json_array_size(list) == 0) {
 			out_note(&c->out, "no peers");
-			out_hint(&c->out, "ironmesh run --peer HOST:PORT, on this machine or the other");
+			out_hint(&c->out, "ironmesh run --peer HOST:PORT   (here, or on the other machine)");
 		} else {
 			show_peers(c, list);
 		}
 		if (pending)
-			out_hint(&c->out, "ironmesh peers approve NAME, after comparing the fingerprint");
+			out_hint(&c->out, "ironmesh peers approve NAME   (after comparing the fingerprint)");
 	}
 	json_decref(result);
 	return code;
@@ -55,7 +55,7 @@ static int run_approve(struct cli *c)
 {
 	char hint[240], word[120];
 
-	snprintf(hint, sizeof(hint), "ironmesh trust verify %s, once both have compared fingerprints",
+	snprintf(hint, sizeof(hint), "ironmesh trust verify %s   (when both have compared fingerprints)",
 		 word_for_shell(cli_arg(c, 0), word, sizeof(word)));
 	return one(c, "peers.approve", json_pack("{s:s}", "peer", cli_arg(c, 0)), hint);
 }

@@ -9,8 +9,9 @@ static int run_ping(struct cli *c)
 	uint64_t ms = timeout->given ? timeout->number : PING_DEFAULT_MS;
 	struct fault f = { 0 };
 	json_t *result = NULL;
-	char who[80], via[40];
+	char who[80], via[40], span[40] = "under 1";
 	const char *word;
+	double rtt;
 
 	if (cli_ask(c, "ping",
 		    json_pack("{s:s, s:I}", "peer", cli_arg(c, 0), "timeout_ms", (json_int_t)ms),
@@ -18,9 +19,11 @@ static int run_ping(struct cli *c)
 		return out_fault(&c->out, &f);
 	if (!cli_printed_json(c, result)) {
 		word = json_str(result, "via");
-		printf("%s: %.2f ms via %s\n",
-		       show_party(json_object_get(result, "peer"), who, sizeof(who)),
-		       json_number_value(json_object_get(result, "rtt_ms")),
+		rtt = json_number_value(json_object_get(result, "rtt_ms"));
+		if (rtt > 0) /* a zero is what a clock of whole milliseconds makes of a fast answer */
+			snprintf(span, sizeof(span), "%.2f", rtt);
+		printf("%s: %s ms via %s\n",
+		       show_party(json_object_get(result, "peer"), who, sizeof(who)), span,
 		       text_safe(bytes_str(word ? word : "?"), via, sizeof(via)));
 	}
 	json_decref(result);

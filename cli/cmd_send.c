@@ -10,6 +10,7 @@
 
 #define BODY_MAX        785000u /* what one frame carries; the daemon has the last word */
 #define WAIT_DEFAULT_MS 30000u
+#define WAIT_WORDS      "delivered|read|sent"
 
 /* --- the body ----------------------------------------------------------------------------- */
 
@@ -136,8 +137,9 @@ static void explain_wait(const json_t *result, const char *wanted, uint64_t wait
 	} else {
 		fault_set(f, ERR_TIMEOUT, EXIT_UNDELIVERED, "not %s within %s", wanted,
 			  duration_text(wait_ms, span, sizeof(span)));
-		fault_means(f, "The message is %s and stays queued until it is delivered or expires%s%s%s.",
-			    state ? state : "kept", reason && *reason ? " (" : "",
+		fault_means(f, "%s stays queued until it is delivered or expires%s%s%s.",
+			    is(state, "sent") ? "It was sent and not confirmed yet; it" : "The message",
+			    reason && *reason ? " (" : "",
 			    reason ? text_safe(bytes_str(reason), safe, sizeof(safe)) : "",
 			    reason && *reason ? ")" : "");
 	}
@@ -190,11 +192,11 @@ static int finish_wait(const struct cli *c, const json_t *result, const char *wa
 
 /* --- the command -------------------------------------------------------------------------- */
 
-static json_t *pack_params(const struct cli *c, const struct buf *body, bool waits, uint64_t wait_ms)
+static json_t *pack_params(const struct cli *c, const struct buf *body, bool waits, uint64_t wait_ms,
+			   const char *wanted)
 {
 	struct buf b64;
 	const struct optval *ttl = options_get(&c->opts, "ttl");
-	const char *wanted = options_text(&c->opts, "wait-for");
 	json_t *p = json_pack("{s:s, s:s*, s:s*, s:s*}", "to", cli_arg(c, 0), "type",
 			      options_text(&c->opts, "type"), "priority",
 			      options_text(&c->opts, "priority"), "msg_id", options_text(&c->opts, "id"));
@@ -220,9 +222,10 @@ static json_t *pack_params(const struct cli *c, const struct buf *body, bool wai
 static int run_send(struct cli *c)
 {
 	const struct optval *wait = options_get(&c->opts, "wait");
-	const char *wanted = options_text(&c->opts, "wait-for");
+	const char *wait_for = options_text(&c->opts, "wait-for");
+	const char *wanted = wait_for ? wait_for : wait->word;
 	bool waits = wait->given || wanted;
-	uint64_t wait_ms = wait->text || wait->number ? wait->number : WAIT_DEFAULT_MS;
+	uint64_t wait_ms = wait->text ? wait->number : WAIT_DEFAULT_MS;
 	struct fault f = { 0 };
 	struct buf body;
 	json_t *result = NULL;
@@ -230,10 +233,13 @@ static int run_send(struct cli *c)
 	enum err e;
 	int code = EXIT_DONE;
 
+	if (wait_for && wait->word && strcmp(wait_for, wait->word) != 0)
+		return cli_usage(c, NULL, "--wait %s and --wait-for %s contradict each other", wait->word,
+				 wait_for);
 	buf_init(&body, BODY_MAX + 1);
 	e = take_body(c, &body, &f);
 	if (e == ERR_OK)
-		e = cli_ask(c, "send", pack_params(c, &body, waits, wait_ms),
+		e = cli_ask(c, "send", pack_params(c, &body, waits, wait_ms, wanted),
 			    (waits ? wait_ms : 0) + CLIENT_TIMEOUT_MS, &result, &f);
 	buf_fini(&body);
 	if (e != ERR_OK)
@@ -260,8 +266,8 @@ static const struct example examples[] = {
 
 static const struct opt opts[] = {
 	{ "wait", 0, OPT_DURATION_MAYBE, "DURATION", "until it is delivered, or this long (30s)",
-	  0, 86400000 },
-	{ "wait-for", 0, OPT_WORD, "delivered|read|sent", "what to wait for; implies --wait" },
+	  0, 86400000, WAIT_WORDS },
+	{ "wait-for", 0, OPT_WORD, WAIT_WORDS, "what to wait for; implies --wait" },
 	{ "file", 0, OPT_TEXT, "FILE", "send the bytes of this file" },
 	{ "priority", 0, OPT_WORD, "low|normal|high|critical", "what overtakes what" },
 	{ "ttl", 0, OPT_DURATION, "DURATION", "give up after this (7d; 0 never)", 0,

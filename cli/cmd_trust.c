@@ -24,7 +24,7 @@ static void print_alarms(const struct cli *c, const json_t *alarms)
 		out_field(&c->out, "  was", json_str(a, "was"));
 		out_field(&c->out, "  now", json_str(a, "now"));
 		if (json_str(a, "now"))
-			out_hint(&c->out, "ironmesh trust repin %s %s, only if you know why it changed",
+			out_hint(&c->out, "ironmesh trust repin %s %s   (only if you know why it changed)",
 				 word_for_shell(safe, word, sizeof(word)), json_str(a, "now"));
 	}
 }

@@ -83,9 +83,9 @@ bool cli_confirmed(const struct cli *c, int *code, const char *fmt, ...) PRINTF_
 void cli_quiet_interrupt(void);
 
 /* --- helping (help.c) --- */
-void help_overview(const struct out *o);
-void help_group(const struct out *o, const struct command *group);
-void help_command(const struct out *o, const struct command *group, const struct command *cmd);
+void help_overview(const struct cli *c);
+void help_group(const struct cli *c, const struct command *group);
+void help_command(const struct cli *c, const struct command *group, const struct command *cmd);
 /* "ironmesh outbox list" */
 const char *cli_path(const struct command *group, const struct command *cmd, char *buf, size_t cap);
 const struct command *cli_find(const struct command *const *list, const char *name);

@@ -34,12 +34,24 @@ static void json_opts(json_t *list, const struct opt *o)
 						      o->arg, "text", o->text));
 }
 
-static json_t *json_command(const struct command *group, const struct command *c)
+static void json_run_opts(json_t *list, const struct cli_host *host)
+{
+	const char *name, *arg, *text;
+
+	for (unsigned i = 0; host->run_option(i, &name, &arg, &text); i++)
+		json_array_append_new(list, json_pack("{s:s, s:s*, s:s}", "name",
+						      strncmp(name, "--", 2) == 0 ? name + 2 : name,
+						      "argument", arg, "text", text));
+}
+
+static json_t *json_command(const struct cli *cli, const struct command *group, const struct command *c)
 {
 	char path[96];
 	json_t *options = json_array(), *examples = json_array();
 
 	json_opts(options, c->opts);
+	if (c->flags & CMD_PASS_ARGV)
+		json_run_opts(options, cli->host);
 	if (c->flags & CMD_PASSPHRASE)
 		json_opts(options, cli_passphrase_opts);
 	if (c->flags & CMD_YES)
@@ -62,10 +74,10 @@ static void print_json(const struct out *o, json_t *commands)
 	json_decref(v);
 }
 
-static void add_group(json_t *list, const struct command *group)
+static void add_group(json_t *list, const struct cli *c, const struct command *group)
 {
 	for (const struct command *s = group->subs; s->name; s++)
-		json_array_append_new(list, json_command(group, s));
+		json_array_append_new(list, json_command(c, group, s));
 }
 
 /* --- as text ------------------------------------------------------------------------------ */
@@ -100,14 +112,15 @@ static void print_opts(const struct opt *o)
 	}
 }
 
-void help_command(const struct out *o, const struct command *group, const struct command *cmd)
+void help_command(const struct cli *c, const struct command *group, const struct command *cmd)
 {
+	const struct out *o = &c->out;
 	char path[96];
 	json_t *list;
 
 	if (o->json) {
 		list = json_array();
-		json_array_append_new(list, json_command(group, cmd));
+		json_array_append_new(list, json_command(c, group, cmd));
 		print_json(o, list);
 		return;
 	}
@@ -130,14 +143,15 @@ void help_command(const struct out *o, const struct command *group, const struct
 	print_opts(cli_global_opts);
 }
 
-void help_group(const struct out *o, const struct command *group)
+void help_group(const struct cli *c, const struct command *group)
 {
+	const struct out *o = &c->out;
 	char path[96];
 	json_t *list;
 
 	if (o->json) {
 		list = json_array();
-		add_group(list, group);
+		add_group(list, c, group);
 		print_json(o, list);
 		return;
 	}
@@ -159,8 +173,9 @@ void help_group(const struct out *o, const struct command *group)
 	       group->name, group->subs->name, group->name);
 }
 
-void help_overview(const struct out *o)
+void help_overview(const struct cli *c)
 {
+	const struct out *o = &c->out;
 	static const struct example start[] = {
 		{ "ironmesh demo", "see it work: two nodes, a crash, nothing lost, nothing twice" },
 		{ "ironmesh keys generate --name alice --new-mesh mesh.pass",
@@ -175,11 +190,11 @@ void help_overview(const struct out *o)
 
 	if (o->json) {
 		list = json_array();
-		for (const struct command *const *c = cli_commands; *c; c++) {
-			if ((*c)->subs)
-				add_group(list, *c);
+		for (const struct command *const *p = cli_commands; *p; p++) {
+			if ((*p)->subs)
+				add_group(list, c, *p);
 			else
-				json_array_append_new(list, json_command(NULL, *c));
+				json_array_append_new(list, json_command(c, NULL, *p));
 		}
 		print_json(o, list);
 		return;
@@ -188,8 +203,8 @@ void help_overview(const struct out *o)
 	       out_on(o, STYLE_BOLD), out_off(o, STYLE_BOLD));
 	print_examples(o, start);
 	heading(o, "Commands:");
-	for (const struct command *const *c = cli_commands; *c; c++)
-		printf("  %-12s%s\n", (*c)->name, (*c)->summary);
+	for (const struct command *const *p = cli_commands; *p; p++)
+		printf("  %-12s%s\n", (*p)->name, (*p)->summary);
 	heading(o, "Everywhere, before or behind the command:");
 	print_opts(cli_global_opts);
 	printf("\nMore: ironmesh help COMMAND, ironmesh help exit-codes, ironmesh help files\n");

@@ -121,6 +121,10 @@ static enum err set_value(const struct opt *o, struct optval *v, const char *tex
 	v->given++;
 	if (!text)
 		return ERR_OK;
+	if (o->words && word_in(o->words, text)) {
+		v->word = text;
+		return ERR_OK;
+	}
 	v->text = text;
 	switch (o->type) {
 	case OPT_NUMBER:
@@ -204,7 +208,8 @@ static enum err take(struct options *o, unsigned i, int argc, char **argv, struc
 		      strcspn(token + 2, "=") != strlen(s->name)))
 		return unknown(o, token, f);
 	if (s->type == OPT_DURATION_MAYBE && !text && optind < argc &&
-	    duration_parse(bytes_str(argv[optind]), &ms) == ERR_OK)
+	    (duration_parse(bytes_str(argv[optind]), &ms) == ERR_OK ||
+	     (s->words && word_in(s->words, argv[optind]))))
 		text = argv[optind++];
 	return set_value(s, &o->val[i], text, f);
 }

@@ -16,7 +16,8 @@ enum opt_type {
 	OPT_TEXT,           /* --home DIR */
 	OPT_NUMBER,         /* --limit N, between min and max */
 	OPT_DURATION,       /* --ttl 1h, in ms */
-	OPT_DURATION_MAYBE, /* --wait, --wait 5s, --wait=5s: the next word counts when it is a duration */
+	OPT_DURATION_MAYBE, /* --wait, --wait 5s, --wait=5s: the next word counts when it is a duration,
+	                     * or one of `words` */
 	OPT_WORD,           /* one of `arg`, which lists the words: "low|normal" */
 };
 
@@ -27,11 +28,13 @@ struct opt {
 	const char *arg; /* how the help calls the value */
 	const char *text;
 	uint64_t min, max; /* OPT_NUMBER, and durations in ms; max 0 = no upper limit */
+	const char *words; /* OPT_DURATION_MAYBE: "a|b", kept apart from the duration; or NULL */
 };
 
 struct optval {
 	unsigned given; /* how often */
 	const char *text; /* the last value; NULL when none was given */
+	const char *word; /* the last of `words`; NULL when none was given */
 	uint64_t number;  /* OPT_NUMBER, or milliseconds */
 };
 

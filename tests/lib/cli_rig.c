@@ -33,8 +33,8 @@ static int host_run(const char *home, bool json, int argc, char **argv)
 static bool host_run_option(unsigned i, const char **name, const char **arg, const char **text)
 {
 	static const char *const rows[][3] = {
-		{ "name", "NAME", "how this node is called" },
-		{ "trust-on-first-use", NULL, "trust strangers" },
+		{ "--name", "NAME", "how this node is called" },
+		{ "--trust-on-first-use", NULL, "trust strangers" },
 	};
 
 	if (i >= sizeof(rows) / sizeof(rows[0]))

@@ -81,6 +81,17 @@ static void send_waits_and_says_how_long_it_took(void **state)
 	assert_string_equal(r.err, "");
 }
 
+static void wait_takes_what_to_wait_for_and_how_long(void **state)
+{
+	SCRIPT({ "send", "{\"to\":\"bob\",\"body_b64\":\"aGk=\",\"wait_ms\":30000,\"wait_for\":\"delivered\"}",
+		 "{\"schema\":\"ironmesh.send/1\",\"msg_id\":\"m\",\"state\":\"delivered\",\"via\":\"ws\"}" },
+	       { "send", "{\"to\":\"bob\",\"body_b64\":\"aGk=\",\"wait_ms\":2000,\"wait_for\":\"read\"}",
+		 "{\"schema\":\"ironmesh.send/1\",\"msg_id\":\"m\",\"state\":\"read\",\"via\":\"ws\"}" });
+	assert_int_equal(RUN("send", "--home", "@", "bob", "hi", "--wait", "delivered"), 0);
+	assert_int_equal(RUN("send", "--home", "@", "--wait", "read", "--wait", "2s", "bob", "hi"), 0);
+	assert_int_equal(RUN("send", "--home", "@", "bob", "hi", "--wait", "read", "--wait-for", "sent"), 2);
+}
+
 static void send_exits_6_when_the_wait_ends_first(void **state)
 {
 	json_t *v;
@@ -563,6 +574,7 @@ int main(void)
 		T(send_hands_over_bytes_and_prints_the_id),
 		T(send_passes_every_option_on),
 		T(send_waits_and_says_how_long_it_took),
+		T(wait_takes_what_to_wait_for_and_how_long),
 		T(send_exits_6_when_the_wait_ends_first),
 		T(send_says_when_the_old_software_never_confirms),
 		T(send_exits_7_when_the_message_ended),
