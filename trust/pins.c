@@ -144,6 +144,7 @@ void pins_rec_free(struct rec *r)
 	if (!r)
 		return;
 	json_decref(r->extra);
+	free(r->pin.addresses);
 	free(r);
 }
 

@@ -49,8 +49,10 @@ struct pin {
 	uint8_t x25519[X25519_BYTES];
 	bool has_x25519;
 	bool confirms;            /* speaks our ACK */
-	struct pin_address addresses[PINS_ADDRESSES_MAX];
-	size_t address_count;
+	/* Borrowed with the record: a copy of the pin must not outlive it. NULL when there are none; most
+	 * peers dial us and have none, so they are not part of the struct. */
+	struct pin_address *addresses;
+	size_t address_count; /* at most PINS_ADDRESSES_MAX */
 	char reason[96];          /* for blocked and revoked */
 };
 

@@ -177,6 +177,20 @@ static void settle(struct pins *p, const char *subject, const struct node_id *ol
 	p->alarm_count = kept;
 }
 
+/* Who accepts what an address shows now accepts its TLS key too: the next contact pins it anew. */
+static void forget_tls_key(struct pins *p, struct rec *r, const char *address)
+{
+	for (size_t i = 0; i < r->pin.address_count; i++) {
+		struct pin_address *at = &r->pin.addresses[i];
+
+		if (strcmp(at->text, address) == 0 && at->has_tls_key) {
+			memset(at->tls_key, 0, sizeof at->tls_key);
+			at->has_tls_key = false;
+			p->dirty = true;
+		}
+	}
+}
+
 static enum err other_holder(const struct rec *holder, const char *subject, struct fault *f)
 {
 	fault_set(f, ERR_WRONG_STATE, EXIT_PEER_UNTRUSTED,
@@ -236,8 +250,10 @@ enum err pins_repin(struct pins *p, const char *subject, const struct node_id *e
 	snprintf(r->pin.via, sizeof r->pin.via, "operator");
 	pins_move(p, r, PIN_TRUSTED, NULL);
 	pins_claim_name(p, r, claims);
-	if (is_address)
+	if (is_address) {
 		e = pins_bind_address(p, expect, key, NULL);
+		forget_tls_key(p, r, key);
+	}
 	settle(p, key, old ? &old->pin.id : NULL);
 	return e;
 }

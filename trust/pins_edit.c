@@ -1,3 +1,5 @@
+#include <stdlib.h>
+
 #include "trust/pins_internal.h"
 
 #include "base/sm.h"
@@ -136,6 +138,10 @@ void pins_drop_address(struct pins *p, struct rec *r, size_t i)
 
 static struct pin_address *add_address(struct pins *p, struct rec *r, const char *address)
 {
+	if (!r->pin.addresses)
+		r->pin.addresses = calloc(PINS_ADDRESSES_MAX, sizeof *r->pin.addresses);
+	if (!r->pin.addresses)
+		return NULL;
 	if (r->pin.address_count == PINS_ADDRESSES_MAX)
 		pins_drop_address(p, r, 0);
 	struct pin_address *a = &r->pin.addresses[r->pin.address_count++];
@@ -174,6 +180,8 @@ enum err pins_bind_address(struct pins *p, const struct node_id *id, const char 
 	}
 	if (!a)
 		a = add_address(p, r, address);
+	if (!a)
+		return ERR_NOMEM;
 	if (tls_key && (!a->has_tls_key || memcmp(a->tls_key, tls_key, sizeof a->tls_key) != 0)) {
 		memcpy(a->tls_key, tls_key, sizeof a->tls_key);
 		a->has_tls_key = true;

@@ -141,6 +141,10 @@ static void read_addresses(struct jr *r, struct pin *pin)
 		jr_fail(r, ERR_LIMIT);
 		return;
 	}
+	if (n)
+		pin->addresses = calloc(PINS_ADDRESSES_MAX, sizeof *pin->addresses);
+	if (n && !pin->addresses)
+		jr_fail(r, ERR_NOMEM);
 	for (size_t i = 0; i < n && r->err == ERR_OK; i++) {
 		struct jr a = {.o = json_array_get(list, i)};
 		struct pin_address *out = &pin->addresses[i];
