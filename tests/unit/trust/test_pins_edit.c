@@ -341,6 +341,31 @@ static void repin_with_another_id_than_the_alarm_is_refused(void **state)
 	world_free(&w);
 }
 
+static void repin_of_an_address_forgets_its_tls_key(void **state)
+{
+	struct world w;
+	struct fault f = {0};
+	const uint8_t key[32] = {7};
+
+	world_make(&w);
+	struct node_id bob = meet(&w, 1, "bob", PIN_TRUSTED);
+	assert_int_equal(pins_bind_address(w.p, &bob, "192.0.2.7:8765", key), ERR_OK);
+	assert_int_equal(pins_bind_address(w.p, &bob, "192.0.2.8:8765", key), ERR_OK);
+	/* The TLS key changed, the identity behind it is not known yet: both ids are the same. */
+	struct pin_alarm a = alarm_of("192.0.2.7:8765", true, &bob, 1, "bob", WALL_T);
+	assert_int_equal(pins_alarm(w.p, &a), ERR_OK);
+	assert_int_equal(pins_flush(w.p, NULL), ERR_OK);
+	assert_int_equal(pins_repin(w.p, "192.0.2.7:8765", &bob, WALL_T, &f), ERR_OK);
+	assert_true(pins_state_dirty(w.p));
+	assert_int_equal(pin_of(&w, &bob)->state, PIN_TRUSTED);
+	for (size_t i = 0; i < pin_of(&w, &bob)->address_count; i++) {
+		const struct pin_address *at = &pin_of(&w, &bob)->addresses[i];
+
+		assert_int_equal(at->has_tls_key, strcmp(at->text, "192.0.2.7:8765") != 0);
+	}
+	world_free(&w);
+}
+
 static void repin_refuses_blocked_and_revoked_successors(void **state)
 {
 	struct world w;
@@ -465,6 +490,7 @@ int main(void)
 		cmocka_unit_test(alarm_whose_key_is_not_its_id_is_refused),
 		cmocka_unit_test(repin_gives_name_and_alias_to_the_new_key),
 		cmocka_unit_test(repin_with_another_id_than_the_alarm_is_refused),
+		cmocka_unit_test(repin_of_an_address_forgets_its_tls_key),
 		cmocka_unit_test(repin_refuses_blocked_and_revoked_successors),
 		cmocka_unit_test(repin_of_an_address_moves_it),
 		cmocka_unit_test(repin_of_an_address_does_not_take_a_third_peers_name),
