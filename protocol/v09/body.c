@@ -219,7 +219,6 @@ static enum err take_integer(const struct tok *t, int64_t min, int64_t max, int6
 
 static enum err take_hops(const struct tok *t, unsigned *out)
 {
-	struct scan s = scan_init(t->p, t->n);
 	struct tok hop;
 	unsigned n = 0;
 
@@ -228,6 +227,7 @@ static enum err take_hops(const struct tok *t, unsigned *out)
 		return ERR_OK;
 	if (t->kind != TOK_ARRAY)
 		return ERR_MALFORMED;
+	struct scan s = scan_init(t->p, t->n);
 	if (!scan_char(&s, '['))
 		return s.err;
 	if (scan_try(&s, ']'))

@@ -41,8 +41,8 @@ static void fill(void *ctx, void *out, size_t n)
 
 void penv_init(struct penv *e)
 {
-	*e = (struct penv){ .now_ms = 1000, .wall_ms = WALL_T };
-	e->env = (struct env){ .ctx = e, .now_ms = now_ms, .wall_ms = wall_ms, .random = fill };
+	*e = (struct penv){.now_ms = 1000, .wall_ms = WALL_T};
+	e->env = (struct env){.ctx = e, .now_ms = now_ms, .wall_ms = wall_ms, .random = fill};
 }
 
 void penv_pass(struct penv *e, uint64_t ms)
@@ -64,7 +64,7 @@ void test_count_up(uint8_t *out, size_t n)
 
 struct keyring *keyring_number(unsigned n)
 {
-	uint8_t seed[SEED_BYTES] = { 0 }, salt[HKDF_SALT_BYTES];
+	uint8_t seed[SEED_BYTES] = {0}, salt[HKDF_SALT_BYTES];
 	struct keyring *k;
 
 	for (size_t i = 0; i < sizeof salt; i++)
@@ -318,19 +318,20 @@ char *puppet_hello(struct puppet *p)
 	char binding[2 * NONCE_BYTES + 1];
 	struct buf b;
 	json_t *o;
-	int scheme = p->scheme >= 0 ? p->scheme
-				    : (int)hello_scheme_for(v09_version_parse(bytes_str(p->version)));
+	int scheme = p->scheme >= 0
+			     ? p->scheme
+			     : (int)hello_scheme_for(v09_version_parse(bytes_str(p->version)));
 
 	hex_encode(BYTES_ARR(p->nonce), binding);
 	buf_init(&b, 1 << 16);
 	/* An absent version is the empty text in what is signed (wire 2.6). */
-	hello_write(&b, &(struct hello_offer){ .keyring = p->k,
-					       .name = p->name,
-					       .version = p->version ? p->version : "",
-					       .binding_hex = binding,
-					       .ephemeral = p->public,
-					       .scheme = (enum hello_scheme)scheme,
-					       .acks = p->acks });
+	hello_write(&b, &(struct hello_offer){.keyring = p->k,
+					      .name = p->name,
+					      .version = p->version ? p->version : "",
+					      .binding_hex = binding,
+					      .ephemeral = p->public,
+					      .scheme = (enum hello_scheme)scheme,
+					      .acks = p->acks});
 	BUG_ON(b.err != ERR_OK);
 	o = json_loadb((const char *)b.p, b.n, 0, NULL);
 	BUG_ON(!o);
@@ -472,8 +473,9 @@ char *puppet_body(struct puppet *p, const char *type, const char *id, const char
 			"\"priority\":\"NORMAL\",\"sequence\":%llu,\"retries\":0,\"routing\":{},"
 			"\"ttl\":5,\"hops\":[]%s}",
 			type, payload64, id, self, self, dest,
-			(unsigned long long)(p->e->wall_ms / 1000), (unsigned)(p->e->wall_ms % 1000),
-			(unsigned long long)sequence, extra ? extra : "") < 0);
+			(unsigned long long)(p->e->wall_ms / 1000),
+			(unsigned)(p->e->wall_ms % 1000), (unsigned long long)sequence,
+			extra ? extra : "") < 0);
 	return text;
 }
 
@@ -502,7 +504,8 @@ char *puppet_open(struct puppet *p, const struct said *u)
 	char *text = malloc(n + 1);
 	BUG_ON(!text);
 	if (crypto_secretbox_open_detached((uint8_t *)text, enc.p + FRAME_ENC_MIN,
-					   enc.p + crypto_secretbox_NONCEBYTES, n, enc.p, p->key) != 0) {
+					   enc.p + crypto_secretbox_NONCEBYTES, n, enc.p,
+					   p->key) != 0) {
 		free(text);
 		return NULL;
 	}

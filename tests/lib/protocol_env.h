@@ -1,7 +1,7 @@
 /*
- * protocol_env.h -- what the tests and fuzz targets of protocol/ share: a virtual clock, chance from
- * a seed, two sessions that talk in memory, and a puppet: a peer made by hand that can say things
- * no build of ours would.
+ * protocol_env.h -- what the tests and fuzz targets of protocol/ share: a virtual clock, chance
+ * from a seed, two sessions that talk in memory, and a puppet: a peer made by hand that can say
+ * things no build of ours would.
  *
  * Needs no cmocka; a broken expectation of the helpers themselves is a BUG_ON.
  */
@@ -15,13 +15,13 @@
 #include "protocol/v09/replay.h"
 #include "protocol/v09/v09.h"
 
-#define WALL_T 1753500000250ull /* the time of the vectors (wire 11) */
+#define WALL_T		1753500000250ull /* the time of the vectors (wire 11) */
 #define MESH_PASSPHRASE "testpassphrase1234"
 
 struct penv {
 	struct env env;
 	uint64_t now_ms, wall_ms;
-	uint64_t counter; /* of SHA-256 blocks given out */
+	uint64_t counter;      /* of SHA-256 blocks given out */
 	const uint8_t *script; /* given out before them */
 	size_t script_left;
 };
@@ -98,9 +98,9 @@ struct puppet {
 	struct penv *e;
 	struct keyring *k;
 	bool dials;
-	const char *version;       /* what its HELLO declares; NULL: no key */
+	const char *version;	   /* what its HELLO declares; NULL: no key */
 	const char *first_version; /* what its challenge declares; NULL: no key */
-	int scheme;                /* enum hello_scheme, or -1: as `version` asks */
+	int scheme;		   /* enum hello_scheme, or -1: as `version` asks */
 	bool acks;
 	const char *name;
 	void (*edit)(json_t *hello, void *ctx); /* after signing; may be NULL */

@@ -9,11 +9,13 @@
 #include "tests/lib/protocol_env.h"
 
 #define SELF "139e3940e64b5491722088d9a0d74162"
-#define SIG "9LI8Xmp1FVfwURyq/tsGVV7ofPBNZBJYrv46TUo2Psfs3jHOUrNwpzzGkR6u3KrueIgvhvAjBcuveuf+h75xBw=="
+#define SIG                                                                                        \
+	"9LI8Xmp1FVfwURyq/tsGVV7ofPBNZBJYrv46TUo2Psfs3jHOUrNwpzzGkR6u3KrueIgvhvAjBcuveuf+h75xBw=="
 
 /* wire 11.6 */
 static const char vector[] =
-	"{\"type\":\"MSG\",\"payload\":\"aGVsbG8gbWVzaA==\",\"msg_id\":\"000102030405060708090a0b0c0d0e0f\","
+	"{\"type\":\"MSG\",\"payload\":\"aGVsbG8gbWVzaA==\",\"msg_id\":"
+	"\"000102030405060708090a0b0c0d0e0f\","
 	"\"source\":\"" SELF "\",\"source_display\":\"" SELF "\","
 	"\"destination\":\"28fff9342c7030d3d899cc9e7bc11878\",\"timestamp\":1753500000.25,"
 	"\"priority\":\"HIGH\",\"sequence\":1,\"retries\":0,\"routing\":{},\"ttl\":5,\"hops\":[],"
@@ -72,9 +74,10 @@ static void body_prints_as_the_vector(void **state)
 
 	/* strict mode, 548 bytes */
 	buf_reset(&b);
-	assert_int_equal(base64_decode_exact(BYTES_LIT("Xf7dO2vUf2+ijuFdlp1bsOpTd01Ii9r53xxuASSz7yLWLi7goL5bZR"
-						       "uV9i+WU+k9q0cWJjlU7Y3Tzg=="),
-					     sealed, sizeof sealed),
+	assert_int_equal(base64_decode_exact(
+				 BYTES_LIT("Xf7dO2vUf2+ijuFdlp1bsOpTd01Ii9r53xxuASSz7yLWLi7goL5bZR"
+					   "uV9i+WU+k9q0cWJjlU7Y3Tzg=="),
+				 sealed, sizeof sealed),
 			 ERR_OK);
 	o.sealed = BYTES_ARR(sealed);
 	o.payload = BYTES_LIT("");
@@ -154,14 +157,22 @@ static enum err with(const char *extra)
 {
 	char text[4096];
 
-	snprintf(text, sizeof text, "{\"type\":\"MSG\",\"msg_id\":\"a\",\"timestamp\":1.5%s}", extra);
+	snprintf(text, sizeof text, "{\"type\":\"MSG\",\"msg_id\":\"a\",\"timestamp\":1.5%s}",
+		 extra);
 	return read_text(text);
 }
 
 static void what_is_wrong_is_refused(void **state)
 {
 	static const char *const whole[] = {
-		"", "null", "[]", "7", "{}", "{", "}", "{\"type\":\"MSG\"}",
+		"",
+		"null",
+		"[]",
+		"7",
+		"{}",
+		"{",
+		"}",
+		"{\"type\":\"MSG\"}",
 		"{\"type\":\"\",\"msg_id\":\"a\",\"timestamp\":1}",
 		"{\"type\":5,\"msg_id\":\"a\",\"timestamp\":1}",
 		"{\"type\":null,\"msg_id\":\"a\",\"timestamp\":1}",
@@ -190,21 +201,75 @@ static void what_is_wrong_is_refused(void **state)
 		"\xef\xbb\xbf{\"type\":\"MSG\",\"msg_id\":\"a\",\"timestamp\":1}",
 	};
 	static const char *const extra[] = {
-		",\"payload\":5", ",\"payload\":null", ",\"source\":1", ",\"source\":null", ",\"source_display\":[]",
-		",\"destination\":{}", ",\"destination\":null", ",\"priority\":1", ",\"priority\":null",
-		",\"sequence\":-1", ",\"sequence\":1.0", ",\"sequence\":\"1\"", ",\"sequence\":9223372036854775808",
-		",\"sequence\":true", ",\"retries\":\"x\"", ",\"retries\":-1", ",\"retries\":1e0", ",\"routing\":[]",
-		",\"routing\":null", ",\"routing\":7", ",\"ttl\":256", ",\"ttl\":-1", ",\"ttl\":1.5", ",\"ttl\":\"5\"",
-		",\"hops\":[1]", ",\"hops\":{}", ",\"hops\":\"a\"", ",\"hops\":2", ",\"hops\":[[]]", ",\"hops\":[\"a\",null]",
-		",\"hops\":null", ",\"source_signature\":\"\"", ",\"source_signature\":\"AAAA\"", ",\"source_signature\":1",
-		",\"source_signature\":null", ",\"source_sig_scheme\":2", ",\"source_sig_scheme\":null",
-		",\"e2e_payload\":0", ",\"e2e_payload\":null", ",\"type\":\"MSG\"", ",\"timestamp\":1.5", ",\"msg_id\":\"a\"",
-		",\"\\u0074ype\":\"REQ\"", ",\"\\u0073ource\":\"x\"", ",\"x\":1,\"x\":2", ",\"x\":{\"a\":1,\"a\":2}",
-		",\"routing\":{\"a\":1,\"a\":2}", ",\"x\":tru", ",\"x\":nul", ",\"x\":-", ",\"x\":\"\\x\"",
-		",\"x\":\"\\u12\"", ",\"x\":\"\\u0000\"", ",\"x\":\"\\ud800\"", ",\"x\":\"\\udc00\"",
-		",\"x\":\"\\ud800\\u0041\"", ",\"x\":\"\xff\"", ",\"x\":\"\xc0\x80\"", ",\"x\":\"\xed\xa0\x80\"",
-		",\"x\":\"\t\"", ",\"x\":\"\x7f", ",\"\xff\":1", ",\"x\":[1,]", ",\"x\":{\"a\"}", ",\"x\":{,}",
-		",\"x\":[1 2]", ",\"x\":NaN", ",\"x\":1e999", ",\"x\":99999999999999999999",
+		",\"payload\":5",
+		",\"payload\":null",
+		",\"source\":1",
+		",\"source\":null",
+		",\"source_display\":[]",
+		",\"destination\":{}",
+		",\"destination\":null",
+		",\"priority\":1",
+		",\"priority\":null",
+		",\"sequence\":-1",
+		",\"sequence\":1.0",
+		",\"sequence\":\"1\"",
+		",\"sequence\":9223372036854775808",
+		",\"sequence\":true",
+		",\"retries\":\"x\"",
+		",\"retries\":-1",
+		",\"retries\":1e0",
+		",\"routing\":[]",
+		",\"routing\":null",
+		",\"routing\":7",
+		",\"ttl\":256",
+		",\"ttl\":-1",
+		",\"ttl\":1.5",
+		",\"ttl\":\"5\"",
+		",\"hops\":[1]",
+		",\"hops\":{}",
+		",\"hops\":\"a\"",
+		",\"hops\":2",
+		",\"hops\":[[]]",
+		",\"hops\":[\"a\",null]",
+		",\"hops\":null",
+		",\"source_signature\":\"\"",
+		",\"source_signature\":\"AAAA\"",
+		",\"source_signature\":1",
+		",\"source_signature\":null",
+		",\"source_sig_scheme\":2",
+		",\"source_sig_scheme\":null",
+		",\"e2e_payload\":0",
+		",\"e2e_payload\":null",
+		",\"type\":\"MSG\"",
+		",\"timestamp\":1.5",
+		",\"msg_id\":\"a\"",
+		",\"\\u0074ype\":\"REQ\"",
+		",\"\\u0073ource\":\"x\"",
+		",\"x\":1,\"x\":2",
+		",\"x\":{\"a\":1,\"a\":2}",
+		",\"routing\":{\"a\":1,\"a\":2}",
+		",\"x\":tru",
+		",\"x\":nul",
+		",\"x\":-",
+		",\"x\":\"\\x\"",
+		",\"x\":\"\\u12\"",
+		",\"x\":\"\\u0000\"",
+		",\"x\":\"\\ud800\"",
+		",\"x\":\"\\udc00\"",
+		",\"x\":\"\\ud800\\u0041\"",
+		",\"x\":\"\xff\"",
+		",\"x\":\"\xc0\x80\"",
+		",\"x\":\"\xed\xa0\x80\"",
+		",\"x\":\"\t\"",
+		",\"x\":\"\x7f",
+		",\"\xff\":1",
+		",\"x\":[1,]",
+		",\"x\":{\"a\"}",
+		",\"x\":{,}",
+		",\"x\":[1 2]",
+		",\"x\":NaN",
+		",\"x\":1e999",
+		",\"x\":99999999999999999999",
 	};
 
 	for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++)
@@ -218,11 +283,23 @@ static void what_is_wrong_is_refused(void **state)
 static void what_is_only_unusual_is_read(void **state)
 {
 	static const char *const extra[] = {
-		"", ",\"priority\":\"URGENT\"", ",\"ttl\":0", ",\"ttl\":255", ",\"sequence\":9223372036854775807",
-		",\"hops\":[\"a\"]", ",\"hops\":[ \"a\" , \"b\" ]", ",\"payload\":\"AA\\u003d\\u003d\"", ",\"x\":1",
-		",\"x\":{\"y\":[1,2.5e3,true,false,null,\"\\ud83d\\ude00\"]}", ",\"routing\":{\"via\":1}",
-		",\"source\":\"\"", ",\"destination\":\"\"", ",\"source_sig_scheme\":\"v9\"", ",\"x\":\"\x7f\"",
-		",\"\\u0078\":1", " , \"x\" : [ ] ",
+		"",
+		",\"priority\":\"URGENT\"",
+		",\"ttl\":0",
+		",\"ttl\":255",
+		",\"sequence\":9223372036854775807",
+		",\"hops\":[\"a\"]",
+		",\"hops\":[ \"a\" , \"b\" ]",
+		",\"payload\":\"AA\\u003d\\u003d\"",
+		",\"x\":1",
+		",\"x\":{\"y\":[1,2.5e3,true,false,null,\"\\ud83d\\ude00\"]}",
+		",\"routing\":{\"via\":1}",
+		",\"source\":\"\"",
+		",\"destination\":\"\"",
+		",\"source_sig_scheme\":\"v9\"",
+		",\"x\":\"\x7f\"",
+		",\"\\u0078\":1",
+		" , \"x\" : [ ] ",
 	};
 	struct body b;
 	uint8_t *keep;
@@ -232,8 +309,10 @@ static void what_is_only_unusual_is_read(void **state)
 			fail_msg("refused: %s", extra[i]);
 
 	/* Escapes are undone. */
-	static const char text[] = "{\"type\":\"\\u004dSG\",\"msg_id\":\"a\\\"\\\\\\/b\",\"timestamp\":1,"
-				   "\"source_display\":\"\\ud83d\\ude00\\u00e9\\b\\f\\n\\r\\t\",\"payload\":\"AA\\u003d=\"}";
+	static const char text[] =
+		"{\"type\":\"\\u004dSG\",\"msg_id\":\"a\\\"\\\\\\/b\",\"timestamp\":1,"
+		"\"source_display\":\"\\ud83d\\ude00\\u00e9\\b\\f\\n\\r\\t\",\"payload\":"
+		"\"AA\\u003d=\"}";
 	assert_int_equal(read_n(text, sizeof text - 1, &b, &keep), ERR_OK);
 	assert_true(bytes_eq(b.type, BYTES_LIT("MSG")));
 	assert_true(bytes_eq(b.id, BYTES_LIT("a\"\\/b")));
@@ -251,7 +330,8 @@ static void limits_hold_at_their_edges(void **state)
 		assert_int_equal(with(text) == ERR_OK, n == 128);
 		snprintf(text, sizeof text, ",\"hops\":[\"%0*d\"]", n, 0);
 		assert_int_equal(with(text) == ERR_OK, n == 128);
-		snprintf(text, sizeof text, "{\"type\":\"A\",\"msg_id\":\"%0*d\",\"timestamp\":1}", n, 0);
+		snprintf(text, sizeof text, "{\"type\":\"A\",\"msg_id\":\"%0*d\",\"timestamp\":1}",
+			 n, 0);
 		assert_int_equal(read_text(text) == ERR_OK, n == 128);
 	}
 	/* 255 and 256 hops */
@@ -292,16 +372,23 @@ static void compressed_is_whatever_is_truthy(void **state)
 		const char *routing;
 		bool compressed;
 	} rows[] = {
-		{ "{}", false }, { "{\"compressed\":true}", true }, { "{\"compressed\":false}", false },
-		{ "{\"compressed\":null}", false }, { "{\"compressed\":0}", false }, { "{\"compressed\":1}", true },
-		{ "{\"compressed\":\"yes\"}", true }, { "{\"\\u0063ompressed\":true}", true }, { "{\"other\":true}", false },
+		{"{}", false},
+		{"{\"compressed\":true}", true},
+		{"{\"compressed\":false}", false},
+		{"{\"compressed\":null}", false},
+		{"{\"compressed\":0}", false},
+		{"{\"compressed\":1}", true},
+		{"{\"compressed\":\"yes\"}", true},
+		{"{\"\\u0063ompressed\":true}", true},
+		{"{\"other\":true}", false},
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		char text[256];
 		struct body b;
 
-		snprintf(text, sizeof text, "{\"type\":\"A\",\"msg_id\":\"a\",\"timestamp\":1,\"routing\":%s}",
+		snprintf(text, sizeof text,
+			 "{\"type\":\"A\",\"msg_id\":\"a\",\"timestamp\":1,\"routing\":%s}",
 			 rows[i].routing);
 		assert_int_equal(read_n(text, strlen(text), &b, NULL), ERR_OK);
 		assert_int_equal(b.compressed, rows[i].compressed);
@@ -322,7 +409,9 @@ static void scanner_never_takes_what_jansson_refuses(void **state)
 			text[i] = (char)c;
 			if (read_n(text, sizeof vector - 1, &b, NULL) != ERR_OK)
 				continue;
-			assert_int_equal(json_load_strict(bytes_of(text, sizeof vector - 1), 4096, &o), ERR_OK);
+			assert_int_equal(
+				json_load_strict(bytes_of(text, sizeof vector - 1), 4096, &o),
+				ERR_OK);
 			json_decref(o);
 		}
 }
@@ -340,11 +429,14 @@ static void inner_signatures_match_the_vectors(void **state)
 	const uint8_t *ed = keyring_ed(k);
 	struct buf scratch;
 
-	test_unhex("000000203133396533393430653634623534393137323230383864396130643734313632000000203238666666393334"
-		   "326337303330643364383939636339653762633131383738000000203030303130323033303430353036303730383039"
+	test_unhex("0000002031333965333934306536346235343931373232303838643961306437343136320000002"
+		   "03238666666393334"
+		   "3263373033306433643839396363396537626331313837380000002030303031303230333034303"
+		   "53036303730383039"
 		   "3061306230633064306530660000000a68656c6c6f206d657368",
 		   input, sizeof input);
-	test_unhex("d267a424f1746545b119d4a6d958b8aee6ec46103dcbe96c5bba851f10ec3511e03b82207c643455b7630e0be232530c"
+	test_unhex("d267a424f1746545b119d4a6d958b8aee6ec46103dcbe96c5bba851f10ec3511e03b82207c64345"
+		   "5b7630e0be232530c"
 		   "9faf51240f7d78dfb225e935121e780b",
 		   v1, sizeof v1);
 	buf_init(&scratch, 4096);
@@ -359,14 +451,16 @@ static void inner_signatures_match_the_vectors(void **state)
 		enum inner_tag tag;
 		bool old, v1_holds, v2_holds;
 	} rows[] = {
-		{ INNER_V2, true, false, true },      { INNER_V2, false, false, true },
-		{ INNER_V1, true, true, false },      { INNER_V1, false, false, false },
-		{ INNER_ABSENT, true, true, true },   { INNER_ABSENT, false, false, true },
-		{ INNER_OTHER, true, false, false },
+		{INNER_V2, true, false, true},	   {INNER_V2, false, false, true},
+		{INNER_V1, true, true, false},	   {INNER_V1, false, false, false},
+		{INNER_ABSENT, true, true, true},  {INNER_ABSENT, false, false, true},
+		{INNER_OTHER, true, false, false},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-		assert_int_equal(inner_verify(ed, rows[i].tag, rows[i].old, &c, &scratch, v1), rows[i].v1_holds);
-		assert_int_equal(inner_verify(ed, rows[i].tag, rows[i].old, &c, &scratch, sig), rows[i].v2_holds);
+		assert_int_equal(inner_verify(ed, rows[i].tag, rows[i].old, &c, &scratch, v1),
+				 rows[i].v1_holds);
+		assert_int_equal(inner_verify(ed, rows[i].tag, rows[i].old, &c, &scratch, sig),
+				 rows[i].v2_holds);
 	}
 	/* Moving a byte from one field to its neighbour is another message. */
 	struct inner_covered moved = c;

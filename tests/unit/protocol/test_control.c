@@ -8,7 +8,7 @@
 #include "base/text.h"
 #include "protocol/v09/control.h"
 
-static const struct node_id self = { "139e3940e64b5491722088d9a0d74162" };
+static const struct node_id self = {"139e3940e64b5491722088d9a0d74162"};
 #define HEAD "{\"type\":\"%s\",\"from\":\"139e3940e64b5491722088d9a0d74162\"%s}"
 
 static void assert_text(struct buf *b, const char *type, const char *rest)
@@ -23,7 +23,7 @@ static void assert_text(struct buf *b, const char *type, const char *rest)
 
 static void payloads_print_compact(void **state)
 {
-	uint8_t key[32] = { 0 };
+	uint8_t key[32] = {0};
 	struct buf b;
 
 	buf_init(&b, CONTROL_MAX);
@@ -31,23 +31,33 @@ static void payloads_print_compact(void **state)
 	assert_text(&b, "PING", "");
 	rekey_write(&b, false, &self, key, BYTES_LIT("u-1"));
 	assert_text(&b, "REKEY_REQUEST",
-		    ",\"new_ephemeral_public\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\",\"rekey_id\":\"u-1\"");
+		    ",\"new_ephemeral_public\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\","
+		    "\"rekey_id\":\"u-1\"");
 	key_rotate_write(&b, &self, key, 1753500000250);
 	assert_text(&b, "KEY_ROTATE",
-		    ",\"new_public_key\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\",\"rotated_at\":1753500000.25");
+		    ",\"new_public_key\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\","
+		    "\"rotated_at\":1753500000.25");
 	buf_fini(&b);
 }
 
 static void rekey_reads_strictly(void **state)
 {
-	static const char good[] = "{\"new_ephemeral_public\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\",\"rekey_id\":\"u\"}";
+	static const char good[] =
+		"{\"new_ephemeral_public\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\","
+		"\"rekey_id\":\"u\"}";
 	static const char *const bad[] = {
-		"", "[]", "{}", "{\"rekey_id\":\"u\"}",
+		"",
+		"[]",
+		"{}",
+		"{\"rekey_id\":\"u\"}",
 		"{\"new_ephemeral_public\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"}",
-		"{\"new_ephemeral_public\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\",\"rekey_id\":\"\"}",
-		"{\"new_ephemeral_public\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\",\"rekey_id\":7}",
+		"{\"new_ephemeral_public\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\","
+		"\"rekey_id\":\"\"}",
+		"{\"new_ephemeral_public\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\","
+		"\"rekey_id\":7}",
 		"{\"new_ephemeral_public\":\"AAAA\",\"rekey_id\":\"u\"}",
-		"{\"new_ephemeral_public\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\",\"rekey_id\":\"u\"}",
+		"{\"new_ephemeral_public\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\",\"rekey_"
+		"id\":\"u\"}",
 		"{\"new_ephemeral_public\":1,\"rekey_id\":\"u\"}",
 	};
 	char text[1024];
@@ -61,21 +71,25 @@ static void rekey_reads_strictly(void **state)
 		assert_int_not_equal(rekey_read(bytes_of(good, n), &k), ERR_OK);
 	for (int n = REKEY_ID_MAX; n <= REKEY_ID_MAX + 1; n++) {
 		snprintf(text, sizeof text,
-			 "{\"new_ephemeral_public\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\",\"rekey_id\":\"%0*d\"}", n, 0);
+			 "{\"new_ephemeral_public\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+			 "\",\"rekey_id\":\"%0*d\"}",
+			 n, 0);
 		assert_int_equal(rekey_read(bytes_str(text), &k) == ERR_OK, n == REKEY_ID_MAX);
 	}
 }
 
 static struct receipt receipt(enum receipt_kind kind, const char *id, const char *reason)
 {
-	return (struct receipt){ .kind = kind, .id = bytes_str(id), .reason = bytes_str(reason) };
+	return (struct receipt){.kind = kind, .id = bytes_str(id), .reason = bytes_str(reason)};
 }
 
 static void ack_groups_by_kind_and_comes_back(void **state)
 {
 	struct receipt in[] = {
-		receipt(RECEIPT_DELIVERED, "a", ""),	 receipt(RECEIPT_REJECTED, "b\"\\", "inbox full"),
-		receipt(RECEIPT_READ, "c", ""),		 receipt(RECEIPT_DELIVERED, "d", ""),
+		receipt(RECEIPT_DELIVERED, "a", ""),
+		receipt(RECEIPT_REJECTED, "b\"\\", "inbox full"),
+		receipt(RECEIPT_READ, "c", ""),
+		receipt(RECEIPT_DELIVERED, "d", ""),
 		receipt(RECEIPT_HELD, "e", ""),
 	};
 	struct receipt r;
@@ -158,29 +172,29 @@ static void ack_reads_strictly(void **state)
 		const char *text;
 		bool ok;
 	} rows[] = {
-		{ "{\"ack_msg_id\":\"a\"}", true },
-		{ "{\"ack_msg_id\":\"a\",\"ack_msg_ids\":[\"b\"]}", true },
-		{ "{\"ack_msg_ids\":[\"a\",\"b\"],\"future\":{}}", true },
-		{ "{\"rejected\":[{\"id\":\"a\"}]}", true },
-		{ "{}", false },
-		{ "[]", false },
-		{ "{\"ack_msg_ids\":[]}", false },
-		{ "{\"ack_msg_ids\":\"a\"}", false },
-		{ "{\"ack_msg_ids\":{}}", false },
-		{ "{\"ack_msg_ids\":null}", false },
-		{ "{\"ack_msg_ids\":[1]}", false },
-		{ "{\"ack_msg_ids\":[\"\"]}", false },
-		{ "{\"ack_msg_ids\":[\"a\",null]}", false },
-		{ "{\"ack_msg_ids\":[\"a\\n\"]}", false },
-		{ "{\"ack_msg_ids\":[\"\xc3\xa9\"]}", false },
-		{ "{\"ack_msg_id\":7}", false },
-		{ "{\"ack_msg_id\":\"\"}", false },
-		{ "{\"rejected\":[\"a\"]}", false },
-		{ "{\"rejected\":[{\"reason\":\"a\"}]}", false },
-		{ "{\"rejected\":[{\"id\":\"a\",\"reason\":5}]}", false },
-		{ "{\"rejected\":[{\"id\":\"a\",\"reason\":\"\\u001b\"}]}", false },
-		{ "{\"ack_msg_ids\":[\"a\"]}x", false },
-		{ "{\"ack_msg_ids\":[\"a\"],\"ack_msg_ids\":[\"a\"]}", false },
+		{"{\"ack_msg_id\":\"a\"}", true},
+		{"{\"ack_msg_id\":\"a\",\"ack_msg_ids\":[\"b\"]}", true},
+		{"{\"ack_msg_ids\":[\"a\",\"b\"],\"future\":{}}", true},
+		{"{\"rejected\":[{\"id\":\"a\"}]}", true},
+		{"{}", false},
+		{"[]", false},
+		{"{\"ack_msg_ids\":[]}", false},
+		{"{\"ack_msg_ids\":\"a\"}", false},
+		{"{\"ack_msg_ids\":{}}", false},
+		{"{\"ack_msg_ids\":null}", false},
+		{"{\"ack_msg_ids\":[1]}", false},
+		{"{\"ack_msg_ids\":[\"\"]}", false},
+		{"{\"ack_msg_ids\":[\"a\",null]}", false},
+		{"{\"ack_msg_ids\":[\"a\\n\"]}", false},
+		{"{\"ack_msg_ids\":[\"\xc3\xa9\"]}", false},
+		{"{\"ack_msg_id\":7}", false},
+		{"{\"ack_msg_id\":\"\"}", false},
+		{"{\"rejected\":[\"a\"]}", false},
+		{"{\"rejected\":[{\"reason\":\"a\"}]}", false},
+		{"{\"rejected\":[{\"id\":\"a\",\"reason\":5}]}", false},
+		{"{\"rejected\":[{\"id\":\"a\",\"reason\":\"\\u001b\"}]}", false},
+		{"{\"ack_msg_ids\":[\"a\"]}x", false},
+		{"{\"ack_msg_ids\":[\"a\"],\"ack_msg_ids\":[\"a\"]}", false},
 	};
 	struct ack a;
 

@@ -39,7 +39,7 @@ static int make(void **state)
 		.ttl = 5,
 		.signature = sig,
 	};
-	struct inner_covered c = { o.source, o.destination, o.id, o.payload };
+	struct inner_covered c = {o.source, o.destination, o.id, o.payload};
 
 	m->k = keyring_number(0);
 	test_unhex(key_hex, m->key, sizeof m->key);
@@ -79,7 +79,7 @@ static enum err shape(const void *p, size_t n)
 static enum err open(const struct made *m, const uint8_t *p, size_t n, const uint8_t *key,
 		     const uint8_t *ed, struct buf *plain)
 {
-	const uint8_t *keys[1] = { key }, *sig;
+	const uint8_t *keys[1] = {key}, *sig;
 	struct frame_head h;
 	struct bytes enc;
 	const char *word;
@@ -119,8 +119,10 @@ static void frame_opens_with_its_key_and_author_only(void **state)
 	buf_init(&plain, 4096);
 	assert_int_equal(open(m, m->frame.p, m->frame.n, m->key, keyring_ed(m->k), &plain), ERR_OK);
 	assert_int_equal(plain.n, 467);
-	assert_int_equal(open(m, m->frame.p, m->frame.n, other_key, keyring_ed(m->k), &plain), ERR_AUTH);
-	assert_int_equal(open(m, m->frame.p, m->frame.n, m->key, keyring_ed(other), &plain), ERR_AUTH);
+	assert_int_equal(open(m, m->frame.p, m->frame.n, other_key, keyring_ed(m->k), &plain),
+			 ERR_AUTH);
+	assert_int_equal(open(m, m->frame.p, m->frame.n, m->key, keyring_ed(other), &plain),
+			 ERR_AUTH);
 	buf_fini(&plain);
 	keyring_free(other);
 }
@@ -128,8 +130,8 @@ static void frame_opens_with_its_key_and_author_only(void **state)
 static void second_key_opens_and_is_named(void **state)
 {
 	struct made *m = *state;
-	uint8_t other[32] = { 1 };
-	const uint8_t *keys[2] = { other, m->key }, *sig;
+	uint8_t other[32] = {1};
+	const uint8_t *keys[2] = {other, m->key}, *sig;
 	struct frame_head h;
 	struct bytes enc;
 	const char *word;
@@ -138,7 +140,8 @@ static void second_key_opens_and_is_named(void **state)
 
 	buf_init(&plain, 4096);
 	assert_int_equal(frame_shape(buf_bytes(&m->frame), &h, &enc, &sig), ERR_OK);
-	assert_int_equal(frame_open(enc, keys, 2, keyring_ed(m->k), sig, &plain, &which, &word), ERR_OK);
+	assert_int_equal(frame_open(enc, keys, 2, keyring_ed(m->k), sig, &plain, &which, &word),
+			 ERR_OK);
 	assert_int_equal(which, 1);
 	assert_int_equal(h.sequence, 1);
 	assert_int_equal(h.time_ms, 1753500000250);
@@ -168,9 +171,10 @@ static void header_must_be_in_range(void **state)
 		uint8_t v;
 		bool ok;
 	} rows[] = {
-		{ 0, 0xe6, false }, { 1, 0xf7, false }, { 2, 2, false }, { 2, 3, true },   { 2, 5, false },
-		{ 2, 0, false },    { 3, 0x09, false }, { 3, 0x05, false }, { 3, 0xfc, true }, { 3, 0x01, false },
-		{ 28, 1, false },   { 29, 0x10, false }, { 31, 0xfc, false }, { 31, 0xfa, false }, { 30, 0, false },
+		{0, 0xe6, false},  {1, 0xf7, false},  {2, 2, false},	{2, 3, true},
+		{2, 5, false},	   {2, 0, false},     {3, 0x09, false}, {3, 0x05, false},
+		{3, 0xfc, true},   {3, 0x01, false},  {28, 1, false},	{29, 0x10, false},
+		{31, 0xfc, false}, {31, 0xfa, false}, {30, 0, false},
 	};
 	uint8_t copy[603];
 
@@ -197,7 +201,8 @@ static void every_bit_of_enc_and_signature_counts(void **state)
 	for (size_t i = FRAME_HEADER; i < sizeof copy; i++) {
 		memcpy(copy, m->frame.p, sizeof copy);
 		copy[i] ^= (uint8_t)(1u << (i % 8));
-		assert_int_equal(open(m, copy, sizeof copy, m->key, keyring_ed(m->k), &plain), ERR_AUTH);
+		assert_int_equal(open(m, copy, sizeof copy, m->key, keyring_ed(m->k), &plain),
+				 ERR_AUTH);
 	}
 	buf_fini(&plain);
 }
@@ -206,9 +211,14 @@ static void too_large_leaves_the_buffer_as_it_was(void **state)
 {
 	struct made *m = *state;
 	static uint8_t big[800000];
-	uint8_t nonce[24] = { 0 };
-	struct body_out o = { .type = BYTES_LIT("MSG"), .id = BYTES_LIT("a"), .source = BYTES_LIT("s"),
-			      .destination = BYTES_LIT("*"), .payload = BYTES_ARR(big), .time_s = 1, .sequence = 1 };
+	uint8_t nonce[24] = {0};
+	struct body_out o = {.type = BYTES_LIT("MSG"),
+			     .id = BYTES_LIT("a"),
+			     .source = BYTES_LIT("s"),
+			     .destination = BYTES_LIT("*"),
+			     .payload = BYTES_ARR(big),
+			     .time_s = 1,
+			     .sequence = 1};
 	struct buf b;
 
 	buf_init(&b, 4u << 20);
@@ -226,12 +236,16 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(frame_is_the_vector_byte_for_byte, make, unmake),
-		cmocka_unit_test_setup_teardown(frame_opens_with_its_key_and_author_only, make, unmake),
+		cmocka_unit_test_setup_teardown(frame_opens_with_its_key_and_author_only, make,
+						unmake),
 		cmocka_unit_test_setup_teardown(second_key_opens_and_is_named, make, unmake),
-		cmocka_unit_test_setup_teardown(every_prefix_and_one_byte_more_is_refused, make, unmake),
+		cmocka_unit_test_setup_teardown(every_prefix_and_one_byte_more_is_refused, make,
+						unmake),
 		cmocka_unit_test_setup_teardown(header_must_be_in_range, make, unmake),
-		cmocka_unit_test_setup_teardown(every_bit_of_enc_and_signature_counts, make, unmake),
-		cmocka_unit_test_setup_teardown(too_large_leaves_the_buffer_as_it_was, make, unmake),
+		cmocka_unit_test_setup_teardown(every_bit_of_enc_and_signature_counts, make,
+						unmake),
+		cmocka_unit_test_setup_teardown(too_large_leaves_the_buffer_as_it_was, make,
+						unmake),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,7 +46,8 @@ static void stage_free(struct stage *t)
 	free(t);
 }
 
-static void assert_over(const struct end *e, enum err err, enum session_blame blame, const char *word)
+static void assert_over(const struct end *e, enum err err, enum session_blame blame,
+			const char *word)
 {
 	const struct seen *o = end_last(e, SESSION_EV_OVER);
 
@@ -79,13 +80,18 @@ static void two_sessions_meet(void **state)
 	session_start(p->a.s);
 	session_start(p->b.s);
 	assert_int_equal(session_deadline_ms(p->a.s), 6000);
-	assert_int_equal(session_send(p->a.s, &(struct message){ 0 }), ERR_WRONG_STATE);
+	assert_int_equal(session_send(p->a.s, &(struct message){0}), ERR_WRONG_STATE);
 	assert_int_equal(session_ping(p->a.s), ERR_WRONG_STATE);
 	pair_flush(p);
 	assert_true(session_online(p->a.s));
 	assert_true(session_online(p->b.s));
-	struct { struct end *e; const struct keyring *k; const char *name; } ends[] = {
-		{ &p->a, p->kb, "bob" }, { &p->b, p->ka, "alice" },
+	struct {
+		struct end *e;
+		const struct keyring *k;
+		const char *name;
+	} ends[] = {
+		{&p->a, p->kb, "bob"},
+		{&p->b, p->ka, "alice"},
 	};
 	for (int i = 0; i < 2; i++) {
 		const struct session_peer *q = session_peer(ends[i].e->s);
@@ -146,14 +152,15 @@ static void refusal_is_silent(void **state)
 /* Every generation of wire 0.2, in both roles. */
 static void old_versions_are_met_with_their_scheme(void **state)
 {
-	static const char *const versions[] = { NULL,	       "ironmesh/0.3", "ironmesh/0.4", "ironmesh/0.5.2",
-						"ironmesh/0.6", "ironmesh/0.8", "ironmesh/0.9", "ironmesh/0.10",
-						"ironmesh/1.0" };
+	static const char *const versions[] = {
+		NULL,		"ironmesh/0.3", "ironmesh/0.4",	 "ironmesh/0.5.2", "ironmesh/0.6",
+		"ironmesh/0.8", "ironmesh/0.9", "ironmesh/0.10", "ironmesh/1.0"};
 
 	for (int role = 0; role < 2; role++)
 		for (size_t i = 0; i < sizeof versions / sizeof versions[0]; i++) {
 			struct stage *t = stage_new(role ? SESSION_LISTENER : SESSION_DIALLER);
-			uint16_t version = versions[i] ? v09_version_parse(bytes_str(versions[i])) : VERSION_OF(0, 3);
+			uint16_t version = versions[i] ? v09_version_parse(bytes_str(versions[i]))
+						       : VERSION_OF(0, 3);
 			char binding[65];
 			struct hello h;
 			json_t *o;
@@ -163,7 +170,8 @@ static void old_versions_are_met_with_their_scheme(void **state)
 			assert_true(puppet_handshake(&t->p, &t->end));
 			assert_int_equal(session_peer(t->end.s)->version, version);
 			/* An old peer that says "acks" still does not confirm. */
-			assert_int_equal(session_peer(t->end.s)->confirms, version >= VERSION_OF(0, 9));
+			assert_int_equal(session_peer(t->end.s)->confirms,
+					 version >= VERSION_OF(0, 9));
 			if (role) {
 				/* We always declare 0.9; only the scheme follows the client. */
 				struct said u = end_pop(&t->end);
@@ -174,9 +182,11 @@ static void old_versions_are_met_with_their_scheme(void **state)
 				assert_non_null(o);
 				assert_int_equal(json_get_str(o, "signature", &sig), ERR_OK);
 				assert_int_equal(sig.n == 88, version >= VERSION_OF(0, 9));
-				assert_string_equal(json_str(o, "protocol_version"), V09_VERSION_TEXT);
+				assert_string_equal(json_str(o, "protocol_version"),
+						    V09_VERSION_TEXT);
 				if (version >= VERSION_OF(0, 9))
-					assert_int_equal(hello_read(o, binding, true, &h), HELLO_ACCEPTED);
+					assert_int_equal(hello_read(o, binding, true, &h),
+							 HELLO_ACCEPTED);
 				json_decref(o);
 				free(u.p);
 			}
@@ -189,7 +199,7 @@ static void dialler_signs_as_the_challenge_says(void **state)
 	static const struct {
 		const char *first;
 		bool context;
-	} rows[] = { { NULL, false }, { "ironmesh/0.8", false }, { "ironmesh/0.9", true }, { "x", false } };
+	} rows[] = {{NULL, false}, {"ironmesh/0.8", false}, {"ironmesh/0.9", true}, {"x", false}};
 
 	for (size_t i = 0; i < 4; i++) {
 		struct stage *t = stage_new(SESSION_DIALLER);
@@ -198,13 +208,15 @@ static void dialler_signs_as_the_challenge_says(void **state)
 		json_t *o;
 
 		hex_encode(BYTES_ARR(t->p.nonce), nonce);
-		snprintf(text, sizeof text, "{\"type\":\"PASSPHRASE_CHALLENGE\",\"nonce\":\"%s\"%s%s%s}", nonce,
-			 rows[i].first ? ",\"protocol_version\":\"" : "", rows[i].first ? rows[i].first : "",
-			 rows[i].first ? "\"" : "");
+		snprintf(text, sizeof text,
+			 "{\"type\":\"PASSPHRASE_CHALLENGE\",\"nonce\":\"%s\"%s%s%s}", nonce,
+			 rows[i].first ? ",\"protocol_version\":\"" : "",
+			 rows[i].first ? rows[i].first : "", rows[i].first ? "\"" : "");
 		end_take(&t->end, text, strlen(text), true);
 		assert_said(&t->end, "\"proof\"");
 		proof_of_server(BYTES_LIT(MESH_PASSPHRASE), t->p.nonce, proof);
-		snprintf(text, sizeof text, "{\"type\":\"PASSPHRASE_VERIFIED\",\"server_proof\":\"%s\"}", proof);
+		snprintf(text, sizeof text,
+			 "{\"type\":\"PASSPHRASE_VERIFIED\",\"server_proof\":\"%s\"}", proof);
 		end_take(&t->end, text, strlen(text), false); /* binary is as good as text here */
 		assert_said(&t->end, "\"HELLO\"");
 		assert_said(&t->end, "\"acks\": 1");
@@ -223,7 +235,7 @@ static void scheme_and_version_must_agree(void **state)
 	static const struct {
 		const char *version;
 		int scheme;
-	} rows[] = { { "ironmesh/0.9", HELLO_ATTACHED }, { "ironmesh/0.8", HELLO_CONTEXT } };
+	} rows[] = {{"ironmesh/0.9", HELLO_ATTACHED}, {"ironmesh/0.8", HELLO_CONTEXT}};
 
 	for (int role = 0; role < 2; role++)
 		for (size_t i = 0; i < 2; i++) {
@@ -234,7 +246,8 @@ static void scheme_and_version_must_agree(void **state)
 			assert_false(puppet_handshake(&t->p, &t->end));
 			assert_over(&t->end, ERR_AUTH, BLAME_AUTH, "hello-signature");
 			if (role)
-				assert_said(&t->end, "{\"type\": \"ERROR\", \"error\": \"HELLO signature verification "
+				assert_said(&t->end, "{\"type\": \"ERROR\", \"error\": \"HELLO "
+						     "signature verification "
 						     "failed\", \"code\": \"AUTH_FAILED\"}");
 			else
 				assert_int_equal(t->end.wire_n, 0);
@@ -261,20 +274,44 @@ static void listener_answers_a_bad_hello_as_the_table_says(void **state)
 		enum err err;
 		enum session_blame blame;
 	} rows[] = {
-		{ { "type", "\"HELLO2\"" }, NULL, "not-hello", ERR_MALFORMED, BLAME_GARBAGE },
-		{ { "ephemeral_public", NULL }, "\"Invalid HELLO: missing ephemeral_public\", \"code\": \"INVALID_FRAME\"",
-		  "hello-incomplete", ERR_MALFORMED, BLAME_GARBAGE },
-		{ { "rns_link_id", "\"00112233445566778899aabbccddeeff\"" },
-		  "\"HELLO link binding rejected: rns_link_id is only valid on the Reticulum transport\", \"code\": "
-		  "\"AUTH_FAILED\"",
-		  "hello-link-binding", ERR_AUTH, BLAME_AUTH },
-		{ { "signature", NULL }, "\"HELLO signature required when identity_public is provided\"", "hello-unsigned",
-		  ERR_AUTH, BLAME_AUTH },
-		{ { "identity_public", NULL }, "\"AUTH_FAILED\"", "hello-anonymous", ERR_AUTH, BLAME_AUTH },
-		{ { "from", "\"28fff9342c7030d3d899cc9e7bc11878\"" }, "\"AUTH_FAILED\"", "hello-from", ERR_AUTH, BLAME_AUTH },
-		{ { "channel_binding", "\"00\"" }, "\"HELLO signature verification failed\"", "hello-signature", ERR_AUTH,
-		  BLAME_AUTH },
-		{ { "name", "\"mallory\"" }, "\"HELLO signature verification failed\"", "hello-signature", ERR_AUTH, BLAME_AUTH },
+		{{"type", "\"HELLO2\""}, NULL, "not-hello", ERR_MALFORMED, BLAME_GARBAGE},
+		{{"ephemeral_public", NULL},
+		 "\"Invalid HELLO: missing ephemeral_public\", \"code\": \"INVALID_FRAME\"",
+		 "hello-incomplete",
+		 ERR_MALFORMED,
+		 BLAME_GARBAGE},
+		{{"rns_link_id", "\"00112233445566778899aabbccddeeff\""},
+		 "\"HELLO link binding rejected: rns_link_id is only valid on the Reticulum "
+		 "transport\", \"code\": "
+		 "\"AUTH_FAILED\"",
+		 "hello-link-binding",
+		 ERR_AUTH,
+		 BLAME_AUTH},
+		{{"signature", NULL},
+		 "\"HELLO signature required when identity_public is provided\"",
+		 "hello-unsigned",
+		 ERR_AUTH,
+		 BLAME_AUTH},
+		{{"identity_public", NULL},
+		 "\"AUTH_FAILED\"",
+		 "hello-anonymous",
+		 ERR_AUTH,
+		 BLAME_AUTH},
+		{{"from", "\"28fff9342c7030d3d899cc9e7bc11878\""},
+		 "\"AUTH_FAILED\"",
+		 "hello-from",
+		 ERR_AUTH,
+		 BLAME_AUTH},
+		{{"channel_binding", "\"00\""},
+		 "\"HELLO signature verification failed\"",
+		 "hello-signature",
+		 ERR_AUTH,
+		 BLAME_AUTH},
+		{{"name", "\"mallory\""},
+		 "\"HELLO signature verification failed\"",
+		 "hello-signature",
+		 ERR_AUTH,
+		 BLAME_AUTH},
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -294,7 +331,7 @@ static void listener_answers_a_bad_hello_as_the_table_says(void **state)
 
 static void dialler_requires_its_own_nonce_in_the_binding(void **state)
 {
-	static const char *const absent[] = { "channel_binding", NULL };
+	static const char *const absent[] = {"channel_binding", NULL};
 	struct stage *t = stage_new(SESSION_DIALLER);
 
 	t->p.edit = set_key;
@@ -344,11 +381,14 @@ static void own_identity_is_refused(void **state)
 			puppet_init(&self, &t->e, 0, false);
 			hex_encode(BYTES_ARR(self.nonce), nonce);
 			snprintf(text, sizeof text,
-				 "{\"type\":\"PASSPHRASE_CHALLENGE\",\"nonce\":\"%s\",\"protocol_version\":\"ironmesh/0.9\"}",
+				 "{\"type\":\"PASSPHRASE_CHALLENGE\",\"nonce\":\"%s\",\"protocol_"
+				 "version\":\"ironmesh/0.9\"}",
 				 nonce);
 			end_take(&t->end, text, strlen(text), true);
 			proof_of_server(BYTES_LIT(MESH_PASSPHRASE), self.nonce, proof);
-			snprintf(text, sizeof text, "{\"type\":\"PASSPHRASE_VERIFIED\",\"server_proof\":\"%s\"}", proof);
+			snprintf(text, sizeof text,
+				 "{\"type\":\"PASSPHRASE_VERIFIED\",\"server_proof\":\"%s\"}",
+				 proof);
 			end_take(&t->end, text, strlen(text), true);
 			char *hello = puppet_hello(&self);
 			end_take(&t->end, hello, strlen(hello), true);
@@ -382,11 +422,13 @@ static void version_below_the_minimum_is_refused(void **state)
 static void wrong_passphrase_is_told_and_blamed(void **state)
 {
 	struct stage *t = stage_new(SESSION_LISTENER);
-	static const char wrong[] = "{\"type\":\"PASSPHRASE_CHALLENGE\",\"proof\":\"2cd3ec826f5114f1c45332b7ba24285c"
-				    "9983aaa0f757c14066d09dc46027eacb\"}";
+	static const char wrong[] =
+		"{\"type\":\"PASSPHRASE_CHALLENGE\",\"proof\":\"2cd3ec826f5114f1c45332b7ba24285c"
+		"9983aaa0f757c14066d09dc46027eacb\"}";
 
 	end_take(&t->end, wrong, sizeof wrong - 1, true);
-	assert_said(&t->end, "{\"type\": \"PASSPHRASE_REJECTED\", \"from\": \"139e3940e64b5491722088d9a0d74162\", "
+	assert_said(&t->end, "{\"type\": \"PASSPHRASE_REJECTED\", \"from\": "
+			     "\"139e3940e64b5491722088d9a0d74162\", "
 			     "\"error\": \"Wrong passphrase\"}");
 	assert_over(&t->end, ERR_AUTH, BLAME_AUTH, "wrong-passphrase");
 	stage_free(t);
@@ -407,8 +449,9 @@ static void wrong_passphrase_is_told_and_blamed(void **state)
 
 static void rogue_server_is_caught(void **state)
 {
-	static const char palindrome[] = "{\"type\":\"PASSPHRASE_CHALLENGE\",\"nonce\":\"000102030405060708090a0b0c0d0e0f"
-					 "0f0e0d0c0b0a09080706050403020100\"}";
+	static const char palindrome[] =
+		"{\"type\":\"PASSPHRASE_CHALLENGE\",\"nonce\":\"000102030405060708090a0b0c0d0e0f"
+		"0f0e0d0c0b0a09080706050403020100\"}";
 	struct stage *t = stage_new(SESSION_DIALLER);
 	char text[512], nonce[65], proof[PROOF_HEX + 1];
 
@@ -421,7 +464,8 @@ static void rogue_server_is_caught(void **state)
 	for (int i = 0; i < 4; i++) {
 		t = stage_new(SESSION_DIALLER);
 		hex_encode(BYTES_ARR(t->p.nonce), nonce);
-		snprintf(text, sizeof text, "{\"type\":\"PASSPHRASE_CHALLENGE\",\"nonce\":\"%s\"}", nonce);
+		snprintf(text, sizeof text, "{\"type\":\"PASSPHRASE_CHALLENGE\",\"nonce\":\"%s\"}",
+			 nonce);
 		end_take(&t->end, text, strlen(text), true);
 		proof_of_client(BYTES_LIT(MESH_PASSPHRASE), t->p.nonce, proof);
 		if (i == 3) {
@@ -429,8 +473,8 @@ static void rogue_server_is_caught(void **state)
 			for (char *c = proof; *c; c++)
 				*c = (char)(*c >= 'a' ? *c - 32 : *c);
 		}
-		snprintf(text, sizeof text, "{\"type\":\"PASSPHRASE_VERIFIED\"%s%s%s}", i ? ",\"server_proof\":\"" : "",
-			 i >= 2 ? proof : "", i ? "\"" : "");
+		snprintf(text, sizeof text, "{\"type\":\"PASSPHRASE_VERIFIED\"%s%s%s}",
+			 i ? ",\"server_proof\":\"" : "", i >= 2 ? proof : "", i ? "\"" : "");
 		end_take(&t->end, text, strlen(text), true);
 		assert_over(&t->end, ERR_AUTH, BLAME_AUTH, "server-proof");
 		assert_int_equal(t->end.wire_n, 1); /* the proof, and no HELLO */
@@ -445,11 +489,14 @@ static void remote_refusals_are_understood(void **state)
 		enum err err;
 		const char *word;
 	} rows[] = {
-		{ "{\"type\": \"RATE_LIMITED\", \"error\": \"Too many connections\"}", ERR_AGAIN, "Too many connections" },
-		{ "{\"type\": \"PASSPHRASE_REJECTED\", \"error\": \"Wrong \\u001b[31mpassphrase\\u202e\"}", ERR_AUTH,
-		  "Wrong ?[31mpassphrase?" },
-		{ "{\"type\": \"ERROR\", \"error\": \"no\", \"code\": \"AUTH_FAILED\"}", ERR_DENIED, "no" },
-		{ "{\"type\": \"ERROR\", \"error\": 7}", ERR_DENIED, "ERROR" },
+		{"{\"type\": \"RATE_LIMITED\", \"error\": \"Too many connections\"}", ERR_AGAIN,
+		 "Too many connections"},
+		{"{\"type\": \"PASSPHRASE_REJECTED\", \"error\": \"Wrong "
+		 "\\u001b[31mpassphrase\\u202e\"}",
+		 ERR_AUTH, "Wrong ?[31mpassphrase?"},
+		{"{\"type\": \"ERROR\", \"error\": \"no\", \"code\": \"AUTH_FAILED\"}", ERR_DENIED,
+		 "no"},
+		{"{\"type\": \"ERROR\", \"error\": 7}", ERR_DENIED, "ERROR"},
 	};
 
 	for (size_t i = 0; i < 4; i++)
@@ -458,11 +505,14 @@ static void remote_refusals_are_understood(void **state)
 			char text[512], nonce[65], proof[PROOF_HEX + 1];
 
 			hex_encode(BYTES_ARR(t->p.nonce), nonce);
-			snprintf(text, sizeof text, "{\"type\":\"PASSPHRASE_CHALLENGE\",\"nonce\":\"%s\"}", nonce);
+			snprintf(text, sizeof text,
+				 "{\"type\":\"PASSPHRASE_CHALLENGE\",\"nonce\":\"%s\"}", nonce);
 			if (step >= 1)
 				end_take(&t->end, text, strlen(text), true);
 			proof_of_server(BYTES_LIT(MESH_PASSPHRASE), t->p.nonce, proof);
-			snprintf(text, sizeof text, "{\"type\":\"PASSPHRASE_VERIFIED\",\"server_proof\":\"%s\"}", proof);
+			snprintf(text, sizeof text,
+				 "{\"type\":\"PASSPHRASE_VERIFIED\",\"server_proof\":\"%s\"}",
+				 proof);
 			if (step >= 2)
 				end_take(&t->end, text, strlen(text), true);
 			end_take(&t->end, rows[i].text, strlen(rows[i].text), true);
@@ -473,9 +523,10 @@ static void remote_refusals_are_understood(void **state)
 
 static void skip_offer_is_refused_with_its_own_word(void **state)
 {
-	static const char skip[] =
-		"{\"type\":\"SKIP_OFFER\",\"from\":\"28fff9342c7030d3d899cc9e7bc11878\",\"channel_binding\":"
-		"\"d56294e40f47c8c7a524ec8c0fd83711968de30b951414088b82014b131d79ef\",\"protocol_version\":\"ironmesh/0.9\"}";
+	static const char skip[] = "{\"type\":\"SKIP_OFFER\",\"from\":"
+				   "\"28fff9342c7030d3d899cc9e7bc11878\",\"channel_binding\":"
+				   "\"d56294e40f47c8c7a524ec8c0fd83711968de30b951414088b82014b131d7"
+				   "9ef\",\"protocol_version\":\"ironmesh/0.9\"}";
 	struct stage *t = stage_new(SESSION_DIALLER);
 
 	end_take(&t->end, skip, sizeof skip - 1, true);
@@ -486,10 +537,12 @@ static void skip_offer_is_refused_with_its_own_word(void **state)
 }
 
 /* Plays a good handshake up to unit `step` of ours, then gives `p` instead of the right unit. */
-static void damaged(enum session_role role, int step, const struct said *good, const uint8_t *p, size_t n)
+static void damaged(enum session_role role, int step, const struct said *good, const uint8_t *p,
+		    size_t n)
 {
 	struct pair *q = pair_new(0, 1);
-	struct end *us = role == SESSION_DIALLER ? &q->a : &q->b, *other = us == &q->a ? &q->b : &q->a;
+	struct end *us = role == SESSION_DIALLER ? &q->a : &q->b,
+		   *other = us == &q->a ? &q->b : &q->a;
 	int taken = 0;
 
 	session_start(q->a.s);
@@ -503,7 +556,8 @@ static void damaged(enum session_role role, int step, const struct said *good, c
 			assert_true(u.text);
 			if (taken++ == step) {
 				assert_int_equal(u.n, good->n);
-				assert_memory_equal(u.p, good->p, u.n); /* chance is the same each time */
+				assert_memory_equal(u.p, good->p,
+						    u.n); /* chance is the same each time */
 				free(u.p);
 				break;
 			}
@@ -524,10 +578,11 @@ static void damaged(enum session_role role, int step, const struct said *good, c
 
 static void every_prefix_and_one_byte_more_ends_the_handshake(void **state)
 {
-	/* What each side hears, in order: listener proof, HELLO; dialler challenge, verified, HELLO. */
+	/* What each side hears, in order: listener proof, HELLO; dialler challenge, verified,
+	 * HELLO. */
 	struct pair *q = pair_new(0, 1);
 	struct said heard[2][3];
-	int n[2] = { 0, 0 };
+	int n[2] = {0, 0};
 
 	session_start(q->a.s);
 	session_start(q->b.s);
@@ -547,13 +602,17 @@ static void every_prefix_and_one_byte_more_ends_the_handshake(void **state)
 			const struct said *u = &heard[listener][step];
 			uint8_t *more = malloc(u->n + 1);
 
-			/* Each try costs two handshakes of curve operations: not every length of the long one. */
-			for (size_t k = 0; k < u->n; k += u->n > 400 ? 13 : 3)
-				damaged(listener ? SESSION_LISTENER : SESSION_DIALLER, step, u, u->p, k);
-			damaged(listener ? SESSION_LISTENER : SESSION_DIALLER, step, u, u->p, u->n - 1);
+			/* Each try costs two handshakes of curve operations: not every length of
+			 * the long one. */
+			for (size_t k = 0; k<u->n; k += u->n> 400 ? 13 : 3)
+				damaged(listener ? SESSION_LISTENER : SESSION_DIALLER, step, u,
+					u->p, k);
+			damaged(listener ? SESSION_LISTENER : SESSION_DIALLER, step, u, u->p,
+				u->n - 1);
 			memcpy(more, u->p, u->n);
 			more[u->n] = '}';
-			damaged(listener ? SESSION_LISTENER : SESSION_DIALLER, step, u, more, u->n + 1);
+			damaged(listener ? SESSION_LISTENER : SESSION_DIALLER, step, u, more,
+				u->n + 1);
 			free(more);
 			free(u->p);
 		}
@@ -606,14 +665,16 @@ static void slow_handshake_times_out_in_every_state(void **state)
 		assert_over(&p->a, ERR_TIMEOUT, BLAME_GARBAGE, "handshake-timeout");
 		/* The listener that heard everything waited for its own owner. */
 		bool identified = end_count(&p->b, SESSION_EV_IDENTIFIED) == 1;
-		assert_over(&p->b, ERR_TIMEOUT, identified ? BLAME_NONE : BLAME_GARBAGE, "handshake-timeout");
+		assert_over(&p->b, ERR_TIMEOUT, identified ? BLAME_NONE : BLAME_GARBAGE,
+			    "handshake-timeout");
 		pair_free(p);
 	}
 }
 
 static void units_out_of_turn_end_it(void **state)
 {
-	/* A listener that waits for its owner's decision hears nothing more from an honest client. */
+	/* A listener that waits for its owner's decision hears nothing more from an honest client.
+	 */
 	struct stage *t = stage_new(SESSION_LISTENER);
 
 	t->end.hold = true;
@@ -670,7 +731,8 @@ static void free_is_allowed_in_every_state(void **state)
 				break;
 			struct said u = end_pop(from);
 			/* not drained: units and events wait inside */
-			session_take((from == &p->a ? &p->b : &p->a)->s, bytes_of(u.p, u.n), u.text);
+			session_take((from == &p->a ? &p->b : &p->a)->s, bytes_of(u.p, u.n),
+				     u.text);
 			free(u.p);
 		}
 		pair_free(p);

@@ -8,24 +8,27 @@
 #include "base/hash.h"
 #include "tests/lib/protocol_env.h"
 
-#define BINDING "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+#define BINDING	  "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 #define EPHEMERAL "pOCSkrZRwni5dyxWn1+puxPZBrRqtoyd+dwrRAn4ogk="
-#define IDENTITY "O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik="
+#define IDENTITY  "O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik="
 #define SIGNATURE                                                                                  \
 	"eNHAlo/+lsTfUYGhIYOgjbB+jeMUJiXB8yeX8rp+aoMU+kBndJ2v2PrTXTnT6eQ7I2UQwKUDW9rd5sQ38lA7Cg=="
 
 /* wire 11.4 */
 static const char canonical_alice[] =
 	"{\"channel_binding\":\"" BINDING "\",\"ephemeral_public\":\"" EPHEMERAL
-	"\",\"identity_public\":\"" IDENTITY "\",\"name\":\"alice\",\"protocol_version\":\"ironmesh/0.9\"}";
+	"\",\"identity_public\":\"" IDENTITY
+	"\",\"name\":\"alice\",\"protocol_version\":\"ironmesh/0.9\"}";
 static const char hello_alice[] =
-	"{\"type\": \"HELLO\", \"from\": \"139e3940e64b5491722088d9a0d74162\", \"name\": \"alice\", "
+	"{\"type\": \"HELLO\", \"from\": \"139e3940e64b5491722088d9a0d74162\", \"name\": "
+	"\"alice\", "
 	"\"ephemeral_public\": \"" EPHEMERAL "\", \"identity_public\": \"" IDENTITY
 	"\", \"protocol_version\": \"ironmesh/0.9\", \"channel_binding\": \"" BINDING
 	"\", \"signature\": \"" SIGNATURE "\", "
 	"\"x25519_public_b64\": \"xtuit1tHAfOfMH8um5StKhvK3zYJNqjMUCwkxpaNyl8=\", "
 	"\"x25519_binding_signature_b64\": "
-	"\"Nux3MlLsjK4/U5SAkfDyFZsm7fRJqzjx9sTPF+rdNAIgozjKoT82QRObA4ZYAG6ctcb2IAHSy3Gy3rrazLIwDg==\"}";
+	"\"Nux3MlLsjK4/"
+	"U5SAkfDyFZsm7fRJqzjx9sTPF+rdNAIgozjKoT82QRObA4ZYAG6ctcb2IAHSy3Gy3rrazLIwDg==\"}";
 
 static struct hello_covered covered(const char *name, const char *version)
 {
@@ -40,13 +43,13 @@ static struct hello_covered covered(const char *name, const char *version)
 
 static struct hello_offer offer(const struct keyring *k, const uint8_t *ephemeral, bool acks)
 {
-	return (struct hello_offer){ .keyring = k,
-				     .name = "alice",
-				     .version = V09_VERSION_TEXT,
-				     .binding_hex = BINDING,
-				     .ephemeral = ephemeral,
-				     .scheme = HELLO_CONTEXT,
-				     .acks = acks };
+	return (struct hello_offer){.keyring = k,
+				    .name = "alice",
+				    .version = V09_VERSION_TEXT,
+				    .binding_hex = BINDING,
+				    .ephemeral = ephemeral,
+				    .scheme = HELLO_CONTEXT,
+				    .acks = acks};
 }
 
 static void canonical_form_matches_the_vectors(void **state)
@@ -62,7 +65,8 @@ static void canonical_form_matches_the_vectors(void **state)
 	c = covered("caf\xc3\xa9-\xf0\x9f\x98\x80\"\\/\x7f\t", "ironmesh/0.9");
 	hello_canonical(&b, &c);
 	assert_int_equal(b.n, 296);
-	assert_non_null(strstr(buf_cstr(&b), "\"name\":\"caf\\u00e9-\\ud83d\\ude00\\\"\\\\/\\u007f\\t\""));
+	assert_non_null(
+		strstr(buf_cstr(&b), "\"name\":\"caf\\u00e9-\\ud83d\\ude00\\\"\\\\/\\u007f\\t\""));
 
 	struct keyring *k = keyring_number(0);
 	struct buf whole;
@@ -160,37 +164,40 @@ static const struct {
 	const char *what, *key, *json;
 	enum hello_verdict verdict;
 } changes[] = {
-	{ "other type", "type", "\"HELLo\"", HELLO_OTHER_TYPE },
-	{ "no type", "type", NULL, HELLO_OTHER_TYPE },
-	{ "no from", "from", NULL, HELLO_INCOMPLETE },
-	{ "from is a number", "from", "7", HELLO_INCOMPLETE },
-	{ "from of another", "from", "\"28fff9342c7030d3d899cc9e7bc11878\"", HELLO_BAD_FROM },
-	{ "from in upper case", "from", "\"139E3940E64B5491722088D9A0D74162\"", HELLO_BAD_FROM },
-	{ "no ephemeral", "ephemeral_public", NULL, HELLO_INCOMPLETE },
-	{ "other ephemeral", "ephemeral_public", "\"zo060cy2M+x7cMF4FKXHbs0CloUFDTRHRboFhw5YfVk=\"",
-	  HELLO_BAD_SIGNATURE },
-	{ "short ephemeral", "ephemeral_public", "\"AAAA\"", HELLO_INCOMPLETE },
-	{ "new line in base64", "ephemeral_public", "\"pOCSkrZRwni5dyxWn1+puxPZ\\nBrRqtoyd+dwrRAn4ogk=\"",
-	  HELLO_INCOMPLETE },
-	{ "spare bits in base64", "ephemeral_public", "\"pOCSkrZRwni5dyxWn1+puxPZBrRqtoyd+dwrRAn4ogl=\"",
-	  HELLO_INCOMPLETE },
-	{ "no identity", "identity_public", NULL, HELLO_ANONYMOUS },
-	{ "no signature", "signature", NULL, HELLO_UNSIGNED },
-	{ "signature is a number", "signature", "1", HELLO_BAD_SIGNATURE },
-	{ "signature is empty", "signature", "\"\"", HELLO_BAD_SIGNATURE },
-	{ "signature with a new line", "signature", "\"\\n" SIGNATURE "\"", HELLO_BAD_SIGNATURE },
-	{ "other name", "name", "\"alicf\"", HELLO_BAD_SIGNATURE },
-	{ "name is an object", "name", "{}", HELLO_INCOMPLETE },
-	{ "no name", "name", NULL, HELLO_BAD_SIGNATURE },
-	{ "other version", "protocol_version", "\"ironmesh/0.10\"", HELLO_BAD_SIGNATURE },
-	{ "context signature, 0.8 declared", "protocol_version", "\"ironmesh/0.8\"", HELLO_BAD_SIGNATURE },
-	{ "no version", "protocol_version", NULL, HELLO_BAD_SIGNATURE },
-	{ "swapped binding", "channel_binding",
-	  "\"100102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\"", HELLO_BAD_SIGNATURE },
-	{ "no binding", "channel_binding", NULL, HELLO_BAD_SIGNATURE },
-	{ "link id on a WebSocket", "rns_link_id", "\"00112233445566778899aabbccddeeff\"", HELLO_LINK_BINDING },
-	{ "empty link id", "rns_link_id", "\"\"", HELLO_LINK_BINDING },
-	{ "null link id", "rns_link_id", "null", HELLO_LINK_BINDING },
+	{"other type", "type", "\"HELLo\"", HELLO_OTHER_TYPE},
+	{"no type", "type", NULL, HELLO_OTHER_TYPE},
+	{"no from", "from", NULL, HELLO_INCOMPLETE},
+	{"from is a number", "from", "7", HELLO_INCOMPLETE},
+	{"from of another", "from", "\"28fff9342c7030d3d899cc9e7bc11878\"", HELLO_BAD_FROM},
+	{"from in upper case", "from", "\"139E3940E64B5491722088D9A0D74162\"", HELLO_BAD_FROM},
+	{"no ephemeral", "ephemeral_public", NULL, HELLO_INCOMPLETE},
+	{"other ephemeral", "ephemeral_public", "\"zo060cy2M+x7cMF4FKXHbs0CloUFDTRHRboFhw5YfVk=\"",
+	 HELLO_BAD_SIGNATURE},
+	{"short ephemeral", "ephemeral_public", "\"AAAA\"", HELLO_INCOMPLETE},
+	{"new line in base64", "ephemeral_public",
+	 "\"pOCSkrZRwni5dyxWn1+puxPZ\\nBrRqtoyd+dwrRAn4ogk=\"", HELLO_INCOMPLETE},
+	{"spare bits in base64", "ephemeral_public",
+	 "\"pOCSkrZRwni5dyxWn1+puxPZBrRqtoyd+dwrRAn4ogl=\"", HELLO_INCOMPLETE},
+	{"no identity", "identity_public", NULL, HELLO_ANONYMOUS},
+	{"no signature", "signature", NULL, HELLO_UNSIGNED},
+	{"signature is a number", "signature", "1", HELLO_BAD_SIGNATURE},
+	{"signature is empty", "signature", "\"\"", HELLO_BAD_SIGNATURE},
+	{"signature with a new line", "signature", "\"\\n" SIGNATURE "\"", HELLO_BAD_SIGNATURE},
+	{"other name", "name", "\"alicf\"", HELLO_BAD_SIGNATURE},
+	{"name is an object", "name", "{}", HELLO_INCOMPLETE},
+	{"no name", "name", NULL, HELLO_BAD_SIGNATURE},
+	{"other version", "protocol_version", "\"ironmesh/0.10\"", HELLO_BAD_SIGNATURE},
+	{"context signature, 0.8 declared", "protocol_version", "\"ironmesh/0.8\"",
+	 HELLO_BAD_SIGNATURE},
+	{"no version", "protocol_version", NULL, HELLO_BAD_SIGNATURE},
+	{"swapped binding", "channel_binding",
+	 "\"100102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\"",
+	 HELLO_BAD_SIGNATURE},
+	{"no binding", "channel_binding", NULL, HELLO_BAD_SIGNATURE},
+	{"link id on a WebSocket", "rns_link_id", "\"00112233445566778899aabbccddeeff\"",
+	 HELLO_LINK_BINDING},
+	{"empty link id", "rns_link_id", "\"\"", HELLO_LINK_BINDING},
+	{"null link id", "rns_link_id", "null", HELLO_LINK_BINDING},
 };
 
 static void every_change_after_signing_is_refused(void **state)
@@ -225,8 +232,9 @@ static void verdicts_have_words(void **state)
 	struct buf b;
 	buf_init(&b, 1024);
 	error_write(&b, "HELLO signature verification failed", "AUTH_FAILED");
-	assert_string_equal(buf_cstr(&b), "{\"type\": \"ERROR\", \"error\": \"HELLO signature verification "
-					  "failed\", \"code\": \"AUTH_FAILED\"}");
+	assert_string_equal(buf_cstr(&b),
+			    "{\"type\": \"ERROR\", \"error\": \"HELLO signature verification "
+			    "failed\", \"code\": \"AUTH_FAILED\"}");
 	buf_fini(&b);
 }
 
@@ -236,11 +244,11 @@ static void advertisement_counts_only_when_its_binding_holds(void **state)
 	static const struct {
 		const char *key, *json;
 	} rows[] = {
-		{ "x25519_public_b64", "\"pOCSkrZRwni5dyxWn1+puxPZBrRqtoyd+dwrRAn4ogk=\"" },
-		{ "x25519_public_b64", "5" },
-		{ "x25519_public_b64", NULL },
-		{ "x25519_binding_signature_b64", "\"" SIGNATURE "\"" },
-		{ "x25519_binding_signature_b64", NULL },
+		{"x25519_public_b64", "\"pOCSkrZRwni5dyxWn1+puxPZBrRqtoyd+dwrRAn4ogk=\""},
+		{"x25519_public_b64", "5"},
+		{"x25519_public_b64", NULL},
+		{"x25519_binding_signature_b64", "\"" SIGNATURE "\""},
+		{"x25519_binding_signature_b64", NULL},
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -249,7 +257,8 @@ static void advertisement_counts_only_when_its_binding_holds(void **state)
 
 		assert_int_equal(json_load_strict(bytes_str(hello_alice), 65536, &o), ERR_OK);
 		if (rows[i].json)
-			json_object_set_new(o, rows[i].key, json_loads(rows[i].json, JSON_DECODE_ANY, NULL));
+			json_object_set_new(o, rows[i].key,
+					    json_loads(rows[i].json, JSON_DECODE_ANY, NULL));
 		else
 			json_object_del(o, rows[i].key);
 		assert_int_equal(hello_read(o, BINDING, true, &h), HELLO_ACCEPTED);
@@ -263,8 +272,8 @@ static void acks_is_the_integer_one(void **state)
 	static const struct {
 		const char *json;
 		bool acks;
-	} rows[] = { { "1", true }, { "2", false }, { "0", false }, { "true", false },
-		     { "\"1\"", false }, { "1.0", false }, { "[1]", false } };
+	} rows[] = {{"1", true},      {"2", false},   {"0", false},  {"true", false},
+		    {"\"1\"", false}, {"1.0", false}, {"[1]", false}};
 
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		struct hello h;

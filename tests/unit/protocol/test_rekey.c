@@ -100,7 +100,8 @@ static void frames_in_flight_survive_the_switch(void **state)
 {
 	struct pair *p = online();
 
-	/* b has sent under the old key, and a learns the new key before it arrives (a slow path). */
+	/* b has sent under the old key, and a learns the new key before it arrives (a slow path).
+	 */
 	assert_int_equal(send_one(p, &p->b, "late"), ERR_OK);
 	end_drain(&p->b);
 	struct said late = end_pop(&p->b);
@@ -146,7 +147,8 @@ static void replays_across_a_rekey_are_refused(void **state)
 			else
 				free(u.p);
 		}
-		size_t messages = end_count(&p->b, SESSION_EV_MESSAGE), rekeys = end_count(&p->b, SESSION_EV_REKEYED);
+		size_t messages = end_count(&p->b, SESSION_EV_MESSAGE),
+		       rekeys = end_count(&p->b, SESSION_EV_REKEYED);
 		for (size_t i = 0; i < n; i++)
 			end_take(&p->b, kept[i].p, kept[i].n, false);
 		assert_int_equal(end_count(&p->b, SESSION_EV_MESSAGE), messages);
@@ -191,7 +193,8 @@ static void lost_response_ends_the_session(void **state)
 	free(u.p);
 	assert_int_equal(end_count(&p->b, SESSION_EV_REKEYED), 1);
 	free(end_pop(&p->b).p); /* the answer is lost */
-	assert_int_equal(session_deadline_ms(p->a.s), p->e.now_ms + 2000); /* the pause ends first */
+	assert_int_equal(session_deadline_ms(p->a.s),
+			 p->e.now_ms + 2000); /* the pause ends first */
 	penv_pass(&p->e, 14999);
 	session_tick(p->a.s);
 	end_drain(&p->a);
@@ -333,7 +336,8 @@ static void say_rekey(struct stage *t, bool response, const uint8_t *public, con
 	rekey_write(&b, response, keyring_id(t->p.k), public, bytes_str(rekey_id));
 	base64_encode(buf_bytes(&b), payload);
 	buf_fini(&b);
-	puppet_say(&t->p, &t->end, response ? "REKEY_RESPONSE" : "REKEY_REQUEST", "r", "*", payload, NULL);
+	puppet_say(&t->p, &t->end, response ? "REKEY_RESPONSE" : "REKEY_REQUEST", "r", "*", payload,
+		   NULL);
 }
 
 static void peer_that_never_answers_is_left_in_peace(void **state)
@@ -369,7 +373,7 @@ static void peers_below_0_5_are_never_asked(void **state)
 static void requests_are_answered_once_and_not_too_often(void **state)
 {
 	struct stage *t = stage_new(V09_VERSION_TEXT, true);
-	uint8_t secret[32], public[32], low[32] = { 0 };
+	uint8_t secret[32], public[32], low[32] = {0};
 	char id[32];
 
 	/* The puppet follows none of the switches, so it asks anew from the start each time. */
@@ -414,7 +418,7 @@ static void requests_are_answered_once_and_not_too_often(void **state)
 static void answers_must_have_been_asked_for(void **state)
 {
 	struct stage *t = stage_new(V09_VERSION_TEXT, false);
-	uint8_t before[32], low[32] = { 0 };
+	uint8_t before[32], low[32] = {0};
 
 	memcpy(before, key_of(&t->end), 32);
 	say_rekey(t, true, t->p.public, "x");

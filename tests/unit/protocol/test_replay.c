@@ -9,7 +9,7 @@
 
 #include "protocol/v09/replay.h"
 
-#define T 1753500000.25
+#define T    1753500000.25
 #define T_MS 1753500000250ull
 
 static const char *judge(struct replay *r, uint64_t sequence, double time_s)
@@ -27,19 +27,19 @@ static void decisions_follow_the_table(void **state)
 		double time_s;
 		const char *word;
 	} rows[] = {
-		{ 1, T, NULL },
-		{ 1, T, "replay" },
-		{ 5, T - 29.9, NULL },
-		{ 4, T, NULL },
-		{ 6, T - 30.1, "too-old" },
-		{ 6, T + 4.9, NULL },
-		{ 7, T + 5.1, "from-future" },
-		{ 0, T, "sequence-zero" },
-		{ 281474976710657, T, "sequence-large" },
-		{ 281474976710656, T, NULL },
-		{ 7, T, "replay" },
-		{ 281474976710656, T, "replay" },
-		{ 281474976710655, T, NULL },
+		{1, T, NULL},
+		{1, T, "replay"},
+		{5, T - 29.9, NULL},
+		{4, T, NULL},
+		{6, T - 30.1, "too-old"},
+		{6, T + 4.9, NULL},
+		{7, T + 5.1, "from-future"},
+		{0, T, "sequence-zero"},
+		{281474976710657, T, "sequence-large"},
+		{281474976710656, T, NULL},
+		{7, T, "replay"},
+		{281474976710656, T, "replay"},
+		{281474976710655, T, NULL},
 	};
 	struct replay r;
 

@@ -119,7 +119,8 @@ static void largest_message_fits_and_the_next_does_not(void **state)
 	assert_int_equal(session_send(p->a.s, &m), ERR_LIMIT);
 	struct session_unit u;
 	assert_false(session_next_unit(p->a.s, &u));
-	/* A queue that is full is another thing than a body that is too large: it can be tried again. */
+	/* A queue that is full is another thing than a body that is too large: it can be tried
+	 * again. */
 	m.body.n = MSG_BODY_MAX;
 	enum err e = ERR_OK;
 	int queued = 0;
@@ -140,7 +141,8 @@ static void largest_message_fits_and_the_next_does_not(void **state)
 static void send_refuses_what_no_peer_could_read(void **state)
 {
 	struct pair *p = pair_online(0, 1);
-	static const char *const types[] = { "", "msg", "MSG ", "M\"", "ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFG" };
+	static const char *const types[] = {"", "msg", "MSG ", "M\"",
+					    "ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFG"};
 	struct message m;
 
 	for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
@@ -148,7 +150,7 @@ static void send_refuses_what_no_peer_could_read(void **state)
 		m.type = bytes_str(types[i]);
 		assert_int_equal(session_send(p->a.s, &m), ERR_MALFORMED);
 	}
-	static const char *const ids[] = { "", "a\n", "\x7f", "\xc3\xa9" };
+	static const char *const ids[] = {"", "a\n", "\x7f", "\xc3\xa9"};
 	for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
 		m = test_message(ids[i], "b");
 		assert_int_equal(session_send(p->a.s, &m), ERR_MALFORMED);
@@ -182,9 +184,12 @@ static void frame_of_ours_has_the_fixed_keys_in_order(void **state)
 	assert_int_equal(u.p[3], 0x0d);
 	char *text = puppet_open(&t->p, &u);
 	snprintf(want, sizeof want,
-		 "{\"type\":\"MSG\",\"payload\":\"aGVsbG8gbWVzaA==\",\"msg_id\":\"0001\",\"source\":\"%s\","
-		 "\"source_display\":\"%s\",\"destination\":\"%s\",\"timestamp\":1753500000.25,\"priority\":\"HIGH\","
-		 "\"sequence\":1,\"retries\":0,\"routing\":{},\"ttl\":5,\"hops\":[],\"source_signature\":\"",
+		 "{\"type\":\"MSG\",\"payload\":\"aGVsbG8gbWVzaA==\",\"msg_id\":\"0001\","
+		 "\"source\":\"%s\","
+		 "\"source_display\":\"%s\",\"destination\":\"%s\",\"timestamp\":1753500000.25,"
+		 "\"priority\":\"HIGH\","
+		 "\"sequence\":1,\"retries\":0,\"routing\":{},\"ttl\":5,\"hops\":[],\"source_"
+		 "signature\":\"",
 		 keyring_id(t->k)->hex, keyring_id(t->k)->hex, m.destination.hex);
 	assert_int_equal(strncmp(text, want, strlen(want)), 0);
 	assert_string_equal(text + strlen(text) - 29, "==\",\"source_sig_scheme\":\"v2\"}");
@@ -196,7 +201,8 @@ static void frame_of_ours_has_the_fixed_keys_in_order(void **state)
 static void hostile_bodies_are_dropped_and_the_session_goes_on(void **state)
 {
 	struct stage *t = stage_new(V09_VERSION_TEXT);
-	static const char *const extra[] = { ",\"ttl\":256", ",\"hops\":[1]", ",\"type\":\"REQ\"", ",\"x\":{\"a\":1,\"a\":1}" };
+	static const char *const extra[] = {",\"ttl\":256", ",\"hops\":[1]", ",\"type\":\"REQ\"",
+					    ",\"x\":{\"a\":1,\"a\":1}"};
 	char deep[256] = ",\"x\":", text[1024];
 
 	for (int i = 0; i < 65; i++)
@@ -217,13 +223,15 @@ static void hostile_bodies_are_dropped_and_the_session_goes_on(void **state)
 	assert_dropped(t, ERR_MALFORMED, "destination");
 
 	/* Time: absent is not "now"; text and NaN are not numbers. */
-	static const char *const times[] = { "", ",\"timestamp\":\"1753500000.25\"", ",\"timestamp\":NaN",
-					     ",\"timestamp\":1e400" };
+	static const char *const times[] = {"", ",\"timestamp\":\"1753500000.25\"",
+					    ",\"timestamp\":NaN", ",\"timestamp\":1e400"};
 	for (size_t i = 0; i < 4; i++) {
 		uint8_t *f;
 
-		snprintf(text, sizeof text, "{\"type\":\"MSG\",\"msg_id\":\"a\",\"source\":\"%s\",\"sequence\":%llu%s}",
-			 keyring_id(t->p.k)->hex, (unsigned long long)t->p.sequence, times[i]);
+		snprintf(
+			text, sizeof text,
+			"{\"type\":\"MSG\",\"msg_id\":\"a\",\"source\":\"%s\",\"sequence\":%llu%s}",
+			keyring_id(t->p.k)->hex, (unsigned long long)t->p.sequence, times[i]);
 		size_t n = puppet_seal(&t->p, text, t->p.sequence++, t->e.wall_ms, &f);
 		end_take(&t->end, f, n, false);
 		free(f);
@@ -286,7 +294,8 @@ static void no_header_bit_makes_a_second_message(void **state)
 	}
 	end_take(&t->end, f, n, false);
 	delivered = end_count(&t->end, SESSION_EV_MESSAGE);
-	/* Reserved flags and the id hash are ignored: the first such copy is the one that counts. */
+	/* Reserved flags and the id hash are ignored: the first such copy is the one that counts.
+	 */
 	assert_int_equal(delivered, 1);
 	assert_message(t, "x", "hi");
 	assert_int_equal(end_count(&t->end, SESSION_EV_DROPPED), 8 * FRAME_HEADER);
@@ -357,10 +366,14 @@ static void legacy_json_is_never_read(void **state)
 {
 	static const char legacy[] =
 		"{\"type\": \"MSG\", \"from\": \"139e3940e64b5491722088d9a0d74162\", \"to\": "
-		"\"28fff9342c7030d3d899cc9e7bc11878\", \"msg_id\": \"000102030405060708090a0b0c0d0e0f\", "
-		"\"encrypted_payload\": \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXNeLaEaETt8AUTa+F5PO3PIqq76/1EYtTyj4=\", "
-		"\"signature\": \"AeMH5pPX9BKM/ZlrShMKzdlmFQA2XKYJXq8BFEPW9d6+aoe2ahl37USuLssvg37gZ/A/"
-		"o9gwQR4yru2MxkKpBw==\", \"sequence\": 1, \"timestamp\": 1753500000.25, \"priority\": \"NORMAL\"}";
+		"\"28fff9342c7030d3d899cc9e7bc11878\", \"msg_id\": "
+		"\"000102030405060708090a0b0c0d0e0f\", "
+		"\"encrypted_payload\": "
+		"\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXNeLaEaETt8AUTa+F5PO3PIqq76/1EYtTyj4=\", "
+		"\"signature\": "
+		"\"AeMH5pPX9BKM/ZlrShMKzdlmFQA2XKYJXq8BFEPW9d6+aoe2ahl37USuLssvg37gZ/A/"
+		"o9gwQR4yru2MxkKpBw==\", \"sequence\": 1, \"timestamp\": 1753500000.25, "
+		"\"priority\": \"NORMAL\"}";
 	struct stage *t = stage_new("ironmesh/0.6");
 
 	end_take(&t->end, legacy, sizeof legacy - 1, true);
@@ -396,7 +409,8 @@ static void reflected_frames_are_refused(void **state)
 	char text[512];
 	uint8_t *f;
 	snprintf(text, sizeof text,
-		 "{\"type\":\"PING\",\"msg_id\":\"a\",\"source\":\"%s\",\"timestamp\":1753500000.25,\"sequence\":1}",
+		 "{\"type\":\"PING\",\"msg_id\":\"a\",\"source\":\"%s\",\"timestamp\":1753500000."
+		 "25,\"sequence\":1}",
 		 keyring_id(t->k)->hex);
 	size_t n = puppet_seal(&t->p, text, 1, WALL_T, &f);
 	end_take(&t->end, f, n, false);
@@ -411,8 +425,9 @@ static void say_from(struct stage *t, const char *type, const char *source)
 	uint8_t *f;
 
 	snprintf(text, sizeof text,
-		 "{\"type\":\"%s\",\"msg_id\":\"a\",%s%s%s\"timestamp\":1753500000.25,\"sequence\":%llu}", type,
-		 source ? "\"source\":\"" : "", source ? source : "", source ? "\"," : "",
+		 "{\"type\":\"%s\",\"msg_id\":\"a\",%s%s%s\"timestamp\":1753500000.25,\"sequence\":"
+		 "%llu}",
+		 type, source ? "\"source\":\"" : "", source ? source : "", source ? "\"," : "",
 		 (unsigned long long)t->p.sequence);
 	size_t n = puppet_seal(&t->p, text, t->p.sequence++, WALL_T, &f);
 	end_take(&t->end, f, n, false);
@@ -421,7 +436,7 @@ static void say_from(struct stage *t, const char *type, const char *source)
 
 static void user_types_need_an_author_we_know(void **state)
 {
-	static const char *const types[] = { "MSG", "REQ", "RESP", "CONV" };
+	static const char *const types[] = {"MSG", "REQ", "RESP", "CONV"};
 	struct stage *t = stage_new(V09_VERSION_TEXT);
 
 	for (size_t i = 0; i < 4; i++) {
@@ -445,9 +460,11 @@ static void user_types_need_an_author_we_know(void **state)
 	stage_free(t);
 }
 
-static void inner_signature(struct stage *t, const char *id, const char *dest, struct bytes payload, char out[100])
+static void inner_signature(struct stage *t, const char *id, const char *dest, struct bytes payload,
+			    char out[100])
 {
-	struct inner_covered c = { bytes_str(keyring_id(t->p.k)->hex), bytes_str(dest), bytes_str(id), payload };
+	struct inner_covered c = {bytes_str(keyring_id(t->p.k)->hex), bytes_str(dest),
+				  bytes_str(id), payload};
 	uint8_t sig[SIG_BYTES];
 	struct buf b;
 
@@ -465,7 +482,8 @@ static void inner_signature_is_judged_when_present(void **state)
 	puppet_say(&t->p, &t->end, "MSG", "none", "*", "aGk=", NULL);
 	assert_false(assert_message(t, "none", "hi")->proven);
 	inner_signature(t, "v2", "*", BYTES_LIT("hi"), sig);
-	snprintf(extra, sizeof extra, ",\"source_signature\":\"%s\",\"source_sig_scheme\":\"v2\"", sig);
+	snprintf(extra, sizeof extra, ",\"source_signature\":\"%s\",\"source_sig_scheme\":\"v2\"",
+		 sig);
 	puppet_say(&t->p, &t->end, "MSG", "v2", "*", "aGk=", extra);
 	assert_true(assert_message(t, "v2", "hi")->proven);
 	/* Relays below 0.9 lose the tag. */
@@ -476,13 +494,16 @@ static void inner_signature_is_judged_when_present(void **state)
 	end_forget(&t->end);
 	/* A v2 signature with tag v1, another tag, another id, another payload. */
 	inner_signature(t, "a", "*", BYTES_LIT("hi"), sig);
-	snprintf(extra, sizeof extra, ",\"source_signature\":\"%s\",\"source_sig_scheme\":\"v1\"", sig);
+	snprintf(extra, sizeof extra, ",\"source_signature\":\"%s\",\"source_sig_scheme\":\"v1\"",
+		 sig);
 	puppet_say(&t->p, &t->end, "MSG", "a", "*", "aGk=", extra);
 	assert_dropped(t, ERR_AUTH, "inner-signature");
-	snprintf(extra, sizeof extra, ",\"source_signature\":\"%s\",\"source_sig_scheme\":\"v3\"", sig);
+	snprintf(extra, sizeof extra, ",\"source_signature\":\"%s\",\"source_sig_scheme\":\"v3\"",
+		 sig);
 	puppet_say(&t->p, &t->end, "MSG", "a", "*", "aGk=", extra);
 	assert_dropped(t, ERR_AUTH, "inner-signature");
-	snprintf(extra, sizeof extra, ",\"source_signature\":\"%s\",\"source_sig_scheme\":\"v2\"", sig);
+	snprintf(extra, sizeof extra, ",\"source_signature\":\"%s\",\"source_sig_scheme\":\"v2\"",
+		 sig);
 	puppet_say(&t->p, &t->end, "MSG", "b", "*", "aGk=", extra);
 	assert_dropped(t, ERR_AUTH, "inner-signature");
 	puppet_say(&t->p, &t->end, "MSG", "a", "*", "aG8=", extra);
@@ -493,13 +514,15 @@ static void inner_signature_is_judged_when_present(void **state)
 static void v1_signature_counts_only_below_the_floor(void **state)
 {
 	for (int strict = 0; strict < 2; strict++) {
-		struct stage *t = stage_full(V09_VERSION_TEXT, false, false, VERSION_OF(0, strict ? 9 : 3));
+		struct stage *t =
+			stage_full(V09_VERSION_TEXT, false, false, VERSION_OF(0, strict ? 9 : 3));
 		uint8_t sig[SIG_BYTES];
 		char text[100], extra[256];
 
 		keyring_sign(t->p.k, SIG_BARE_OUTER, BYTES_LIT("hi"), sig);
 		base64_encode(BYTES_ARR(sig), text);
-		snprintf(extra, sizeof extra, ",\"source_signature\":\"%s\",\"source_sig_scheme\":\"v1\"", text);
+		snprintf(extra, sizeof extra,
+			 ",\"source_signature\":\"%s\",\"source_sig_scheme\":\"v1\"", text);
 		puppet_say(&t->p, &t->end, "MSG", "a", "*", "aGk=", extra);
 		if (strict)
 			assert_dropped(t, ERR_AUTH, "inner-signature");
@@ -530,7 +553,8 @@ static void sealed_payload_wins_over_the_clear_one(void **state)
 	/* to the advertised key, beside another clear text, signed over the sealed one */
 	seal_text(t, keyring_x25519(t->k), "inside", sealed, sizeof sealed);
 	inner_signature(t, "s1", self, BYTES_LIT("inside"), sig);
-	snprintf(extra, sizeof extra, ",\"source_signature\":\"%s\",\"source_sig_scheme\":\"v2\",\"e2e_payload\":\"%s\"",
+	snprintf(extra, sizeof extra,
+		 ",\"source_signature\":\"%s\",\"source_sig_scheme\":\"v2\",\"e2e_payload\":\"%s\"",
 		 sig, sealed);
 	puppet_say(&t->p, &t->end, "MSG", "s1", self, "b3V0c2lkZQ==", extra);
 	const struct seen *m = assert_message(t, "s1", "inside");
@@ -557,14 +581,16 @@ static void sealed_payload_wins_over_the_clear_one(void **state)
 	/* signed over the clear copy instead */
 	seal_text(t, keyring_x25519(t->k), "inside", sealed, sizeof sealed);
 	inner_signature(t, "s6", self, BYTES_LIT("hi"), sig);
-	snprintf(extra, sizeof extra, ",\"source_signature\":\"%s\",\"source_sig_scheme\":\"v2\",\"e2e_payload\":\"%s\"",
+	snprintf(extra, sizeof extra,
+		 ",\"source_signature\":\"%s\",\"source_sig_scheme\":\"v2\",\"e2e_payload\":\"%s\"",
 		 sig, sealed);
 	puppet_say(&t->p, &t->end, "MSG", "s6", self, "aGk=", extra);
 	assert_dropped(t, ERR_AUTH, "inner-signature");
 	stage_free(t);
 }
 
-static bool sends_sealed(const char *version, bool acks, bool option, const char *type, bool to_peer)
+static bool sends_sealed(const char *version, bool acks, bool option, const char *type,
+			 bool to_peer)
 {
 	struct stage *t = stage_full(version, acks, option, VERSION_OF(0, 3));
 	struct message m = test_message("a", "secret");
@@ -592,7 +618,7 @@ static bool sends_sealed(const char *version, bool acks, bool option, const char
 		assert_int_equal(buf_add_base64_decoded(&clear, b.payload64), ERR_OK);
 	}
 	assert_string_equal(buf_cstr(&clear), "secret");
-	struct inner_covered c = { b.source, b.destination, b.id, buf_bytes(&clear) };
+	struct inner_covered c = {b.source, b.destination, b.id, buf_bytes(&clear)};
 	assert_true(inner_verify(keyring_ed(t->k), b.tag, false, &c, &raw, b.signature));
 	buf_fini(&raw);
 	buf_fini(&clear);
@@ -605,7 +631,7 @@ static bool sends_sealed(const char *version, bool acks, bool option, const char
 
 static void sealing_follows_the_peer(void **state)
 {
-	static const char *const users[] = { "MSG", "REQ", "RESP", "CONV" };
+	static const char *const users[] = {"MSG", "REQ", "RESP", "CONV"};
 
 	for (size_t i = 0; i < 4; i++)
 		assert_true(sends_sealed("ironmesh/0.9", false, true, users[i], true));
@@ -624,7 +650,8 @@ static void compressed_messages_are_refused(void **state)
 	uint8_t *f;
 
 	snprintf(text, sizeof text,
-		 "{\"type\":\"MSG\",\"msg_id\":\"a\",\"source\":\"%s\",\"timestamp\":1753500000.25,\"sequence\":1,"
+		 "{\"type\":\"MSG\",\"msg_id\":\"a\",\"source\":\"%s\",\"timestamp\":1753500000.25,"
+		 "\"sequence\":1,"
 		 "\"routing\":{\"compressed\":true}}",
 		 keyring_id(t->p.k)->hex);
 	size_t n = puppet_seal(&t->p, text, 1, WALL_T, &f);
@@ -703,8 +730,10 @@ static void receipts_travel_in_few_frames(void **state)
 
 	for (size_t i = 0; i < 2500; i++) {
 		snprintf(ids[i], sizeof ids[i], "%zu", i);
-		r[i] = (struct receipt){ .kind = i % 4 == 2 ? RECEIPT_REJECTED : (enum receipt_kind)(i % 4),
-					 .id = bytes_str(ids[i]), .reason = BYTES_LIT("inbox full") };
+		r[i] = (struct receipt){.kind = i % 4 == 2 ? RECEIPT_REJECTED
+							   : (enum receipt_kind)(i % 4),
+					.id = bytes_str(ids[i]),
+					.reason = BYTES_LIT("inbox full")};
 	}
 	assert_int_equal(session_send_receipts(p->b.s, r, 2500), ERR_OK);
 	end_drain(&p->b);
@@ -718,7 +747,8 @@ static void receipts_travel_in_few_frames(void **state)
 		assert_false(seen[k]);
 		seen[k] = true;
 		assert_int_equal(p->a.log[i].kind, r[k].kind);
-		assert_string_equal(p->a.log[i].reason, r[k].kind == RECEIPT_REJECTED ? "inbox full" : "");
+		assert_string_equal(p->a.log[i].reason,
+				    r[k].kind == RECEIPT_REJECTED ? "inbox full" : "");
 	}
 	assert_int_equal(session_send_receipts(p->b.s, r, 0), ERR_OK);
 	r[0].id = BYTES_LIT("");
@@ -729,7 +759,7 @@ static void receipts_travel_in_few_frames(void **state)
 static void receipts_go_only_to_peers_that_confirm(void **state)
 {
 	struct stage *t = stage_new(V09_VERSION_TEXT);
-	struct receipt r = { .kind = RECEIPT_DELIVERED, .id = BYTES_LIT("a") };
+	struct receipt r = {.kind = RECEIPT_DELIVERED, .id = BYTES_LIT("a")};
 
 	assert_int_equal(session_send_receipts(t->end.s, &r, 1), ERR_OK);
 	end_drain(&t->end);
@@ -741,7 +771,8 @@ static void receipts_go_only_to_peers_that_confirm(void **state)
 	stage_free(t);
 
 	t = stage_full(V09_VERSION_TEXT, true, false, VERSION_OF(0, 3));
-	puppet_say(&t->p, &t->end, "ACK", "k", "*", "eyJhY2tfbXNnX2lkIjoiYSJ9", NULL); /* {"ack_msg_id":"a"} */
+	puppet_say(&t->p, &t->end, "ACK", "k", "*", "eyJhY2tfbXNnX2lkIjoiYSJ9",
+		   NULL); /* {"ack_msg_id":"a"} */
 	assert_string_equal(end_last(&t->end, SESSION_EV_RECEIPT)->id, "a");
 	puppet_say(&t->p, &t->end, "ACK", "k", "*", "e30=", NULL);
 	assert_dropped(t, ERR_MALFORMED, "ack-malformed");
