@@ -163,7 +163,7 @@ static void stopped(void *ctx)
 static void swarm_open(struct swarm *s, const struct daemon *d, bool tls, unsigned total, struct keyring **keys)
 {
 	struct transport_sink sink = { s, accepting, opened, unit, writable, closed, strange };
-	struct ws_config c = { .loop = &s->loop, .allow_plaintext = !tls, .max_links = 8192, .dial_ms = 30000,
+	struct ws_config c = { .loop = &s->loop, .allow_plaintext = !tls, .dial_plain = !tls, .max_links = 8192, .dial_ms = 30000,
 			       .keepalive_ms = 60000 };
 	struct fault f = { 0 };
 

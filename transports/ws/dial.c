@@ -291,7 +291,7 @@ static void resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *list)
 			ws_link_end(l, LINK_END_RESOLVE,
 				    status ? uv_strerror(status) : "no address");
 		} else {
-			turn_begin(l, false);
+			turn_begin(l, l->ws->c.dial_plain);
 			attempt_next_soon(l);
 		}
 	}
@@ -353,7 +353,7 @@ enum err ws_dial_start(struct ws *w, const char *address, link_id *out)
 	l->half->port = port;
 	w->stats.dialled++;
 	if (numeric(l->half)) {
-		turn_begin(l, false);
+		turn_begin(l, l->ws->c.dial_plain);
 		attempt_next_soon(l);
 	} else if (resolve(l) != ERR_OK) {
 		l->half->why = LINK_END_RESOLVE; /* no address: attempt_next() ends it */

@@ -29,6 +29,7 @@ struct ws_config {
 	uint16_t port;               /* 0 = the system picks; ws_port() tells */
 	bool allow_plaintext;
 	const char *cert_path, *key_path; /* PEM; made by tls_ensure(); required to listen, unless plain */
+	bool dial_plain;             /* dialling: skip the wss turn (needs allow_plaintext) */
 	bool strict_tls;             /* dialling: verify chain and host name */
 	const char *pinned_ca;       /* PEM bundle for strict_tls; NULL = system store */
 	/* 0 takes the default, given here. */
