@@ -17,7 +17,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from ironlab import Control, Lab, RpcError, body_of, wait_for  # noqa: E402
 
-WINDOW = 32  # submissions that wait for their answer at once
+WINDOW = 8  # submissions that wait for their answer at once
 
 
 def options(parser):
@@ -40,6 +40,7 @@ class Submitter:
     def __init__(self, daemon, to):
         self.daemon, self.to = daemon, to
         self.path = os.path.join(daemon.home, "control.sock")
+        self.pace = random.Random(dice.random())
         self.answered = []      # msg_ids, in the order of submission
         self.exists = 0         # asked again and found accepted: the answer was lost, the message not
         self.again = 0
@@ -76,9 +77,12 @@ class Submitter:
             while len(waiting) < WINDOW and i < min(EACH, self.allowed):
                 waiting.append((i, control.ask("send", to=self.to, body=self.text(i), msg_id=self.msg_id(i), ttl_ms=0)))
                 i += 1
+                if self.pace.random() < 0.5:  # else a round is over before anybody can be killed in it
+                    break
             if not waiting:
                 time.sleep(0.002)
                 continue
+            time.sleep(self.pace.random() * 0.002)
             number, request = waiting.pop(0)
             try:
                 got = control.answer(request, 20)
@@ -116,22 +120,27 @@ def kills_at_random_points():
         cut = at + int(dice.random() * max(1, 2 * goal - at))
         wait_for(lambda: sum(len(s.answered) for s in senders) >= cut or any(s.problem for s in senders), 30, 0.0005,
                  "%d answers in round %d" % (cut, turn))
-        time.sleep(dice.random() * 0.03)
+        time.sleep(dice.expovariate(1 / 0.0015))  # within the work, a disk commit takes as long
         victims = dice.choice(((alice,), (bob,), (alice, bob)))
         for v in victims:
             v.kill9()
+        pending = sum(s.allowed - len(s.answered) for s in senders)
         if dice.random() < 0.5:
             time.sleep(dice.random() * 0.3)
         for v in dice.sample(victims, len(victims)):
             v.start()
+            if dice.random() < 0.2:  # and again while it finds its feet
+                time.sleep(dice.expovariate(1 / 0.01))
+                v.kill9()
+                v.start()
         wait_for(lambda: all(len(s.answered) >= goal for s in senders) or any(s.problem for s in senders), 60,
                  what="the answers of round %d" % turn)
         for s in senders:
             assert s.problem is None, s.problem
         took = time.monotonic() - began
         throughput.append((sum(len(s.answered) for s in senders) - at) / took)
-        print("  round %2d: killed %-10s after %4d answers, %6.0f accepted/s with restart" % (
-            turn + 1, "+".join(v.name for v in victims), cut, throughput[-1]))
+        print("  round %2d: killed %-10s after %4d answers, %3d to go, %6.0f accepted/s with restart" % (
+            turn + 1, "+".join(v.name for v in victims), cut, pending, throughput[-1]))
 
 
 def every_answer_was_kept():
