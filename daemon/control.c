@@ -129,6 +129,14 @@ static void maybe_close(struct client *c)
 		client_close(c);
 }
 
+/* All is written: there is room for events, and the end may come. */
+static void drained(struct client *c)
+{
+	if (c->server->commands->events)
+		events_room(c->server->commands->events, &c->rpc.subscriber);
+	maybe_close(c);
+}
+
 static void flush(struct client *c)
 {
 	uv_buf_t b;
@@ -163,9 +171,7 @@ static void flush(struct client *c)
 		return;
 	}
 	buf_trim(&c->out, KEEP_BYTES);
-	if (c->server->commands->events)
-		events_room(c->server->commands->events, &c->rpc.subscriber);
-	maybe_close(c);
+	drained(c);
 }
 
 static void on_written(uv_write_t *w, int status)
@@ -181,7 +187,10 @@ static void on_written(uv_write_t *w, int status)
 		client_close(c);
 		return;
 	}
-	flush(c);
+	if (c->out.n)
+		flush(c);
+	else
+		drained(c);
 	if (!c->closing)
 		handle_input(c); /* it may have been stopped for the sake of what was unsent */
 }
