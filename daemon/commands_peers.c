@@ -23,12 +23,23 @@ static json_t *peer_counts(const struct command_ctx *cx)
 static json_t *counters_json(const struct command_ctx *cx)
 {
 	const struct node_counters *n = node_counters(cx->node);
+	struct transport_stats t;
 	json_t *o = json_object();
+	char name[40];
 
 #define X(member, name) set_int(o, name, n->member);
 	NODE_COUNTERS(X)
 #undef X
 	set_int(o, "banned_now", node_banned(cx->node));
+	node_transport_stats(cx->node, &t);
+	set_int(o, "links_accepted", t.accepted);
+	set_int(o, "links_refused", t.refused);
+	set_int(o, "links_opened", t.opened);
+	set_int(o, "links_half_open", t.half_open);
+	for (int e = 0; e < LINK_END_COUNT; e++) {
+		snprintf(name, sizeof(name), "links_ended_%s", link_end_word((enum link_end)e));
+		set_int(o, name, t.ends[e]);
+	}
 	return o;
 }
 

@@ -377,6 +377,13 @@ size_t node_banned(struct node *n)
 	return ladder_banned(n->by_source, env_now(n->env));
 }
 
+void node_transport_stats(struct node *n, struct transport_stats *out)
+{
+	memset(out, 0, sizeof *out);
+	if (n->tp)
+		tp_stats(n->tp, out);
+}
+
 struct pins *node_pins(struct node *n)
 {
 	return n->p.pins;

@@ -214,6 +214,8 @@ struct node_counters {
 };
 const struct node_counters *node_counters(const struct node *n);
 size_t node_banned(struct node *n);
+/* What the transport counts by itself: refusals before we are asked, and why links ended. Zeros without one. */
+void node_transport_stats(struct node *n, struct transport_stats *out);
 /* Accessors for the command table. */
 struct pins *node_pins(struct node *n);
 struct store *node_store(struct node *n);
