@@ -198,7 +198,13 @@ enum err inbound_release(struct node *n, const struct node_id *id, bool accept)
 			node_store_hard(n);
 		for (size_t i = 0; i < got; i++) {
 			struct peer *p = peer_find(n, &rows[i].via);
-			struct op *op = node_op(n);
+			struct op *op;
+
+			/* It may have come in this very group: it is not announced and gone at once. */
+			for (size_t k = 0; !accept && k < n->ops_n; k++)
+				if (n->ops[k].kind == OP_RECEIVED && n->ops[k].seq == rows[i].seq)
+					n->ops[k].is_new = false;
+			op = node_op(n);
 
 			op->kind = OP_RECEIVED;
 			op->conn = p && p->conn ? p->conn->id : 0;

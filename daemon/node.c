@@ -290,6 +290,7 @@ static enum err commit_group(struct node *n)
 		sched_store_rolled_back(n);
 		conn_store_rolled_back(n);
 		timer_in(n->env, &n->release_timer, DISK_RETRY_MS);
+		timer_in(n->env, &n->expiry_timer, DISK_RETRY_MS); /* what had expired waits again */
 	}
 	for (size_t i = 0; i < count; i++) {
 		if (ops[i].kind == OP_SUBMIT)

@@ -358,6 +358,16 @@ out:
 	free(rows);
 }
 
+/* Loading while rows of the open group are not committed would send what may be rolled back: the turn
+ * that commits them comes back here. */
+static void load_or_wait(struct node *n, struct peer *p)
+{
+	if (n->ops_n)
+		sched_wake(p);
+	else
+		load(n, p);
+}
+
 /* --- sending -------------------------------------------------------------------------------------- */
 static struct item *next_item(struct sendq *q)
 {
@@ -399,16 +409,15 @@ static void run_peer(struct node *n, struct peer *p)
 	if (!pin || pin->state != PIN_TRUSTED)
 		return; /* node_peer_approve() wakes it */
 	confirms = session_peer(c->session)->confirms;
-	/* Loading while rows of the open group are not committed would send what may be rolled back. */
-	if (q->more && q->ready_count == 0 && n->ops_n == 0)
-		load(n, p);
+	if (q->more && q->ready_count == 0)
+		load_or_wait(n, p);
 	while (session_can_send(c->session) && q->flight_count < n->c.limits.window &&
 	       q->flight_bytes < n->c.limits.window_bytes && tp_queued(c->tp, c->id) < LINK_QUEUE_MAX) {
 		struct item *it = next_item(q);
 
 		if (!it) {
-			if (q->more && n->ops_n == 0) {
-				load(n, p);
+			if (q->more) {
+				load_or_wait(n, p);
 				it = next_item(q);
 			}
 			if (!it)
