@@ -29,7 +29,26 @@ struct shared {
 	atomic_uint_least64_t next, passed, failed;
 	atomic_uint_least64_t running[JOBS_MAX]; /* the seed at hand, + 1; 0 = none */
 	atomic_flag printing;                    /* failures do not mix */
+#define X(name) atomic_uint_least64_t name;
+	WORLD_TOTALS(X)
+#undef X
 };
+
+static void add_totals(struct shared *sh, const struct world_totals *t)
+{
+#define X(name) atomic_fetch_add(&sh->name, t->name);
+	WORLD_TOTALS(X)
+#undef X
+}
+
+static void print_totals(const struct shared *sh)
+{
+	printf("sim:");
+#define X(name) printf(" %s=%llu", #name, (unsigned long long)atomic_load(&sh->name));
+	WORLD_TOTALS(X)
+#undef X
+	printf("\n");
+}
 
 struct options {
 	uint64_t seeds, from, seed;
@@ -58,6 +77,7 @@ static void show_failure(struct shared *sh, uint64_t seed, enum sabotage sab)
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0) {
+		struct world_totals t = { 0 };
 		char why[1500] = "";
 
 		signal(SIGSEGV, on_signal);
@@ -65,7 +85,7 @@ static void show_failure(struct shared *sh, uint64_t seed, enum sabotage sab)
 		trace_setup(TRACE_RING);
 		printf("sim: seed %llu failed\n", (unsigned long long)seed);
 		fflush(stdout);
-		if (world_run(seed, sab, why, sizeof why))
+		if (world_run(seed, sab, &t, why, sizeof why))
 			printf("  it passes when it runs again: the simulator is not deterministic\n");
 		else
 			printf("  %s\n  last events:\n", why);
@@ -92,7 +112,11 @@ static void work(struct shared *sh, unsigned job, const struct options *o)
 		if (k >= o->seeds || atomic_load(&sh->failed) >= FAILURES_MAX)
 			break;
 		atomic_store(&sh->running[job], o->from + k + 1);
-		if (world_run(o->from + k, o->sabotage, why, sizeof why))
+		struct world_totals t = { 0 };
+		bool ok = world_run(o->from + k, o->sabotage, &t, why, sizeof why);
+
+		add_totals(sh, &t);
+		if (ok)
 			atomic_fetch_add(&sh->passed, 1);
 		else if (atomic_fetch_add(&sh->failed, 1) < FAILURES_SHOWN)
 			show_failure(sh, o->from + k, o->sabotage);
@@ -161,6 +185,7 @@ static int run_seeds(const struct options *o)
 	unsigned long long passed = atomic_load(&sh->passed), failed = atomic_load(&sh->failed);
 	double took = seconds_now() - began;
 
+	print_totals(sh);
 	printf("sim: %.1f s, %.0f seeds/s\n", took, (double)(passed + failed) / (took > 0 ? took : 1));
 	printf("sim: %llu passed, %llu failed\n", passed, failed);
 	munmap(sh, sizeof *sh);
@@ -169,13 +194,14 @@ static int run_seeds(const struct options *o)
 
 static int run_one(const struct options *o)
 {
+	struct world_totals t = { 0 };
 	char why[1500] = "";
 	bool ok;
 
 	trace_setup(o->verbose ? TRACE_PRINT : TRACE_RING);
 	signal(SIGSEGV, on_signal);
 	signal(SIGABRT, on_signal);
-	ok = world_run(o->seed, o->sabotage, why, sizeof why);
+	ok = world_run(o->seed, o->sabotage, &t, why, sizeof why);
 	if (!ok) {
 		printf("sim: seed %llu failed\n  %s\n", (unsigned long long)o->seed, why);
 		if (!o->verbose) {
@@ -201,11 +227,12 @@ static int self_test(void)
 
 	trace_setup(TRACE_OFF);
 	for (enum sabotage s = SAB_NONE + 1; s < SAB_COUNT; s++) {
+		struct world_totals t = { 0 };
 		char why[1500] = "";
 		uint64_t seed = 1;
 
 		while (seed <= SELF_TEST_SEEDS &&
-		       (world_run(seed, s, why, sizeof why) || !strstr(why, expected[s])))
+		       (world_run(seed, s, &t, why, sizeof why) || !strstr(why, expected[s])))
 			seed++;
 		if (seed > SELF_TEST_SEEDS) {
 			printf("sim: %s was not noticed in %d seeds\n", sabotage_words[s], SELF_TEST_SEEDS);

@@ -152,7 +152,19 @@ void check_read(struct sim_node *s, size_t max);
 /* True when nothing waits that could still move. `why` names the first one that does. */
 bool check_settled(struct world *w, char *why, size_t cap);
 void check_end(struct world *w);
+void check_totals(struct world *w);
 struct bytes body_of(struct world *w, const struct msg *m, struct buf *out);
+
+/* --- totals --------------------------------------------------------------------------------------- */
+/* What happened in a run: one in which nothing happens proves nothing. */
+#define WORLD_TOTALS(X)                                                                            \
+	X(accepted) X(arrived) X(held) X(delivered) X(expired) X(cancelled) X(rejected) X(handed)  \
+	X(repeated) X(rekeys) X(replaced) X(lives) X(store_failures) X(pauses) X(units)
+struct world_totals {
+#define X(name) uint64_t name;
+	WORLD_TOTALS(X)
+#undef X
+};
 
 /* --- the world (sim_world.c) --------------------------------------------------------------------- */
 struct world {
@@ -172,12 +184,13 @@ struct world {
 	char dir[128];
 	enum sabotage sabotage;
 	uint64_t units, timers;
+	struct world_totals totals;
 	/* the result */
 	bool failed;
 	char why[600];
 };
-/* Runs one seed. True: everything held. */
-bool world_run(uint64_t seed, enum sabotage sab, char *why, size_t cap);
+/* Runs one seed and adds to `t`. True: everything held. */
+bool world_run(uint64_t seed, enum sabotage sab, struct world_totals *t, char *why, size_t cap);
 void world_fail(struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
 unsigned world_index(const struct world *w, const struct node_id *id); /* SIM_NODES_MAX: nobody */
 /* Both trust each other, one of them dials the other, and nothing keeps them apart. */

@@ -243,6 +243,10 @@ static void look(struct world *w, struct sim_node *s)
 	for (size_t i = 0; i < n; i++)
 		if (!targets[i].online && !targets[i].why[0])
 			world_fail(w, "node%u does not say why %s is not connected", s->i, targets[i].address);
+	if (w->plan.on_disk)
+		(void)store_checkpoint(s->store);
+	if (rng_ppm(&w->act, 200000))
+		node_announce_rotation(s->node, keyring_ed(w->nodes[some_other(w, s->i)].keys));
 	enum err e = node_outbox_list(s->node, &f, rows, 16, &k);
 
 	if (e != ERR_OK)

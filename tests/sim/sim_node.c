@@ -212,6 +212,14 @@ void sim_node_start(struct sim_node *s)
 
 static void bury(struct sim_node *s, bool crash)
 {
+	const struct node_counters *n = node_counters(s->node);
+	struct world_totals *t = &s->w->totals;
+
+	t->repeated += n->messages_repeated;
+	t->rekeys += n->rekeys;
+	t->replaced += n->duplicate_sessions;
+	t->store_failures += n->store_failures;
+	t->pauses += n->pauses;
 	s->up = false;
 	node_free(s->node);
 	s->node = NULL;
@@ -270,6 +278,9 @@ void sim_node_turn(struct sim_node *s)
 		node_turn(s->node);
 		if (s->full_until_ms)
 			store_fail_after(s->store, 1);
+		/* As the loop does: one more look at the input; here sometimes at none. */
+		if (node_group_waits(s->node) && rng_ppm(&w->act, 700000))
+			break;
 	}
 	if (s->stopped) {
 		trace("node%u has stopped", s->i);

@@ -80,13 +80,13 @@ static unsigned node_count(struct rng *r)
 {
 	uint64_t d = rng_below(r, 1000);
 
-	if (d < 450)
+	if (d < 500)
 		return 2;
-	if (d < 720)
+	if (d < 770)
 		return 3;
-	if (d < 850)
+	if (d < 880)
 		return 4;
-	if (d < 980)
+	if (d < 982)
 		return (unsigned)rng_between(r, 5, 6);
 	if (d < 997)
 		return (unsigned)rng_between(r, 7, 14);
@@ -98,7 +98,7 @@ static void topology(struct rng *r, struct plan *p)
 	unsigned n = p->nodes;
 	uint32_t dense = n <= 6 ? (uint32_t)PICK(r, PERCENT(100), PERCENT(70), PERCENT(50)) :
 				  PERCENT(300) / n;
-	uint32_t both = (uint32_t)PICK(r, PERCENT(10), PERCENT(40), PERCENT(100));
+	uint32_t both = (uint32_t)PICK(r, PERCENT(10), PERCENT(30), PERCENT(100));
 
 	for (unsigned i = 0; i < n; i++) {
 		for (unsigned k = i + 1; k < n; k++) {
@@ -163,7 +163,10 @@ static void machines(struct rng *r, struct plan *p)
 
 static void configuration(struct rng *r, struct plan *p)
 {
-	p->rekey_ms = rng_ppm(r, PERCENT(20)) ? PICK(r, 300, 2000, 9000) : PICK(r, 0, 1800000);
+	/* More often than every 5 s is more than a session takes for long. */
+	p->rekey_ms = rng_ppm(r, PERCENT(20)) ? PICK(r, 5500, 9000, 20000) : PICK(r, 0, 1800000);
+	if (rng_ppm(r, PERCENT(1)))
+		p->rekey_ms = PICK(r, 300, 2000);
 	p->confirm_ms = PICK(r, 30000, 30000, 5000);
 	p->ping_ms = PICK(r, 30000, 30000, 4000);
 	p->handshake_ms = PICK(r, 5000, 5000, 2000);
@@ -185,14 +188,14 @@ void plan_make(uint64_t seed, struct plan *p)
 	rng_seed(r, seed, 1);
 	memset(p, 0, sizeof *p);
 	p->nodes = node_count(r);
-	p->actions = (unsigned)rng_between(r, 6, p->nodes > 14 ? 60 : 40);
+	p->actions = (unsigned)rng_between(r, 5, 36);
 	p->gap_ms = (uint32_t)PICK(r, 0, 10, 100, 1000, 1000, 6000);
 	p->manual = rng_ppm(r, PERCENT(35));
 	topology(r, p);
 	network(r, p);
 	machines(r, p);
 	configuration(r, p);
-	p->burst_max = (uint32_t)PICK(r, 1, 1, 2, 4, 12);
+	p->burst_max = (uint32_t)PICK(r, 1, 1, 1, 2, 4, 12);
 	if (rng_ppm(r, 1500)) {
 		p->burst_max = 1500; /* more than a queue keeps in memory */
 		p->actions = 10;

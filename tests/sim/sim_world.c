@@ -201,8 +201,11 @@ static uint64_t next_ms(const struct world *w)
 	uint64_t at = timers_next(&w->env);
 
 	for (unsigned i = 0; i < w->plan.nodes; i++) {
-		uint64_t t = timers_next(&w->nodes[i].env);
+		const struct sim_node *s = &w->nodes[i];
+		uint64_t t = timers_next(&s->env);
 
+		if (s->up && node_wants_turn(s->node))
+			return w->now_ms; /* a group is open, and nobody sleeps on that */
 		at = t < at ? t : at;
 	}
 	return at;
@@ -364,7 +367,7 @@ static void world_fini(struct world *w)
 	remove_dir(w);
 }
 
-bool world_run(uint64_t seed, enum sabotage sab, char *why, size_t cap)
+bool world_run(uint64_t seed, enum sabotage sab, struct world_totals *t, char *why, size_t cap)
 {
 	struct world *w = calloc(1, sizeof *w);
 	unsigned at_one_time = 0;
@@ -392,7 +395,11 @@ bool world_run(uint64_t seed, enum sabotage sab, char *why, size_t cap)
 
 	snprintf(end, sizeof end, "step %llu, t=%llu ms: %s\n    plan: %.680s", (unsigned long long)w->step,
 		 (unsigned long long)w->now_ms, w->why, plan);
+	check_totals(w);
 	world_fini(w);
+#define X(name) t->name += w->totals.name;
+	WORLD_TOTALS(X)
+#undef X
 	/* What fini itself noticed (timers left armed) counts too. */
 	if (ok && w->failed)
 		snprintf(end, sizeof end, "at the end: %s\n    plan: %.680s", w->why, plan);
