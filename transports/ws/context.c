@@ -15,8 +15,9 @@
 
 #include "base/log.h"
 
-/* One read takes at most this from a link, and a control frame must fit. */
-#define RX_BUFFER 4096
+/* lws keeps a buffer of this size for each link, the largest part of an idle one, and one read takes at most
+ * this; a control frame must fit. Messages above it are put together in link.c. */
+#define RX_BUFFER 1024
 /* lws cuts what it writes at this size, header included. */
 #define TX_PACKET    (64u << 10)
 #define HEADER_BYTES 4096 /* of one HTTP request or response, all headers together */
