@@ -1,4 +1,4 @@
-#include "base/json.h"
+#include "base/json_internal.h"
 
 #include <float.h>
 #include <math.h>
@@ -54,6 +54,8 @@ enum err json_load_strict(struct bytes in, size_t max_bytes, json_t **out)
 
 	if (in.n > max_bytes)
 		return ERR_LIMIT;
+	if (json_quick(in, out))
+		return ERR_OK;
 	e = check_depth(in);
 	if (e != ERR_OK)
 		return e;
