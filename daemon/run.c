@@ -1,6 +1,7 @@
 /*
  * run.c -- `ironmesh run`: options, log, app, exit code.
  */
+#include <malloc.h>
 #include <sys/stat.h>
 
 #include "base/json.h"
@@ -61,6 +62,9 @@ int daemon_run(const char *home, bool json, int argc, char **argv)
 	} else if (e == ERR_OK) {
 		log_setup(&(struct log_config){ .level = c.log_level, .format = c.log_format });
 		umask(077);
+		/* Fixed limits: glibc would raise its own after the first large answer, and keep the memory. */
+		mallopt(M_MMAP_THRESHOLD, 256 << 10);
+		mallopt(M_TRIM_THRESHOLD, 512 << 10);
 		e = app_run(home, &c, &f);
 		log_flush();
 	}

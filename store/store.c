@@ -124,7 +124,7 @@ static enum err connect_db(struct store *s, struct fault *f)
 	if (rc == SQLITE_OK)
 		rc = sqlite3_exec(s->db,
 				  "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;"
-				  "PRAGMA cache_size = -16384",
+				  "PRAGMA cache_size = -2048",
 				  NULL, NULL, NULL);
 	if (rc == SQLITE_NOTADB || rc == SQLITE_CORRUPT)
 		return corrupt(f, s->path, sqlite3_errstr(rc));
