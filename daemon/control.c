@@ -592,6 +592,8 @@ enum err control_new(const struct control_config *c, struct control **out, struc
 		control_stop(s, NULL, NULL);
 		return ERR_IO;
 	}
+	if (s->commands->audit && s->commands->events)
+		audit_observe(s->commands->audit, events_audit, s->commands->events);
 	log_info("control-listening path=%s", s->path);
 	*out = s;
 	return ERR_OK;
@@ -610,6 +612,8 @@ void control_stop(struct control *s, void (*done)(void *ctx), void *ctx)
 	s->done = done;
 	s->done_ctx = ctx;
 	remove_socket(s);
+	if (s->commands->audit)
+		audit_observe(s->commands->audit, NULL, NULL);
 	while (!ring_empty(&s->clients)) {
 		struct client *c = ring_entry(s->clients.next, struct client, link);
 

@@ -295,3 +295,14 @@ void events_emit(struct events *h, const char *type, const json_t *members)
 	}
 	hand_out(h, type);
 }
+
+void events_audit(void *hub, const char *event)
+{
+	struct events *h = hub;
+
+	if (!anybody(h, "audit"))
+		return;
+	begin(h, "audit");
+	member(&h->text, "event", event);
+	hand_out(h, "audit");
+}

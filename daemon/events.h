@@ -23,6 +23,8 @@ enum err events_new(struct env *env, struct events **out) MUST_CHECK;
 /* Everybody has unsubscribed before. Accepts NULL. */
 void events_free(struct events *h);
 void events_observe(void *hub, const struct node_event *e);
+/* For audit_observe(): an entry of the audit log is an event `audit`. */
+void events_audit(void *hub, const char *event);
 /* An event that is not the node's: `members` (an object) is borrowed, may be NULL. */
 void events_emit(struct events *h, const char *type, const json_t *members);
 

@@ -29,6 +29,8 @@ struct audit {
 	uint64_t lost;
 
 	struct audit_limits *limits;
+	void (*observer)(void *ctx, const char *event);
+	void *observer_ctx;
 };
 
 /* --- one entry --------------------------------------------------------------- */
@@ -100,6 +102,14 @@ static void append(struct audit *a, const char *event, const json_t *details)
 	}
 	if (!append_one(a, event, details))
 		a->lost++;
+	else if (a->observer)
+		a->observer(a->observer_ctx, event);
+}
+
+void audit_observe(struct audit *a, void (*fn)(void *ctx, const char *event), void *ctx)
+{
+	a->observer = fn;
+	a->observer_ctx = ctx;
 }
 
 /* --- events -------------------------------------------------------------------- */

@@ -46,6 +46,8 @@ enum err audit_rekey(struct audit *a, const struct keyring *k) MUST_CHECK;
 void audit_event(struct audit *a, const char *event, struct bytes source, json_t *details);
 /* Shorthand: pairs of (const char *key, const char *value), NULL-terminated. */
 void audit_note(struct audit *a, const char *event, struct bytes source, ...) __attribute__((sentinel));
+/* One observer, told the word of every entry when it is appended; it must not call back. NULL ends it. */
+void audit_observe(struct audit *a, void (*fn)(void *ctx, const char *event), void *ctx);
 /* On an error what is pending stays and the next flush tries again. */
 enum err audit_flush(struct audit *a) MUST_CHECK;
 bool audit_pending(const struct audit *a);

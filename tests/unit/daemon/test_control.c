@@ -433,6 +433,23 @@ static void a_slow_subscriber_loses_events_and_hears_how_many(void **state)
 	steps(3);
 }
 
+static void an_entry_of_the_audit_log_is_an_event(void **state)
+{
+	bool up;
+	int fd;
+
+	assert_int_equal(start(), ERR_OK);
+	fd = dial();
+	say_text(fd, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"events.subscribe\","
+		     "\"params\":{\"types\":[\"audit\"]}}\n");
+	hear(fd, big, sizeof big, &up);
+	audit_note(e.audit, "PEER_PINNED", (struct bytes){ 0 }, NULL);
+	hear(fd, big, sizeof big, &up);
+	assert_non_null(strstr(big, "\"type\":\"audit\",\"event\":\"PEER_PINNED\""));
+	close(fd);
+	steps(3);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -449,6 +466,7 @@ int main(void)
 		T(the_65th_connection_is_told_and_closed),
 		T(a_deep_home_is_reached_too),
 		T(a_slow_subscriber_loses_events_and_hears_how_many),
+		T(an_entry_of_the_audit_log_is_an_event),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
