@@ -201,7 +201,7 @@ static json_t *target_json(const struct command_ctx *cx, const struct target_vie
 	return json_pack("{s:o, s:n, s:n, s:n, s:s, s:b, s:n, s:b, s:n, s:n, s:n, s:b, s:o, s:I, s:I, s:[o], s:I, s:I,"
 			 " s:I, s:n, s:n, s:o, s:b}",
 			 "id", t->has_id ? json_string(t->id.hex) : json_null(), "fingerprint", "name", "alias",
-			 "state", "pending", "verified", 0, "via", "online", t->online, "transport", "generation",
+			 "state", "unknown", "verified", 0, "via", "online", t->online, "transport", "generation",
 			 "version", "confirms", 0, "address", text_or_null(t->address), "first_seen_ms",
 			 (json_int_t)0, "last_seen_ms", (json_int_t)0, "addresses", text_or_null(t->address),
 			 "queued", (json_int_t)0, "unread", (json_int_t)0, "held", (json_int_t)0, "rtt_ms", "reason",

@@ -209,10 +209,25 @@ static void drop_items(struct peer *p)
 	p->q->more_priority = PRIO_COUNT - 1;
 }
 
+/* What was in flight came to nothing; it is tried again on the next session. */
+static void count_tries(struct node *n, const struct sendq *q)
+{
+	if (n->stopping)
+		return;
+	for (struct list *l = q->flight.next; l != &q->flight; l = l->next) {
+		if (outbox_attempt(n->p.store, list_entry(l, struct item, link)->seq) == ERR_STORE) {
+			node_store_failed(n);
+			return;
+		}
+		node_store_soft(n);
+	}
+}
+
 void sched_offline(struct peer *p)
 {
 	struct node *n = peer_node(p);
 
+	count_tries(n, p->q);
 	drop_items(p);
 	/* Submissions of the open group that were prepared for this peer go back to being rows. */
 	for (size_t i = 0; i < n->ops_n; i++) {

@@ -266,6 +266,12 @@ enum err outbox_put(struct store *s, const struct outbox_new *m, int64_t *seq)
 	return ERR_OK;
 }
 
+/* States that only a try can lead to. */
+static bool arrived(enum outbox_state to)
+{
+	return to == OUTBOX_SENT || to == OUTBOX_DELIVERED || to == OUTBOX_READ || to == OUTBOX_REJECTED;
+}
+
 enum err outbox_write_state(struct store *s, struct outbox_row *r, enum outbox_state to,
 			    const char *reason, uint64_t wall_ms)
 {
@@ -290,22 +296,25 @@ enum err outbox_write_state(struct store *s, struct outbox_row *r, enum outbox_s
 			return e;
 		st = store_stmt(
 			s, ST_OUT_STATE_WORDS,
-			"UPDATE outbox SET state = ?2, changed = ?3, words = ?4 WHERE seq = ?1");
+			"UPDATE outbox SET state = ?2, changed = ?3, words = ?4,"
+				" attempts = attempts + ?5 WHERE seq = ?1");
 		if (st)
 			bind_bytes(st, 4, buf_bytes(&s->sealed_words));
 	} else {
 		st = store_stmt(s, ST_OUT_STATE,
-				"UPDATE outbox SET state = ?2, changed = ?3 WHERE seq = ?1");
+				"UPDATE outbox SET state = ?2, changed = ?3, attempts = attempts + ?5"
+				" WHERE seq = ?1");
 	}
 	if (!st)
 		return ERR_STORE;
 	sqlite3_bind_int64(st, 1, r->seq);
 	sqlite3_bind_int(st, 2, (int)to);
 	bind_int(st, 3, wall_ms);
+	/* The try that brought it there; earlier ones were counted by outbox_attempt(). */
+	sqlite3_bind_int(st, 5, r->state == OUTBOX_QUEUED && arrived(to));
 	e = store_write(s, st);
 	/* A dead letter keeps its body until it is pruned: outbox_requeue() can send it again. */
-	if (e == ERR_OK && r->state == OUTBOX_QUEUED &&
-	    (to == OUTBOX_SENT || to == OUTBOX_DELIVERED || to == OUTBOX_READ)) {
+	if (e == ERR_OK && r->state == OUTBOX_QUEUED && arrived(to) && to != OUTBOX_REJECTED) {
 		st = store_stmt(s, ST_OUT_BODY_DELETE, "DELETE FROM outbox_body WHERE seq = ?1");
 		if (st)
 			sqlite3_bind_int64(st, 1, r->seq);

@@ -66,7 +66,8 @@ enum err outbox_receipt(struct store *s, const struct node_id *peer, struct byte
 /* A dead letter waits again, under the same id and without an expiry. ERR_WRONG_STATE when it is none or its
  * body is gone, ERR_FULL. */
 enum err outbox_requeue(struct store *s, int64_t seq, uint64_t wall_ms) MUST_CHECK;
-/* attempts += 1 in the group; cheap, called when an attempt is given to a link of a slow retry. */
+/* attempts += 1 in the group: a try that came to nothing. The one that ends in SENT, DELIVERED, READ or
+ * REJECTED is counted by the move. */
 enum err outbox_attempt(struct store *s, int64_t seq) MUST_CHECK;
 
 enum err outbox_get(struct store *s, struct bytes id, struct outbox_row *out) MUST_CHECK;

@@ -1,5 +1,6 @@
-# The simulator: many nodes in virtual time. `make sim` is half an hour; `make sim-quick` half a minute.
+# The simulator: many nodes in virtual time. `make sim` is half an hour; `make sim-check` half a minute.
 # It needs the core of daemon/ alone, not the edge (control socket, web, libuv).
+SIM_BIN := $(B)/tests/sim/sim
 SIM_CORE := node conn peer dial scheduler outbound inbound
 SIM_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c)) $(patsubst %,$(B)/daemon/%.o,$(SIM_CORE))
 
@@ -8,11 +9,11 @@ $(B)/tests/sim/sim: $(SIM_OBJ) $(call lib,transports store protocol trust base)
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
 
-.PHONY: sim sim-quick
+.PHONY: sim sim-check
 sim: $(B)/tests/sim/sim
 	@$(B)/tests/sim/sim --self-test
 	@$(B)/tests/sim/sim --seeds 100000 --jobs 2
 
-sim-quick: $(B)/tests/sim/sim
+sim-check: $(B)/tests/sim/sim
 	@$(B)/tests/sim/sim --self-test
 	@$(B)/tests/sim/sim --seeds 1000 --jobs 2
