@@ -110,7 +110,7 @@ $(B)/tests/unit/$(1)/%: $(B)/tests/unit/$(1)/%.o $(patsubst %.c,$(B)/%.o,$(wildc
 	$$(Q)$$(CC) $$(LDFLAGS_all) -o $$@ $$^ $$(LIBS) -lcmocka
 endef
 $(foreach r,$(ROOMS),$(eval $(call unit_room,$(r))))
-.PRECIOUS: $(B)/tests/%.o
+.SECONDARY:
 
 .PHONY: unit
 unit: $(UNIT_BIN)

@@ -20,7 +20,7 @@
 
 /* A home folder with a clear key file, one pin, one queued message and some audit lines. */
 static struct env env;
-static char home[64], path[160];
+static char home[64], path[512];
 static struct node_id old_id, peer;
 
 static const char *in_home(const char *name)
