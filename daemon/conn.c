@@ -15,6 +15,7 @@
 #define BAD_FRAMES_BURST 64
 #define BAD_FRAMES_PER_S 1
 #define RECEIPTS_KEEP 64
+#define PROOF_MS 5000
 
 /* --- lookup -------------------------------------------------------------------------------------- */
 struct conn *conn_find(struct node *n, link_id id)
@@ -33,6 +34,7 @@ static void conn_unlink(struct conn *c)
 
 	timer_stop(n->env, &c->timer);
 	timer_stop(n->env, &c->resume);
+	timer_stop(n->env, &c->proof);
 	if (c->is_dirty) {
 		list_del(&c->dirty);
 		c->is_dirty = false;
@@ -183,7 +185,8 @@ static void on_identified(struct conn *c)
 	else if (r.verdict != ERR_SELF)
 		audit_note(n->p.audit, "PEER_REFUSED", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name",
 			   sp->name, "reason", err_word(r.verdict), NULL);
-	if (r.verdict != ERR_SELF)
+	/* Whoever answers our dial can show a HELLO that he recorded: that is no act of its identity. */
+	if (r.verdict != ERR_SELF && !c->dialled)
 		ladder_fail(n->by_identity, bytes_str(sp->id.hex), env_now(n->env));
 	if (c->target)
 		snprintf(c->target->why, sizeof c->target->why, "%s", r.fault.what);
@@ -291,7 +294,12 @@ static void on_online(struct conn *c)
 		}
 		conn_close(p->conn, "replaced");
 	}
-	if (n->online >= n->c.limits.sessions) {
+	/* Whoever knows the passphrase can make up identities: they leave a quarter to those approved. */
+	uint32_t room = n->c.limits.sessions;
+
+	if (pins_get(n->p.pins, &sp->id)->state != PIN_TRUSTED)
+		room -= room / 4;
+	if (n->online >= room) {
 		conn_close(c, "session-limit");
 		return;
 	}
@@ -313,6 +321,58 @@ static void on_online(struct conn *c)
 	/* Approved, and a crash came before its messages were released. */
 	if (pins_get(n->p.pins, &p->id)->state == PIN_TRUSTED)
 		(void)inbound_release(n, &p->id, true);
+}
+
+/*
+ * The wire confirms no key (wire 2.7.2), and a server chooses the nonce that it signs: its whole half of
+ * a handshake can be a recording. So a dialled peer is online when something came under the session
+ * key. The same holds for a dialler that may replace a session: his HELLO may have been passed on by
+ * whom he really dialled. Our own software answers at once; old diallers replace nobody.
+ */
+static void on_open(struct conn *c)
+{
+	struct node *n = c->node;
+
+	if (!c->dialled && !session_peer(c->session)->confirms) {
+		on_online(c);
+		return;
+	}
+	c->proving = true;
+	timer_in(n->env, &c->proof, n->c.handshake_ms ? n->c.handshake_ms : PROOF_MS);
+	if (session_ping(c->session) != ERR_OK)
+		conn_close(c, "no-memory");
+}
+
+static void proof_due(void *ctx)
+{
+	struct conn *c = ctx;
+	struct node *n = c->node;
+
+	if (c->closing || !c->proving)
+		return;
+	n->n.handshakes_failed++;
+	n->n.handshake_timeouts++;
+	log_warn("key-not-proven peer=%s from=%s dialled=%d", session_peer(c->session)->id.hex, c->address,
+		 c->dialled);
+	if (!c->dialled)
+		blame_source(n, c->source, "key-not-proven");
+	if (c->target)
+		snprintf(c->target->why, sizeof c->target->why,
+			 "the handshake ended, but nothing came under its key; do the clocks differ?");
+	conn_close(c, "key-not-proven");
+}
+
+static bool untimely(const struct session_event *e)
+{
+	return e->type == SESSION_EV_DROPPED && e->word &&
+	       (strcmp(e->word, "too-old") == 0 || strcmp(e->word, "from-future") == 0);
+}
+
+/* What only a frame that opened can cause. */
+static bool proves_key(const struct session_event *e)
+{
+	return untimely(e) || (e->type != SESSION_EV_IDENTIFIED && e->type != SESSION_EV_ONLINE &&
+			       e->type != SESSION_EV_DROPPED && e->type != SESSION_EV_OVER);
 }
 
 static void on_over(struct conn *c, const struct session_event *e)
@@ -363,8 +423,7 @@ static void on_dropped(struct conn *c, const struct session_event *e)
 			   e->word ? e->word : err_word(e->err), NULL);
 	/* A frame refused for its time was still the next in order: going on would let later ones overtake it.
 	 * The sender starts again with the oldest that nobody confirmed. */
-	if (c->online && session_peer(c->session)->confirms && e->word &&
-	    (strcmp(e->word, "too-old") == 0 || strcmp(e->word, "from-future") == 0)) {
+	if (c->online && session_peer(c->session)->confirms && untimely(e)) {
 		log_warn("clocks-differ peer=%s why=%s", c->peer->id.hex, e->word);
 		conn_close(c, strcmp(e->word, "too-old") == 0 ? "a frame came too old; clocks differ, or a slow link" :
 								"a frame came from the future: clocks differ");
@@ -415,12 +474,19 @@ static void on_event(struct conn *c, const struct session_event *e)
 {
 	struct node *n = c->node;
 
+	if (c->proving && proves_key(e)) {
+		c->proving = false;
+		timer_stop(n->env, &c->proof);
+		on_online(c);
+		if (c->closing)
+			return;
+	}
 	switch (e->type) {
 	case SESSION_EV_IDENTIFIED:
 		on_identified(c);
 		break;
 	case SESSION_EV_ONLINE:
-		on_online(c);
+		on_open(c);
 		break;
 	case SESSION_EV_MESSAGE:
 		inbound_message(c, &e->message);
@@ -713,6 +779,7 @@ static void sink_opened(void *ctx, const struct link_info *info)
 	list_add_tail(&n->shaking, &c->link);
 	timer_init(&c->timer, session_due, c);
 	timer_init(&c->resume, resume_due, c);
+	timer_init(&c->proof, proof_due, c);
 	bucket_init(&c->bad, BAD_FRAMES_PER_S, BAD_FRAMES_BURST, c->opened_ms);
 	if (t)
 		t->conn = c;

@@ -94,6 +94,7 @@ struct conn {
 	link_id id;
 	bool dialled, secure, has_tls_key, closing, online, paused;
 	bool counted;              /* in node->handshaking */
+	bool proving;              /* the session is open; nothing came under its key yet */
 	uint8_t tls_key[32];
 	char source[64];
 	char *address;
@@ -102,6 +103,7 @@ struct conn {
 	struct target *target;     /* we dialled it for this one */
 	struct timer timer;        /* session deadline */
 	struct timer resume;       /* end of a pause */
+	struct timer proof;        /* end of `proving` */
 	struct list link;          /* in node->conns_list or node->shaking */
 	struct list reap;
 	struct bucket bad;

@@ -1,0 +1,423 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "base/secret.h"
+#include "daemon/node.h"
+#include "protocol/v09/v09.h"
+#include "store/store.h"
+
+#include <sodium.h>
+
+#define PASSPHRASE BYTES_LIT("a passphrase of the mesh")
+#define PLACE "192.0.2.7:8765"
+#define UNITS_MAX 64
+
+struct unit {
+	uint8_t *p;
+	size_t n;
+	bool text;
+};
+
+/* A node whose only transport is this file. */
+struct world {
+	uint64_t now_ms;
+	struct env env;
+	struct keyring *keyring;
+	struct pins *pins;
+	struct store *store;
+	struct audit *audit;
+	struct policy policy;
+	struct node *node;
+	struct transport tp;
+	struct transport_sink sink;
+	link_id last, dialled;
+	bool shut[256];
+	struct unit said[UNITS_MAX]; /* by the node, on whatever link */
+	size_t said_n;
+};
+
+static uint64_t now_ms(void *ctx)
+{
+	return ((struct world *)ctx)->now_ms;
+}
+
+static uint64_t wall_ms(void *ctx)
+{
+	return 1753500000000u + now_ms(ctx);
+}
+
+static void chance(void *ctx, void *out, size_t n)
+{
+	(void)ctx;
+	randombytes_buf(out, n);
+}
+
+static struct world *of(struct transport *t)
+{
+	return (struct world *)(void *)((char *)t - offsetof(struct world, tp));
+}
+
+static enum err tp_dial_(struct transport *t, const char *address, link_id *out)
+{
+	assert_string_equal(address, PLACE);
+	of(t)->dialled = *out = ++of(t)->last;
+	return ERR_OK;
+}
+
+static enum err tp_send_(struct transport *t, link_id id, struct bytes unit, bool text)
+{
+	struct world *w = of(t);
+	struct unit *u = &w->said[w->said_n++];
+
+	(void)id;
+	assert_true(w->said_n <= UNITS_MAX);
+	u->p = malloc(unit.n);
+	memcpy(u->p, unit.p, unit.n);
+	u->n = unit.n;
+	u->text = text;
+	return ERR_OK;
+}
+
+static void tp_close_(struct transport *t, link_id id)
+{
+	of(t)->shut[id] = true;
+}
+
+static void tp_pause_(struct transport *t, link_id id, bool paused)
+{
+	(void)t, (void)id, (void)paused;
+}
+
+static size_t tp_queued_(struct transport *t, link_id id)
+{
+	(void)t, (void)id;
+	return 0;
+}
+
+static const struct transport_ops ops = { .dial = tp_dial_, .send = tp_send_, .close = tp_close_,
+					  .pause = tp_pause_, .queued = tp_queued_ };
+
+static void forget(struct world *w)
+{
+	while (w->said_n)
+		free(w->said[--w->said_n].p);
+}
+
+static struct world *world_new(uint32_t sessions, bool tofu)
+{
+	struct world *w = calloc(1, sizeof *w);
+	struct node_config nc = { .name = "me", .passphrase = PASSPHRASE };
+	struct secret wrap;
+
+	assert_int_equal(secret_init_library(), ERR_OK);
+	w->now_ms = 1000;
+	w->env = (struct env){ .ctx = w, .now_ms = now_ms, .wall_ms = wall_ms, .random = chance };
+	assert_int_equal(keyring_generate(&w->env, &w->keyring), ERR_OK);
+	assert_int_equal(pins_load(NULL, w->keyring, &w->env, &w->pins, NULL), ERR_OK);
+	assert_int_equal(audit_open(NULL, w->keyring, &w->env, &w->audit, NULL), ERR_OK);
+	assert_int_equal(keyring_derive(w->keyring, DERIVE_DB_WRAP, &wrap), ERR_OK);
+	struct store_config sc = { .env = &w->env, .wrap_key = secret_bytes(&wrap) };
+	assert_int_equal(store_open(&sc, &w->store, NULL), ERR_OK);
+	secret_free(&wrap);
+	policy_init(&w->policy);
+	w->policy.trust_on_first_use = tofu;
+	nc.policy = &w->policy;
+	nc.limits.connects_per_s = -1;
+	nc.limits.sessions = sessions;
+	struct node_parts parts = { &w->env, w->keyring, w->pins, w->store, w->audit };
+	assert_int_equal(node_new(&nc, &parts, &w->node), ERR_OK);
+	w->tp = (struct transport){ .ops = &ops, .kind = "test", .unit_max = SESSION_UNIT_MAX };
+	w->sink = node_sink(w->node);
+	node_attach(w->node, &w->tp);
+	return w;
+}
+
+static void world_free(struct world *w)
+{
+	node_goodbye(w->node);
+	for (link_id i = 1; i <= w->last; i++)
+		w->sink.closed(w->sink.ctx, i, LINK_END_LOCAL, "");
+	forget(w);
+	node_detach(w->node, &w->tp);
+	node_free(w->node);
+	policy_fini(&w->policy);
+	store_close(w->store);
+	audit_close(w->audit);
+	pins_free(w->pins);
+	keyring_free(w->keyring);
+	assert_int_equal(timers_next(&w->env), UINT64_MAX);
+	timers_fini(&w->env);
+	free(w);
+}
+
+static void turn(struct world *w)
+{
+	timers_run(&w->env);
+	for (int i = 0; i < 8 && node_wants_turn(w->node); i++)
+		node_turn(w->node);
+}
+
+static void pass(struct world *w, uint64_t ms)
+{
+	w->now_ms += ms;
+	turn(w);
+}
+
+/* The far side: a session of the real protocol, and a record of what it said. */
+struct far {
+	struct session *s;
+	struct keyring *k;
+	struct unit said[UNITS_MAX];
+	size_t said_n;
+};
+
+static void far_init(struct far *f, struct world *w, struct keyring *k, enum session_role role,
+		     const char *name)
+{
+	struct session_config c = { .env = &w->env, .keyring = k, .passphrase = PASSPHRASE, .name = name,
+				    .role = role };
+
+	memset(f, 0, sizeof *f);
+	f->k = k;
+	assert_int_equal(v09_session_new(&c, &f->s), ERR_OK);
+	session_start(f->s);
+}
+
+static void far_fini(struct far *f)
+{
+	session_free(f->s);
+	while (f->said_n)
+		free(f->said[--f->said_n].p);
+}
+
+static void far_listen(struct far *f)
+{
+	struct session_unit u;
+	struct session_event e;
+	bool more = true;
+
+	while (more) {
+		while (session_next_unit(f->s, &u)) {
+			struct unit *x = &f->said[f->said_n++];
+
+			assert_true(f->said_n <= UNITS_MAX);
+			x->p = malloc(u.bytes.n);
+			memcpy(x->p, u.bytes.p, u.bytes.n);
+			x->n = u.bytes.n;
+			x->text = u.text;
+		}
+		more = session_next_event(f->s, &e);
+		if (more && e.type == SESSION_EV_IDENTIFIED)
+			session_admit(f->s);
+	}
+}
+
+static link_id open_link(struct world *w, bool dialled)
+{
+	struct link_info i = { .id = dialled ? w->dialled : ++w->last, .dialled = dialled, .kind = "test",
+			       .address = PLACE, .source = "192.0.2.7" };
+
+	forget(w);
+	w->sink.opened(w->sink.ctx, &i);
+	return i.id;
+}
+
+/* The node dials; its target is PLACE. */
+static link_id dialled_link(struct world *w)
+{
+	w->dialled = 0;
+	for (int i = 0; i < 1000 && !w->dialled; i++)
+		pass(w, 500);
+	assert_true(w->dialled != 0);
+	return open_link(w, true);
+}
+
+/* Carries units in both directions until both are quiet; `frames` false: only the handshake. */
+static void talk(struct world *w, link_id id, struct far *f, bool frames)
+{
+	size_t mine = 0, theirs = 0;
+
+	far_listen(f);
+	for (bool more = true; more;) {
+		more = false;
+		for (; theirs < f->said_n; theirs++, more = true)
+			if (frames || f->said[theirs].text)
+				w->sink.unit(w->sink.ctx, id, bytes_of(f->said[theirs].p, f->said[theirs].n),
+					     f->said[theirs].text);
+		for (; mine < w->said_n; mine++, more = true)
+			if (frames || w->said[mine].text)
+				session_take(f->s, bytes_of(w->said[mine].p, w->said[mine].n),
+					     w->said[mine].text),
+				far_listen(f);
+	}
+	turn(w);
+}
+
+/* As talk() of a server, from the record of another session: nobody here knows a key or the passphrase. */
+static void replay(struct world *w, link_id id, const struct far *record)
+{
+	for (size_t i = 0; i < record->said_n && record->said[i].text; i++)
+		w->sink.unit(w->sink.ctx, id, bytes_of(record->said[i].p, record->said[i].n), true);
+	turn(w);
+}
+
+static void hang_up(struct world *w, link_id id)
+{
+	w->sink.closed(w->sink.ctx, id, LINK_END_REMOTE, "");
+	turn(w);
+}
+
+static void a_dialled_peer_is_online_when_a_frame_came_under_the_key(void **state)
+{
+	struct world *w = world_new(8, true);
+	struct keyring *k;
+	struct far f;
+
+	assert_int_equal(keyring_generate(&w->env, &k), ERR_OK);
+	assert_int_equal(node_add_target(w->node, PLACE, NULL), ERR_OK);
+	node_dial_all(w->node);
+	link_id id = dialled_link(w);
+	far_init(&f, w, k, SESSION_LISTENER, "bob");
+	talk(w, id, &f, true);
+	assert_int_equal(node_online(w->node), 1);
+	pass(w, 60000);
+	assert_int_equal(node_online(w->node), 1);
+	far_fini(&f);
+	world_free(w);
+	keyring_free(k);
+}
+
+static void a_recorded_server_is_never_online_and_pins_nothing(void **state)
+{
+	struct world *w = world_new(8, true);
+	struct keyring *k;
+	struct far f;
+
+	assert_int_equal(keyring_generate(&w->env, &k), ERR_OK);
+	assert_int_equal(node_add_target(w->node, PLACE, NULL), ERR_OK);
+	node_dial_all(w->node);
+	link_id id = dialled_link(w);
+	far_init(&f, w, k, SESSION_LISTENER, "bob");
+	talk(w, id, &f, false);
+	assert_int_equal(node_online(w->node), 0);
+	hang_up(w, id);
+	assert_null(pins_get(w->pins, keyring_id(k)));
+	id = dialled_link(w);
+	replay(w, id, &f);
+	/* It got as far as anybody without the key can: our HELLO and our question are out. */
+	assert_int_equal(w->said_n, 3);
+	assert_false(w->said[2].text);
+	assert_int_equal(node_online(w->node), 0);
+	assert_null(pins_get(w->pins, keyring_id(k)));
+	assert_false(w->shut[id]);
+	pass(w, 10000);
+	assert_true(w->shut[id]);
+	assert_int_equal(node_counters(w->node)->handshakes_ok, 0);
+	far_fini(&f);
+	world_free(w);
+	keyring_free(k);
+}
+
+static void a_hello_that_was_passed_on_replaces_no_session(void **state)
+{
+	struct world *w = world_new(8, true);
+	struct keyring *k;
+	struct far real, other;
+
+	assert_int_equal(keyring_generate(&w->env, &k), ERR_OK);
+	link_id first = open_link(w, false);
+	far_init(&real, w, k, SESSION_DIALLER, "bob");
+	talk(w, first, &real, true);
+	assert_int_equal(node_online(w->node), 1);
+
+	/* Bob dials somebody who hands his handshake on to us, and cannot go on from there. */
+	pass(w, 20000);
+	link_id second = open_link(w, false);
+	far_init(&other, w, k, SESSION_DIALLER, "bob");
+	talk(w, second, &other, false);
+	assert_true(session_online(other.s));
+	assert_false(w->shut[first]);
+	pass(w, 10000);
+	assert_true(w->shut[second]);
+	assert_false(w->shut[first]);
+	assert_int_equal(node_online(w->node), 1);
+	far_fini(&real);
+	far_fini(&other);
+	world_free(w);
+	keyring_free(k);
+}
+
+static void a_recorded_hello_does_not_lock_its_identity_out(void **state)
+{
+	struct world *w = world_new(8, true);
+	struct keyring *k;
+	struct far f, real;
+
+	assert_int_equal(keyring_generate(&w->env, &k), ERR_OK);
+	assert_int_equal(node_add_target(w->node, PLACE "#0123456789abcdef0123456789abcdef", NULL), ERR_OK);
+	node_dial_all(w->node);
+	link_id id = dialled_link(w);
+	far_init(&f, w, k, SESSION_LISTENER, "bob");
+	talk(w, id, &f, false);
+	assert_true(w->shut[id]);
+	hang_up(w, id);
+	for (int i = 0; i < 8; i++) {
+		id = dialled_link(w);
+		replay(w, id, &f);
+		assert_true(w->shut[id]);
+		hang_up(w, id);
+	}
+	id = open_link(w, false);
+	far_init(&real, w, k, SESSION_DIALLER, "bob");
+	talk(w, id, &real, true);
+	assert_false(w->shut[id]);
+	assert_true(session_online(real.s));
+	far_fini(&f);
+	far_fini(&real);
+	world_free(w);
+	keyring_free(k);
+}
+
+static void strangers_leave_room_for_those_who_were_approved(void **state)
+{
+	struct world *w = world_new(4, false);
+	struct keyring *k[6];
+	struct far f[6];
+	link_id id;
+
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(keyring_generate(&w->env, &k[i]), ERR_OK);
+	assert_int_equal(pins_pin(w->pins, keyring_ed(k[5]), "friend", wall_ms(w), NULL), ERR_OK);
+	for (int i = 0; i < 6; i++) {
+		char name[] = "stranger0";
+
+		name[8] = (char)('0' + i);
+		id = open_link(w, false);
+		far_init(&f[i], w, k[i], SESSION_DIALLER, i == 5 ? "friend" : name);
+		talk(w, id, &f[i], true);
+		assert_int_equal(w->shut[id], i == 3 || i == 4);
+	}
+	assert_int_equal(node_online(w->node), 4);
+	world_free(w);
+	for (int i = 0; i < 6; i++) {
+		far_fini(&f[i]);
+		keyring_free(k[i]);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_dialled_peer_is_online_when_a_frame_came_under_the_key),
+		cmocka_unit_test(a_recorded_server_is_never_online_and_pins_nothing),
+		cmocka_unit_test(a_hello_that_was_passed_on_replaces_no_session),
+		cmocka_unit_test(a_recorded_hello_does_not_lock_its_identity_out),
+		cmocka_unit_test(strangers_leave_room_for_those_who_were_approved),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
