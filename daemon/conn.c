@@ -816,14 +816,23 @@ static void sink_opened(void *ctx, const struct link_info *info)
 
 static void sink_unit(void *ctx, link_id id, struct bytes unit, bool text)
 {
-	struct conn *c = conn_find(ctx, id);
+	struct node *n = ctx;
+	struct conn *c = conn_find(n, id);
+	uint64_t received, receipts = n->n.receipts_received, unknown = n->n.receipts_unknown;
 	bool could_send;
 
 	if (!c || c->closing || !c->session)
 		return;
+	received = c->received;
 	could_send = session_can_send(c->session);
 	session_take(c->session, unit, text);
 	conn_pump(c);
+	receipts = n->n.receipts_received - receipts;
+	unknown = n->n.receipts_unknown - unknown;
+	/* Confirmations of what we sent are free. All else that is no message costs as much as one: a
+	 * stranger who waits for approval may not keep us busy with questions. */
+	if (c->online && c->received == received && (!receipts || unknown))
+		inbound_budget(c, unknown ? (double)unknown : 1, unit.n);
 	/* The first frame under a new key ends the pause of a rekey, without an event. */
 	if (!could_send && !c->closing && c->peer && session_can_send(c->session))
 		sched_wake(c->peer);

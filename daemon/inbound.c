@@ -12,22 +12,22 @@
 #include "base/text.h"
 
 /* Over budget: the link is not read for a while, so the sender feels its own transport. */
-static void budget(struct conn *c, size_t bytes)
+void inbound_budget(struct conn *c, double messages, size_t bytes)
 {
 	struct node *n = c->node;
 	struct peer *p = c->peer;
 	uint64_t now = env_now(n->env), wait = 0, w;
 
-	if (!bucket_take(&p->messages, 1, now)) {
-		w = bucket_wait_ms(&p->messages, 1, now);
+	if (!bucket_take(&p->messages, messages, now)) {
+		w = bucket_wait_ms(&p->messages, messages, now);
 		wait = w > wait ? w : wait;
 	}
 	if (!bucket_take(&p->bytes, (double)bytes, now)) {
 		w = bucket_wait_ms(&p->bytes, (double)bytes, now);
 		wait = w > wait ? w : wait;
 	}
-	if (!bucket_take(&n->total, 1, now)) {
-		w = bucket_wait_ms(&n->total, 1, now);
+	if (!bucket_take(&n->total, messages, now)) {
+		w = bucket_wait_ms(&n->total, messages, now);
 		wait = w > wait ? w : wait;
 	}
 	if (!wait || c->paused || c->closing)
@@ -50,7 +50,7 @@ void inbound_message(struct conn *c, const struct message *m)
 	if (!p || c->closing)
 		return;
 	c->received++;
-	budget(c, m->body.n);
+	inbound_budget(c, 1, m->body.n);
 	if (m->destination.hex[0] && !node_id_eq(&m->destination, keyring_id(n->p.keyring))) {
 		n->n.messages_not_for_us++;
 		log_debug("not-for-us msg=%.*s peer=%s", (int)m->id.n, m->id.p, p->id.hex);

@@ -264,6 +264,8 @@ void outbound_ended(struct node *n, const struct node_id *peer, const char *id, 
 
 /* inbound.c */
 void inbound_message(struct conn *c, const struct message *m);
+/* What came costs its sender; only for a conn that is online. */
+void inbound_budget(struct conn *c, double messages, size_t bytes);
 void inbound_op_done(struct node *n, struct op *op, enum err e);
 void inbound_report_reads(struct conn *c);
 enum err inbound_release(struct node *n, const struct node_id *id, bool accept);

@@ -35,7 +35,7 @@ struct world {
 	struct transport tp;
 	struct transport_sink sink;
 	link_id last, dialled;
-	bool shut[256];
+	bool shut[256], paused[256];
 	struct unit said[UNITS_MAX]; /* by the node, on whatever link */
 	size_t said_n;
 };
@@ -89,7 +89,7 @@ static void tp_close_(struct transport *t, link_id id)
 
 static void tp_pause_(struct transport *t, link_id id, bool paused)
 {
-	(void)t, (void)id, (void)paused;
+	of(t)->paused[id] = paused;
 }
 
 static size_t tp_queued_(struct transport *t, link_id id)
@@ -128,6 +128,8 @@ static struct world *world_new(uint32_t sessions, bool tofu)
 	nc.policy = &w->policy;
 	nc.limits.connects_per_s = -1;
 	nc.limits.sessions = sessions;
+	nc.limits.peer_messages_per_s = 10;
+	nc.limits.peer_burst = 100;
 	struct node_parts parts = { &w->env, w->keyring, w->pins, w->store, w->audit };
 	assert_int_equal(node_new(&nc, &parts, &w->node), ERR_OK);
 	w->tp = (struct transport){ .ops = &ops, .kind = "test", .unit_max = SESSION_UNIT_MAX };
@@ -409,6 +411,64 @@ static void strangers_leave_room_for_those_who_were_approved(void **state)
 	}
 }
 
+/* Frames that are no messages are not free: the link is not read for a while. */
+static void assert_slowed(struct world *w, link_id id, struct far *f, enum err (*say)(struct session *))
+{
+	assert_false(w->paused[id]);
+	for (int i = 0; i < 120 && !w->paused[id]; i++) {
+		size_t from = f->said_n;
+
+		assert_int_equal(say(f->s), ERR_OK);
+		far_listen(f);
+		for (size_t k = from; k < f->said_n; k++)
+			w->sink.unit(w->sink.ctx, id, bytes_of(f->said[k].p, f->said[k].n), false);
+		while (f->said_n > from)
+			free(f->said[--f->said_n].p);
+	}
+	assert_true(w->paused[id]);
+	assert_false(w->shut[id]);
+	pass(w, 60000);
+	assert_false(w->paused[id]);
+}
+
+static enum err say_rotate(struct session *s)
+{
+	uint8_t ed[ED_BYTES] = { 1 };
+
+	return session_key_rotate(s, ed);
+}
+
+static enum err say_receipt(struct session *s)
+{
+	struct receipt r[60];
+	char id[60][16];
+
+	for (int i = 0; i < 60; i++) {
+		snprintf(id[i], sizeof id[i], "never-sent-%d", i);
+		r[i] = (struct receipt){ .kind = RECEIPT_DELIVERED, .id = bytes_str(id[i]) };
+	}
+	return session_send_receipts(s, r, 60);
+}
+
+static void frames_that_are_no_messages_cost_as_much(void **state)
+{
+	struct world *w = world_new(8, false);
+	struct keyring *k;
+	struct far f;
+
+	assert_int_equal(keyring_generate(&w->env, &k), ERR_OK);
+	link_id id = open_link(w, false);
+	far_init(&f, w, k, SESSION_DIALLER, "stranger");
+	talk(w, id, &f, true);
+	assert_int_equal(node_online(w->node), 1);
+	assert_slowed(w, id, &f, session_goodbye);
+	assert_slowed(w, id, &f, say_rotate);
+	assert_slowed(w, id, &f, say_receipt);
+	far_fini(&f);
+	world_free(w);
+	keyring_free(k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -417,6 +477,7 @@ int main(void)
 		cmocka_unit_test(a_hello_that_was_passed_on_replaces_no_session),
 		cmocka_unit_test(a_recorded_hello_does_not_lock_its_identity_out),
 		cmocka_unit_test(strangers_leave_room_for_those_who_were_approved),
+		cmocka_unit_test(frames_that_are_no_messages_cost_as_much),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
