@@ -403,6 +403,7 @@ static enum err open_node(struct app *a, struct fault *f)
 		.passphrase = secret_bytes(&a->unlock.mesh),
 		.min_version = c->policy.min_version,
 		.rekey_ms = c->rekey_ms,
+		.seal_direct = true, /* only peers of the old software; wire 3.7 */
 		.handshake_ms = 5000,
 		.past_ms = 30000,
 		.future_ms = 5000,
