@@ -14,6 +14,7 @@ import ctypes
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -456,10 +457,24 @@ class Lab:
         return self.end()
 
     def end(self):
+        """Every daemon that runs must stop in order, and no sanitizer may have spoken."""
         for d in self.daemons.values():
-            if d.process is not None and not d.alive:
+            title = os.path.basename(d.home)
+            try:
+                code = None
+                if d.process is not None and not d.alive:
+                    code = "%s: died with %s" % (title, d.process.returncode)
+                    d.process = None
+                elif d.process is not None:
+                    got = d.stop()
+                    code = got and "%s: SIGTERM gave exit %s" % (title, got)
+            except AssertionError as problem:
+                code = str(problem)
+            if re.search(r"ERROR: \w+Sanitizer|runtime error:|SUMMARY: \w+Sanitizer", d.log()):
+                code = "%s: a sanitizer reports" % title
+            if code:
                 self.failed += 1
-                print("  FAIL %s died with %s\n%s" % (d.name, d.process.returncode, d.log_tail(40)))
+                print("  FAIL %s\n%s" % (code, d.log_tail(60)))
         took = time.monotonic() - self.began
         self.close()
         print("  took %.1f s" % took)
