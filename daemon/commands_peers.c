@@ -179,13 +179,14 @@ static json_t *peer_json(const struct command_ctx *cx, const struct pin *p, cons
 		if (targets[i].has_id && node_id_eq(&targets[i].id, &p->id))
 			t = &targets[i];
 	return json_pack(
-		"{s:s, s:s, s:o, s:o, s:s, s:b, s:o, s:b, s:o, s:o, s:o, s:b, s:o, s:I, s:I, s:o, s:I, s:I, s:I, s:o,"
+		"{s:s, s:s, s:o, s:o, s:s, s:b, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:I, s:I, s:I, s:o,"
 		" s:o, s:o, s:b}",
 		"id", p->id.hex, "fingerprint", fingerprint_text(&p->id, fp), "name", text_or_null(p->name), "alias",
 		text_or_null(p->alias), "state", pin_state_word(p->state), "verified", p->verified, "via",
 		text_or_null(p->via), "online", v.online, "transport", text_or_null(v.online ? v.transport : NULL),
 		"generation", text_or_null(v.generation), "version", version_json(p->version_floor), "confirms",
-		p->confirms, "address", text_or_null(v.online ? v.address : NULL), "first_seen_ms",
+		v.online ? json_boolean(v.confirms) : p->confirms ? json_true() : json_null(), "address",
+		text_or_null(v.online ? v.address : NULL), "first_seen_ms",
 		(json_int_t)p->first_seen_ms, "last_seen_ms", (json_int_t)p->last_seen_ms, "addresses",
 		addresses_json(p), "queued", (json_int_t)out[OUTBOX_QUEUED], "unread", (json_int_t)in[INBOX_NEW],
 		"held", (json_int_t)in[INBOX_HELD], "rtt_ms", v.rtt_ms >= 0 ? json_real(v.rtt_ms) : json_null(),

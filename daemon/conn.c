@@ -160,6 +160,7 @@ static void on_identified(struct conn *c)
 		.ed = sp->ed,
 		.name = sp->name,
 		.version = sp->version,
+		.confirms = sp->confirms,
 		.self = keyring_id(n->p.keyring),
 		.expected = c->target && c->target->has_expected ? &c->target->expected : NULL,
 		.dialled = c->dialled ? c->address : NULL,
@@ -221,12 +222,12 @@ static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
 	const struct pin *known = pins_get(n->p.pins, &sp->id);
 	struct admit_result r;
 	struct admit_request req = { .id = sp->id, .ed = sp->ed, .name = sp->name, .version = sp->version,
-				     .self = keyring_id(n->p.keyring),
+				     .confirms = sp->confirms, .self = keyring_id(n->p.keyring),
 				     .expected = c->target && c->target->has_expected ?
 							 &c->target->expected : NULL,
 				     .dialled = c->dialled ? c->address : NULL };
 	struct pin_update u = { .id = sp->id, .ed = sp->ed, .name = sp->name, .version = sp->version,
-				.x25519 = sp->has_x25519 ? sp->x25519 : NULL, .confirms = sp->confirms,
+				.x25519 = sp->has_x25519 ? sp->x25519 : NULL, .confirms = known && known->confirms,
 				.wall_ms = env_wall(n->env) };
 	bool created = false, changed;
 	enum err e;
@@ -237,7 +238,7 @@ static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
 		return false;
 	u.state = r.state;
 	u.via = r.via ? r.via : "tofu";
-	changed = !known || known->version_floor < sp->version || known->confirms != sp->confirms;
+	changed = !known || known->version_floor < sp->version;
 	e = pins_observe(n->p.pins, &u, &created);
 	if (e != ERR_OK && !known) {
 		log_warn("peer-not-pinned peer=%s err=%s", sp->id.hex, err_word(e));
@@ -266,6 +267,20 @@ static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
 	if (created || changed || pins_state_dirty(n->p.pins))
 		node_pins_flush(n, "peer");
 	return true;
+}
+
+/* That a peer confirms stands in its HELLO unsigned. It is remembered from the first confirmation on, so
+ * that nobody on the way can add it for ever, or take it away later. */
+static void on_confirmation(struct conn *c)
+{
+	struct node *n = c->node;
+	const struct session_peer *sp = session_peer(c->session);
+	const struct pin *pin = pins_get(n->p.pins, &sp->id);
+	struct pin_update u = { .id = sp->id, .ed = sp->ed, .name = sp->name, .version = sp->version,
+				.confirms = true, .wall_ms = env_wall(n->env) };
+
+	if (pin && !pin->confirms && pins_observe(n->p.pins, &u, NULL) == ERR_OK)
+		node_pins_flush(n, "confirms");
 }
 
 static void on_online(struct conn *c)
@@ -492,6 +507,7 @@ static void on_event(struct conn *c, const struct session_event *e)
 		inbound_message(c, &e->message);
 		break;
 	case SESSION_EV_RECEIPT:
+		on_confirmation(c);
 		outbound_receipt(c, e);
 		break;
 	case SESSION_EV_PONG:

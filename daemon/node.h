@@ -138,6 +138,7 @@ struct peer_view {
 	const char *generation;   /* "" when offline */
 	uint64_t since_ms;        /* wall */
 	uint64_t sent, received, dropped, rekeys;
+	bool confirms;            /* this session */
 	double rtt_ms;            /* < 0 = unknown */
 	uint64_t waiting, in_flight;
 };

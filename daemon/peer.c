@@ -150,6 +150,7 @@ void node_peer_view(struct node *n, const struct node_id *id, struct peer_view *
 			v.received = c->received;
 			v.dropped = c->dropped;
 			v.rekeys = c->rekeys;
+			v.confirms = session_peer(c->session)->confirms;
 			v.waiting = p->q->ready_count;
 			v.in_flight = p->q->flight_count;
 		}

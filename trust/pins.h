@@ -48,7 +48,7 @@ struct pin {
 	uint16_t version_floor;   /* major << 8 | minor: highest seen; less is refused */
 	uint8_t x25519[X25519_BYTES];
 	bool has_x25519;
-	bool confirms;            /* speaks our ACK */
+	bool confirms;            /* has confirmed a message: never less again (policy.h) */
 	/* Borrowed with the record: a copy of the pin must not outlive it. NULL when there are none; most
 	 * peers dial us and have none, so they are not part of the struct. */
 	struct pin_address *addresses;

@@ -80,8 +80,8 @@ static void observe_known(struct pins *p, struct rec *r, const struct pin_update
 		r->pin.has_x25519 = true;
 		p->dirty = true;
 	}
-	if (r->pin.confirms != u->confirms) {
-		r->pin.confirms = u->confirms;
+	if (u->confirms && !r->pin.confirms) {
+		r->pin.confirms = true;
 		p->dirty = true;
 	}
 	if (r->pin.last_seen_ms != wall_ms) {

@@ -153,6 +153,16 @@ static void refuse_version(struct admit_result *out, const struct admit_request 
 	}
 }
 
+static void refuse_unconfirming(struct admit_result *out, const struct admit_request *r)
+{
+	fault_set(&out->fault, out->verdict = ERR_DOWNGRADE, EXIT_PEER_UNTRUSTED,
+		  "%s has confirmed messages before, and now says that it cannot", r->id.hex);
+	fault_means(&out->fault, "it was set back to other software, or somebody on the way asks for "
+				 "less; the session was refused");
+	fault_next(&out->fault, "ironmesh peers forget %s   (only if it was set back on purpose)",
+		   r->id.hex);
+}
+
 static void raise_alarm(struct admit_result *out, const struct admit_request *r,
 			const char *subject, bool is_address, const struct node_id *was)
 {
@@ -294,6 +304,10 @@ void policy_admit(const struct policy *p, const struct pins *pins, const struct 
 	}
 	if (pin && r->version < pin->version_floor) {
 		refuse_version(out, r, pin->version_floor, true);
+		return;
+	}
+	if (pin && pin->confirms && !r->confirms) {
+		refuse_unconfirming(out, r);
 		return;
 	}
 	const struct rec *holder = pins_name_holder(pins, name);

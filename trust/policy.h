@@ -31,6 +31,7 @@ struct admit_request {
 	const uint8_t *ed;
 	const char *name;
 	uint16_t version;
+	bool confirms;                  /* it says that it confirms messages; nothing signs that */
 	const struct node_id *self;
 	const struct node_id *expected; /* --peer host:port#id; NULL = none */
 	const char *dialled;            /* "host:port" when we dialled, else NULL */
@@ -46,7 +47,8 @@ struct admit_result {
 };
 
 /*
- * Order: self; revoked or blocked; expected id; version minimum, then the floor of this identity;
+ * Order: self; revoked or blocked; expected id; version minimum, then the floor of this identity, and
+ * that it confirms messages if it ever did (who strips that from a HELLO could swallow messages unseen);
  * name bound to another identity; address bound to another identity (no alarm when the identity
  * is already trusted: it moved); then known state, else allow-list -> trusted when the entry is this
  * id or a name already pinned to this key, pending when it is a bare name of a stranger

@@ -196,6 +196,20 @@ static void far_fini(struct far *f)
 		free(f->said[--f->said_n].p);
 }
 
+/* What somebody on the way can do: nothing signs this member. */
+static bool strips_acks;
+
+static void strip(struct unit *u)
+{
+	static const char member[] = ", \"acks\": 1";
+	uint8_t *at = strips_acks ? memmem(u->p, u->n, member, sizeof member - 1) : NULL;
+
+	if (!at)
+		return;
+	u->n -= sizeof member - 1;
+	memmove(at, at + sizeof member - 1, (size_t)(u->p + u->n - at));
+}
+
 static void far_listen(struct far *f)
 {
 	struct session_unit u;
@@ -211,6 +225,7 @@ static void far_listen(struct far *f)
 			memcpy(x->p, u.bytes.p, u.bytes.n);
 			x->n = u.bytes.n;
 			x->text = u.text;
+			strip(x);
 		}
 		more = session_next_event(f->s, &e);
 		if (more && e.type == SESSION_EV_IDENTIFIED)
@@ -441,7 +456,7 @@ static enum err say_rotate(struct session *s)
 static enum err say_receipt(struct session *s)
 {
 	struct receipt r[60];
-	char id[60][16];
+	char id[60][32];
 
 	for (int i = 0; i < 60; i++) {
 		snprintf(id[i], sizeof id[i], "never-sent-%d", i);
@@ -469,6 +484,45 @@ static void frames_that_are_no_messages_cost_as_much(void **state)
 	keyring_free(k);
 }
 
+static void who_has_confirmed_once_is_not_taken_for_one_who_never_does(void **state)
+{
+	struct world *w = world_new(8, true);
+	struct keyring *k;
+	struct far f, g, h;
+
+	assert_int_equal(keyring_generate(&w->env, &k), ERR_OK);
+	link_id id = open_link(w, false);
+	far_init(&f, w, k, SESSION_DIALLER, "bob");
+	talk(w, id, &f, true);
+	/* To say so is not enough: an old peer whose HELLO was embellished stays welcome. */
+	assert_false(pins_get(w->pins, keyring_id(k))->confirms);
+	size_t from = f.said_n;
+	assert_int_equal(say_receipt(f.s), ERR_OK);
+	far_listen(&f);
+	w->sink.unit(w->sink.ctx, id, bytes_of(f.said[from].p, f.said[from].n), false);
+	assert_true(pins_get(w->pins, keyring_id(k))->confirms);
+	hang_up(w, id);
+
+	strips_acks = true;
+	id = open_link(w, false);
+	far_init(&g, w, k, SESSION_DIALLER, "bob");
+	talk(w, id, &g, true);
+	strips_acks = false;
+	assert_int_equal(node_online(w->node), 0);
+	assert_true(w->shut[id]);
+
+	pass(w, 2000);
+	id = open_link(w, false);
+	far_init(&h, w, k, SESSION_DIALLER, "bob");
+	talk(w, id, &h, true);
+	assert_int_equal(node_online(w->node), 1);
+	far_fini(&f);
+	far_fini(&g);
+	far_fini(&h);
+	world_free(w);
+	keyring_free(k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -478,6 +532,7 @@ int main(void)
 		cmocka_unit_test(a_recorded_hello_does_not_lock_its_identity_out),
 		cmocka_unit_test(strangers_leave_room_for_those_who_were_approved),
 		cmocka_unit_test(frames_that_are_no_messages_cost_as_much),
+		cmocka_unit_test(who_has_confirmed_once_is_not_taken_for_one_who_never_does),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -281,6 +281,28 @@ static void minimum_and_floor_are_different_refusals(void **state)
 	ask_free(&a);
 }
 
+static void who_has_confirmed_may_not_say_less(void **state)
+{
+	struct pin_update u = {.name = "bob", .version = V09, .confirms = true};
+	struct ask a;
+
+	ask_make(&a);
+	u.id = meet(&a.w, 1, "bob", PIN_TRUSTED);
+	assert_int_equal(ask(&a, 1, "bob"), ERR_OK);
+	u.ed = pin_of(&a.w, &u.id)->ed;
+	u.wall_ms = a.w.t.wall_ms;
+	assert_int_equal(pins_observe(a.w.p, &u, NULL), ERR_OK);
+	assert_int_equal(ask(&a, 1, "bob"), ERR_DOWNGRADE);
+	assert_non_null(strstr(a.out.fault.next, "peers forget"));
+	a.r.confirms = true;
+	policy_admit(&a.policy, a.w.p, &a.r, &a.out);
+	assert_int_equal(a.out.verdict, ERR_OK);
+	/* Once is enough. */
+	assert_int_equal(meet_again(&a.w, 1, "bob", V09), ERR_OK);
+	assert_true(pin_of(&a.w, &u.id)->confirms);
+	ask_free(&a);
+}
+
 /* --- changed keys -------------------------------------------------------------------------- */
 
 static void bound_name_with_another_key_is_an_alarm(void **state)
@@ -441,6 +463,7 @@ int main(void)
 		cmocka_unit_test(blocked_and_revoked_are_refused_before_all_else),
 		cmocka_unit_test(this_node_itself_is_refused),
 		cmocka_unit_test(minimum_and_floor_are_different_refusals),
+		cmocka_unit_test(who_has_confirmed_may_not_say_less),
 		cmocka_unit_test(bound_name_with_another_key_is_an_alarm),
 		cmocka_unit_test(even_a_trusted_peer_may_not_show_anothers_name),
 		cmocka_unit_test(name_that_is_only_claimed_alarms_nobody),
