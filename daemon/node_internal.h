@@ -52,6 +52,7 @@ struct item {
 	uint64_t created_ms, expires_ms; /* wall */
 	uint64_t accepted_ms;      /* monotonic: when we took it, 0 after a restart */
 	uint64_t sent_ms;          /* monotonic, when in flight */
+	uint32_t tries;            /* earlier ones */
 	uint32_t body_len;
 	uint8_t *body;             /* NULL: read it from the store when its turn comes */
 	char type[MSG_TYPE_MAX + 1];

@@ -249,6 +249,7 @@ enum err outbound_attempt(struct node *n, struct peer *p, struct item *it)
 		return ERR_AGAIN;
 	c->sent++;
 	n->n.messages_sent++;
+	n->n.messages_resent += it->tries > 0;
 	if (!confirms) {
 		/* This is the honest end: nothing will ever say that it arrived (wire 4.3). */
 		end_row(n, it, OUTBOX_SENT, OLD_PEER_REASON);

@@ -361,6 +361,7 @@ static void load(struct node *n, struct peer *p)
 			it->created_ms = rows[i].created_ms;
 			it->expires_ms = rows[i].expires_ms;
 			it->body_len = rows[i].body_len;
+			it->tries = rows[i].attempts;
 			snprintf(it->type, sizeof it->type, "%s", rows[i].type);
 			item_ready(it);
 		}

@@ -84,6 +84,11 @@ check-run:
 	@$(MAKE) --no-print-directory integration
 	@echo "all checks passed ($(MODE))"
 
+# --- documents made from the program -----------------------------------------------------------------
+.PHONY: docs
+docs: $(B)/ironmesh
+	@tests/lib/make-commands-doc $(B)/ironmesh >docs/commands.md.new && mv docs/commands.md.new docs/commands.md
+
 # --- install ----------------------------------------------------------------------------------------
 .PHONY: install
 install: $(B)/ironmesh

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""The documents against the program: the tour of README.md is run command by command, docs/commands.md is
+what the program says, docs/counters.md names every counter, docs/control.md's limits hold elsewhere.
+
+Prints `test_docs: N passed, M failed`.
+"""
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BINARY = os.path.abspath(
+    sys.argv[1] if len(sys.argv) > 1 else os.environ.get("IRONMESH", os.path.join(ROOT, "build/release/ironmesh"))
+)
+results = []
+
+
+def read(name):
+    with open(os.path.join(ROOT, name), encoding="utf-8") as f:
+        return f.read()
+
+
+def check(name):
+    def run(fn):
+        try:
+            fn()
+            results.append((name, None))
+            print("  ok   " + name)
+        except Exception as e:  # a test reports every failure, whatever it is
+            results.append((name, e))
+            print("  FAIL %s: %r" % (name, e))
+        return fn
+
+    return run
+
+
+def code_lines(text):
+    """Commands of the indented blocks, continuation lines joined."""
+    joined = re.sub(r"\\\n\s+", "", text)
+    return [line[4:].split("   #")[0].strip() for line in joined.split("\n") if line.startswith("    ironmesh ")]
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@check("the tour of README.md runs as printed")
+def tour():
+    with tempfile.TemporaryDirectory(prefix="ironmesh-docs-") as d:
+        env = dict(os.environ, HOME=d)
+        env.pop("IRONMESH_HOME", None)
+        ports = {"9001": str(free_port()), "9002": str(free_port())}
+        daemons, outputs = [], {}
+
+        def run(words, ok=(0,)):
+            p = subprocess.run([BINARY] + words, cwd=d, env=env, capture_output=True, timeout=60,
+                               stdin=subprocess.DEVNULL)
+            assert p.returncode in ok, (words, p.returncode, p.stdout, p.stderr)
+            return p.stdout.decode()
+
+        try:
+            for line in code_lines(read("README.md").split("## Five minutes")[1].split("## What a state")[0]):
+                for a, b in ports.items():
+                    line = line.replace(a, b)
+                words = shlex.split(line)[1:]
+                if words[0] == "run":
+                    log = open(os.path.join(d, "log"), "ab")
+                    daemons.append(subprocess.Popen([BINARY] + words, cwd=d, env=env, stderr=log, stdout=log))
+                    if len(daemons) == 2:
+                        for home, other in (("A", "bob"), ("B", "alice")):
+                            for _ in range(200):
+                                p = subprocess.run([BINARY, "peers", "list", "--json", "--home", home], cwd=d, env=env,
+                                                   capture_output=True)
+                                if p.returncode == 0 and other in p.stdout.decode():
+                                    break
+                                time.sleep(0.1)
+                    continue
+                outputs[" ".join(words)] = run(words)
+            sent = [o for w, o in outputs.items() if w.startswith("send")]
+            assert sent and re.search(r"delivered in \d+ ms via ws", sent[0]), sent
+            took = [o for w, o in outputs.items() if w.startswith("recv")]
+            assert took and "hello" in took[0], took
+            assert any("read" in o for w, o in outputs.items() if w.startswith("outbox")), outputs
+        finally:
+            for p in daemons:
+                p.terminate()
+            codes = [p.wait(20) for p in daemons]
+        assert codes == [0, 0], codes
+
+
+@check("docs/commands.md is what the program says")
+def commands():
+    made = subprocess.run([os.path.join(ROOT, "tests/lib/make-commands-doc"), BINARY], check=True, capture_output=True)
+    assert made.stdout.decode() == read("docs/commands.md"), "run `make docs` and commit docs/commands.md"
+
+
+@check("docs/counters.md names every counter of a running daemon, and no other")
+def counters():
+    named = set(re.findall(r"`([a-z_]+)`", read("docs/counters.md").split("|---|---|")[1]))
+    with tempfile.TemporaryDirectory(prefix="ironmesh-docs-") as d:
+        with open(os.path.join(d, "pass"), "w", encoding="utf-8", opener=lambda p, f: os.open(p, f, 0o600)) as f:
+            f.write("correct-horse-battery\n")
+        p = subprocess.Popen([BINARY, "run", "--home", d + "/h", "--name", "n", "--bind", "127.0.0.1", "--port", "0",
+                              "--passphrase-file", d + "/pass", "--clear-keys", "--json"],
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        try:
+            assert json.loads(p.stdout.readline())["schema"] == "ironmesh.ready/1"
+            out = subprocess.run([BINARY, "status", "--json", "--home", d + "/h"], check=True, capture_output=True).stdout
+        finally:
+            p.terminate()
+            assert p.wait(20) == 0
+    real = set(json.loads(out)["counters"])
+    assert named == real, (named - real, real - named)
+
+
+@check("exit codes of base/err.h, the help and docs/commands.md agree")
+def exits():
+    table = {int(c): t for c, t in re.findall(r'X\(EXIT_\w+, (\d+), "([^"]+)"\)', read("base/err.h"))}
+    doc = {int(c): t for c, t in re.findall(r"^\| (\d+) \| (.+) \|$", read("docs/commands.md"), re.M)}
+    assert table == doc, (table, doc)
+
+
+@check("every make target that the documents name exists")
+def targets():
+    text = read("README.md") + read("CONTRIBUTING.md")
+    named = set(re.findall(r"`make ([a-z][a-z-]*)", text)) | set(re.findall(r"^    make ([a-z][a-z-]*)", text, re.M))
+    for t in sorted(named):
+        p = subprocess.run(["make", "-n", "-C", ROOT, t], capture_output=True)
+        assert p.returncode == 0, (t, p.stderr[-300:])
+
+
+@check("links between the documents lead somewhere")
+def links():
+    for name in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "THREAT_MODEL.md"] + [
+        "docs/" + f for f in os.listdir(os.path.join(ROOT, "docs")) if f.endswith(".md")
+    ]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", read(name)):
+            path = os.path.join(ROOT, os.path.dirname(name), target)
+            assert os.path.exists(path), (name, target)
+
+
+failed = sum(1 for _, e in results if e)
+print("test_docs: %d passed, %d failed" % (len(results) - failed, failed))
+sys.exit(1 if failed else 0)
