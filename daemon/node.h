@@ -175,7 +175,7 @@ struct node_event {
 void node_observe(struct node *n, void (*fn)(void *ctx, const struct node_event *e), void *ctx);
 
 /* --- counters ------------------------------------------------------------------------------- */
-/* X(member, "name"): every name appears in `status` and docs/metrics.md. */
+/* X(member, "name"): every name appears in `status` and docs/counters.md. */
 #define NODE_COUNTERS(X)                                                                           \
 	X(connections_refused, "connections_refused")                                              \
 	X(handshakes_ok, "handshakes_ok")                                                          \
