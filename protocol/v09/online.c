@@ -11,13 +11,14 @@ static bool v1_allowed(const struct v09 *s)
 
 /* --- receiving ------------------------------------------------------------------------------------ */
 /* The body is authenticated, the header is not: for peers whose software writes both from the same
- * variables they must agree (wire 12, weakness 12). */
+ * variables they must agree (wire 12, weakness 12). Older ones may leave the sequence out of the body; when
+ * they have written one, it counts, so that nobody raises it on the way. */
 static bool header_agrees(const struct v09 *s, const struct frame_head *h, const struct body *b)
 {
 	uint64_t t = frame_time_ms(b->time_s);
 
 	if (s->peer.version < VERSION_OF(0, 9))
-		return true;
+		return !b->sequence || h->sequence == b->sequence;
 	return h->sequence == b->sequence && (h->time_ms > t ? h->time_ms - t : t - h->time_ms) <= 1;
 }
 
