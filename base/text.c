@@ -81,11 +81,17 @@ size_t utf8_count(struct bytes in)
 	return n;
 }
 
-/* What moves the cursor, changes reading direction or ends a line somewhere. */
+/* What moves the cursor, changes reading direction, ends a line somewhere, or is not seen at all: two
+ * names that look the same must be the same. The joiners 200c and 200d are letters to some scripts, but
+ * not to a name. */
 static bool unprintable(uint32_t c)
 {
-	return c < 0x20 || (c >= 0x7f && c <= 0x9f) || c == 0x061c || c == 0x200e || c == 0x200f ||
-	       (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x206f) || c == 0xfeff;
+	return c < 0x20 || (c >= 0x7f && c <= 0x9f) || c == 0xad || c == 0x034f || c == 0x061c ||
+	       c == 0x115f || c == 0x1160 || c == 0x17b4 || c == 0x17b5 ||
+	       (c >= 0x180b && c <= 0x180f) || (c >= 0x200b && c <= 0x200f) ||
+	       (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) || c == 0x3164 ||
+	       (c >= 0xfe00 && c <= 0xfe0f) || c == 0xfeff || c == 0xffa0 ||
+	       (c >= 0xfff0 && c <= 0xfffb) || (c >= 0xe0000 && c <= 0xe0fff);
 }
 
 const char *text_safe(struct bytes in, char *out, size_t cap)

@@ -51,6 +51,25 @@ static void bidi_controls_and_line_separators_are_not_shown(void **state)
 			    "\xc2\xa0\xe2\x80\x90"); /* neighbours are fine */
 }
 
+static void characters_that_nobody_sees_are_shown_as_marks(void **state)
+{
+	static const char *const bad[] = {
+		"\xc2\xad",	    /* soft hyphen */
+		"\xcd\x8f",	    /* grapheme joiner */
+		"\xe2\x80\x8b",     /* zero width space */
+		"\xe2\x80\x8d",     /* joiner */
+		"\xe2\x81\xa0",     /* word joiner */
+		"\xe3\x85\xa4",     /* Hangul filler */
+		"\xef\xb8\x8f",     /* variation selector */
+		"\xef\xbb\xbf",     /* byte order mark */
+		"\xf3\xa0\x81\xa1", /* a tag letter */
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_string_equal(safe(bad[i]), "?");
+	assert_string_equal(safe("al\xe2\x80\x8bice"), "al?ice");
+}
+
 static void bad_utf8_is_one_mark_per_byte(void **state)
 {
 	assert_string_equal(safe("a\xff"
@@ -265,6 +284,7 @@ int main(void)
 		cmocka_unit_test(printable_text_is_shown_as_it_is),
 		cmocka_unit_test(control_and_escape_bytes_are_not_shown),
 		cmocka_unit_test(bidi_controls_and_line_separators_are_not_shown),
+		cmocka_unit_test(characters_that_nobody_sees_are_shown_as_marks),
 		cmocka_unit_test(bad_utf8_is_one_mark_per_byte),
 		cmocka_unit_test(long_text_is_cut_at_a_character),
 		cmocka_unit_test(cut_text_is_valid_utf8_at_every_size),
