@@ -16,6 +16,7 @@
 #define BAD_FRAMES_PER_S 1
 #define RECEIPTS_KEEP 64
 #define PROOF_MS 5000
+#define SHAKING_FAIR_MS 1000
 
 /* --- lookup -------------------------------------------------------------------------------------- */
 struct conn *conn_find(struct node *n, link_id id)
@@ -676,6 +677,22 @@ void conn_store_rolled_back(struct node *n)
 }
 
 /* --- the sink ------------------------------------------------------------------------------------- */
+/* Who has proven nothing for a second makes room: else a few sources that say nothing would keep
+ * everybody out, friends too. Whoever knows the passphrase is let finish. */
+static bool make_room(struct node *n, uint64_t now)
+{
+	for (struct list *l = n->shaking.next; l != &n->shaking; l = l->next) {
+		struct conn *c = list_entry(l, struct conn, link);
+
+		if (c->dialled || c->closing || c->spoke || now - c->opened_ms < SHAKING_FAIR_MS)
+			continue;
+		n->n.handshakes_failed++;
+		conn_close(c, "too-many-handshakes");
+		return true;
+	}
+	return false;
+}
+
 static bool sink_accepting(void *ctx, const char *source)
 {
 	struct node *n = ctx;
@@ -683,8 +700,7 @@ static bool sink_accepting(void *ctx, const char *source)
 	bool created;
 	void *v;
 
-	if (n->stopping || n->handshaking >= n->c.limits.handshakes ||
-	    ladder_wait_ms(n->by_source, bytes_str(source), now))
+	if (n->stopping || ladder_wait_ms(n->by_source, bytes_str(source), now))
 		goto refuse;
 	if (n->c.limits.connects_per_s > 0) {
 		if (map_put(n->connects, bytes_str(source), 0, &v, &created) != ERR_OK)
@@ -694,6 +710,8 @@ static bool sink_accepting(void *ctx, const char *source)
 		if (!bucket_take(v, 1, now))
 			goto refuse;
 	}
+	if (n->handshaking >= n->c.limits.handshakes && !make_room(n, now))
+		goto refuse;
 	return true;
 refuse:
 	n->n.connections_refused++;
@@ -839,6 +857,7 @@ static void sink_unit(void *ctx, link_id id, struct bytes unit, bool text)
 
 	if (!c || c->closing || !c->session)
 		return;
+	c->spoke = true;
 	received = c->received;
 	could_send = session_can_send(c->session);
 	session_take(c->session, unit, text);

@@ -523,6 +523,40 @@ static void who_has_confirmed_once_is_not_taken_for_one_who_never_does(void **st
 	keyring_free(k);
 }
 
+static void those_who_say_nothing_do_not_keep_others_out(void **state)
+{
+	struct world *w = world_new(8, true);
+	struct keyring *k;
+	struct far f;
+
+	assert_int_equal(keyring_generate(&w->env, &k), ERR_OK);
+	for (int i = 0; i < 64; i++) {
+		struct link_info x = { .id = ++w->last, .kind = "test", .address = "far" };
+
+		snprintf(x.source, sizeof x.source, "198.51.100.%d", i);
+		assert_true(w->sink.accepting(w->sink.ctx, x.source));
+		forget(w);
+		w->sink.opened(w->sink.ctx, &x);
+	}
+	assert_false(w->sink.accepting(w->sink.ctx, "192.0.2.7")); /* all of them are new */
+	pass(w, 1500);
+	assert_true(w->sink.accepting(w->sink.ctx, "192.0.2.7"));
+	assert_true(w->shut[1]);
+	assert_false(w->shut[2]);
+	link_id id = open_link(w, false);
+	far_init(&f, w, k, SESSION_DIALLER, "bob");
+	talk(w, id, &f, false);
+	pass(w, 1500);
+	for (int i = 0; i < 63; i++) /* who got this far is not in the way */
+		if (w->sink.accepting(w->sink.ctx, "192.0.2.8"))
+			assert_false(w->shut[id]);
+	talk(w, id, &f, true);
+	assert_int_equal(node_online(w->node), 1);
+	far_fini(&f);
+	world_free(w);
+	keyring_free(k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -532,6 +566,7 @@ int main(void)
 		cmocka_unit_test(a_recorded_hello_does_not_lock_its_identity_out),
 		cmocka_unit_test(strangers_leave_room_for_those_who_were_approved),
 		cmocka_unit_test(frames_that_are_no_messages_cost_as_much),
+		cmocka_unit_test(those_who_say_nothing_do_not_keep_others_out),
 		cmocka_unit_test(who_has_confirmed_once_is_not_taken_for_one_who_never_does),
 	};
 
