@@ -9,6 +9,8 @@
 # A room is a folder; each becomes one archive. Link order follows the include table of
 # docs/architecture.md, so an arrow that points upward does not link either.
 
+.DEFAULT_GOAL := all
+
 MODE ?= release
 V ?= 0
 Q := $(if $(filter 1,$(V)),,@)

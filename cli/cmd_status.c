@@ -41,7 +41,8 @@ static void troubles(const struct cli *c, const json_t *status)
 
 	json_array_foreach (json_object_get(status, "alarms"), i, v) {
 		printf("%s%-14s%s", out_on(&c->out, STYLE_BAD), "ALARM", out_off(&c->out, STYLE_BAD));
-		printf("the key of %s changed, seen %" PRId64 " time(s), last %s\n",
+		printf("the %s of %s changed, seen %" PRId64 " time(s), last %s\n",
+		       json_str(v, "kind") && strcmp(json_str(v, "kind"), "tls-key") == 0 ? "TLS key" : "key",
 		       text_safe(bytes_str(json_str(v, "subject") ? json_str(v, "subject") : "?"), safe,
 				 sizeof(safe)),
 		       show_int(v, "count"), time_text((uint64_t)show_int(v, "at_ms"), when, sizeof(when)));

@@ -14,13 +14,13 @@ static void print_alarms(const struct cli *c, const json_t *alarms)
 
 	json_array_foreach (alarms, i, a) {
 		const char *subject = json_str(a, "subject") ? json_str(a, "subject") : "?";
+		const char *kind = json_str(a, "kind") ? json_str(a, "kind") : "name";
 
-		printf("\n%sALARM%s  the key of %s changed (%s), %" PRId64 " time(s), last %s\n",
+		printf("\n%sALARM%s  the %s of %s changed (%s), %" PRId64 " time(s), last %s\n",
 		       out_on(&c->out, STYLE_BAD), out_off(&c->out, STYLE_BAD),
+		       strcmp(kind, "tls-key") == 0 ? "TLS key" : "key",
 		       text_safe(bytes_str(subject), safe, sizeof(safe)),
-		       json_str(a, "kind") && strcmp(json_str(a, "kind"), "address") == 0 ? "same address" :
-											       "same name",
-		       show_int(a, "count"), time_text((uint64_t)show_int(a, "at_ms"), when, sizeof(when)));
+		       strcmp(kind, "name") == 0 ? "same name" : "same address", show_int(a, "count"), time_text((uint64_t)show_int(a, "at_ms"), when, sizeof(when)));
 		out_field(&c->out, "  was", json_str(a, "was"));
 		out_field(&c->out, "  now", json_str(a, "now"));
 		if (json_str(a, "now"))

@@ -62,7 +62,8 @@ json_t *alarms_json(const struct pins *p)
 	for (size_t i = 0; i < n; i++)
 		(void)json_array_append_new(
 			list, json_pack("{s:o, s:s, s:s, s:s, s:o, s:I, s:I}", "subject",
-					text_or_null(a[i].subject), "kind", a[i].is_address ? "address" : "name",
+					text_or_null(a[i].subject), "kind", node_id_eq(&a[i].was, &a[i].now) ? "tls-key" :
+					a[i].is_address ? "address" : "name",
 					"was", a[i].was.hex, "now", a[i].now.hex, "now_name",
 					text_or_null(a[i].now_name), "at_ms", (json_int_t)a[i].at_ms, "count",
 					(json_int_t)a[i].count));

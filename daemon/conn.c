@@ -78,7 +78,7 @@ static void conn_end(struct conn *c, const char *why, uint64_t min_wait_ms)
 			peer_offline(p, why);
 	}
 	if (t)
-		dial_conn_ended(n, t, was_online, why, min_wait_ms);
+		dial_conn_ended(n, t, was_online, c->explained ? t->why : why, min_wait_ms);
 }
 
 static void conn_close_wait(struct conn *c, const char *why, uint64_t min_wait_ms)
@@ -190,8 +190,10 @@ static void on_identified(struct conn *c)
 	/* Whoever answers our dial can show a HELLO that he recorded: that is no act of its identity. */
 	if (r.verdict != ERR_SELF && !c->dialled)
 		ladder_fail(n->by_identity, bytes_str(sp->id.hex), env_now(n->env));
-	if (c->target)
+	if (c->target) {
 		snprintf(c->target->why, sizeof c->target->why, "%s", r.fault.what);
+		c->explained = true;
+	}
 	struct node_event e = { .type = "peer.refused", .peer = sp->id, .name = sp->name,
 				.reason = err_word(r.verdict) };
 
@@ -372,9 +374,11 @@ static void proof_due(void *ctx)
 		 c->dialled);
 	if (!c->dialled)
 		blame_source(n, c->source, "key-not-proven");
-	if (c->target)
+	if (c->target) {
 		snprintf(c->target->why, sizeof c->target->why,
 			 "the handshake ended, but nothing came under its key; do the clocks differ?");
+		c->explained = true;
+	}
 	conn_close(c, "key-not-proven");
 }
 
@@ -413,11 +417,12 @@ static void on_over(struct conn *c, const struct session_event *e)
 			blame_source(n, c->source, why);
 		if (e->blame == BLAME_REMOTE)
 			min_wait = 10000;
-		if (c->target && !(e->err == ERR_KEY_CHANGED || e->err == ERR_UNTRUSTED ||
-				   e->err == ERR_DENIED || e->err == ERR_DOWNGRADE))
+		if (c->target && !c->explained) {
 			snprintf(c->target->why, sizeof c->target->why, "%s%s",
 				 e->blame == BLAME_REMOTE ? "the other side refused: " : "handshake failed: ",
 				 why);
+			c->explained = true;
+		}
 	} else {
 		log_info("session-over peer=%s err=%s why=\"%s\"", c->peer ? c->peer->id.hex : "-",
 			 err_word(e->err), why);
@@ -818,9 +823,11 @@ static void sink_opened(void *ctx, const struct link_info *info)
 	if (t)
 		t->conn = c;
 	if (tls_key_changed(n, info)) {
-		if (t)
+		if (t) {
 			snprintf(t->why, sizeof t->why,
 				 "another TLS key is shown there than before: ironmesh trust list");
+			c->explained = true;
+		}
 		conn_close(c, "tls-key-changed");
 		return;
 	}

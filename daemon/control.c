@@ -508,7 +508,7 @@ static int bind_in(int fd, const char *home, const char *path)
 static enum err make_socket(struct control *s, const char *home, int *out, struct fault *f)
 {
 	struct stat st;
-	int fd, no;
+	int fd = -1, no;
 	enum err e = path_join(s->path, sizeof s->path, home, HOME_SOCKET);
 
 	if (e != ERR_OK)
@@ -550,7 +550,7 @@ static void open_handle(struct control *s, uv_handle_t *h)
 enum err control_new(const struct control_config *c, struct control **out, struct fault *f)
 {
 	struct control *s = calloc(1, sizeof *s);
-	int fd, no;
+	int fd = -1, no;
 	enum err e;
 
 	if (!s)

@@ -95,6 +95,7 @@ struct conn {
 	link_id id;
 	bool dialled, secure, has_tls_key, closing, online, paused;
 	bool counted;              /* in node->handshaking */
+	bool explained;            /* target->why says more than the word of the end */
 	bool spoke;                /* a unit came, and the session went on: it knows the passphrase */
 	bool proving;              /* the session is open; nothing came under its key yet */
 	uint8_t tls_key[32];
