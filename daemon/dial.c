@@ -149,7 +149,8 @@ void dial_conn_ended(struct node *n, struct target *t, bool was_online, const ch
 		t->why[0] = 0;
 		return;
 	}
-	if (why != t->why && (was_online || t->why[0] == 0 || strcmp(t->why, "dialling") == 0 || !strstr(why, "refuse")))
+	if (why != t->why &&
+	    (was_online || t->why[0] == 0 || strcmp(t->why, "dialling") == 0 || !strstr(why, "refuse")))
 		snprintf(t->why, sizeof t->why, "%s", why);
 	wait = backoff(n, t->failures ? t->failures : 1);
 	if (wait < min_wait_ms)

@@ -77,6 +77,7 @@ struct peer {
 	struct list active;        /* in node->active when the scheduler should look */
 	bool is_active;
 	struct bucket messages, bytes; /* what we take from it */
+	uint32_t window, confirmed; /* messages in flight at most; confirmed since it last grew */
 	double rtt_ms;
 	uint64_t offline_since_ms;
 	struct timer stall;        /* oldest unconfirmed, or the pace bucket */
@@ -150,6 +151,7 @@ struct op {
 	link_id conn;
 	enum receipt_kind receipt;
 	bool is_new;
+	bool ended;                /* SUBMIT: expired or cancelled before its group was committed */
 	char id[MSG_ID_MAX + 1];
 };
 
@@ -202,7 +204,7 @@ struct node {
 #define SOFT_COMMIT_MS 100
 /* A group commits when a look at the input brings nothing more, or at this size: large enough that the
  * fsync is small beside the signatures, small enough that both ends work at the same time. */
-#define GROUP_OPS 32
+#define GROUP_OPS 24
 #define DISK_RETRY_MS 1000
 
 /* node.c */
@@ -251,6 +253,7 @@ void sched_run(struct node *n);
 struct item *sched_prepare(struct node *n, struct peer *p, const struct op *op, const char *id,
 			   const char *type, uint64_t created_ms, uint64_t expires_ms, struct bytes body);
 void sched_committed(struct peer *p, struct item *it);
+void sched_confirmed(struct peer *p);
 void sched_store_rolled_back(struct node *n);
 struct item *item_find(struct node *n, const struct node_id *peer, struct bytes id);
 void item_free(struct item *it); /* unlinks from lists, the map and its op; accepts NULL */

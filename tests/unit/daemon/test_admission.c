@@ -382,6 +382,9 @@ static void a_recorded_hello_does_not_lock_its_identity_out(void **state)
 	talk(w, id, &f, false);
 	assert_true(w->shut[id]);
 	hang_up(w, id);
+	struct target_view v;
+	assert_int_equal(node_targets(w->node, &v, 1), 1);
+	assert_non_null(strstr(v.why, "was configured to be 0123456789abcdef"));
 	for (int i = 0; i < 8; i++) {
 		id = dialled_link(w);
 		replay(w, id, &f);
