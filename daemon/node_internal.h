@@ -204,7 +204,7 @@ struct node {
 #define SOFT_COMMIT_MS 100
 /* A group commits when a look at the input brings nothing more, or at this size: large enough that the
  * fsync is small beside the signatures, small enough that both ends work at the same time. */
-#define GROUP_OPS 24
+#define GROUP_OPS 32
 #define DISK_RETRY_MS 1000
 
 /* node.c */

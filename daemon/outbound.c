@@ -166,7 +166,8 @@ void outbound_op_done(struct node *n, struct op *op, enum err e)
 	n->n.messages_submitted++;
 	if (op->done)
 		op->done(op->ctx, op->id, ERR_OK);
-	node_event(n, &ev);
+	if (!op->ended)
+		node_event(n, &ev);
 	p = peer_find(n, &op->peer);
 	if (p && p->q)
 		sched_wake(p);
@@ -185,6 +186,9 @@ void outbound_ended(struct node *n, const struct node_id *peer, const char *id, 
 	struct peer *p = peer_find(n, peer);
 	struct node_event e = { .type = types[s], .peer = *peer, .msg_id = id, .reason = reason, .in_ms = in_ms };
 
+	for (size_t i = 0; (s == OUTBOX_EXPIRED || s == OUTBOX_CANCELLED) && i < n->ops_n; i++)
+		if (n->ops[i].kind == OP_SUBMIT && strcmp(n->ops[i].id, id) == 0)
+			n->ops[i].ended = true;
 	if (p && p->conn)
 		e.via = p->conn->tp->kind;
 	log_debug("message-%s msg=%s peer=%s reason=%s", outbox_state_word(s), id, peer->hex,
@@ -291,7 +295,8 @@ void outbound_receipt(struct conn *c, const struct session_event *ev)
 	it = item_find(n, &p->id, ev->receipt_id);
 	snprintf(id, sizeof id, "%.*s", (int)ev->receipt_id.n, ev->receipt_id.p);
 	if (ev->receipt == RECEIPT_HELD) {
-		if (it) {
+		/* Said twice, it tells nothing and is not free. */
+		if (it && it->state != ITEM_HELD) {
 			item_held(it);
 			sched_wake(p);
 		} else {
@@ -313,6 +318,7 @@ void outbound_receipt(struct conn *c, const struct session_event *ev)
 	if (it && it->accepted_ms)
 		in_ms = env_now(n->env) - it->accepted_ms;
 	if (it) {
+		sched_confirmed(p);
 		item_free(it);
 		sched_wake(p);
 	}
@@ -382,7 +388,7 @@ enum err node_outbox_cancel(struct node *n, struct bytes id, struct fault *f)
 	if (e != ERR_OK)
 		return e;
 	struct item *it = item_find(n, &row.to, id);
-	bool gone_out = it && it->state != ITEM_READY;
+	bool gone_out = row.attempts || (it && (it->state == ITEM_IN_FLIGHT || it->state == ITEM_HELD));
 
 	e = outbox_move(n->p.store, row.seq, OUTBOX_CANCELLED,
 			gone_out ? "cancelled after it was sent; it may have arrived" : "cancelled by the operator",

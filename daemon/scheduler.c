@@ -223,11 +223,48 @@ static void count_tries(struct node *n, const struct sendq *q)
 	}
 }
 
+/*
+ * What is in flight must be taken and confirmed within confirm_ms, and while its time stamps are fresh
+ * (wire 6.2). A peer or a link that is too slow for that would get the same messages again and again, and
+ * its receipts would wait behind ours: so the window halves when a session ends in that way, and grows
+ * by one with every window that was confirmed.
+ */
+static void window_shrink(struct node *n, struct peer *p)
+{
+	uint64_t now = env_now(n->env);
+
+	if (list_empty(&p->q->flight) ||
+	    now - list_entry(p->q->flight.next, struct item, link)->sent_ms < n->c.limits.confirm_ms / 2)
+		return;
+	p->window = p->window > 1 ? p->window / 2 : 1;
+	p->confirmed = 0;
+	log_info("window-shrinks peer=%s to=%u", p->id.hex, p->window);
+}
+
+void sched_confirmed(struct peer *p)
+{
+	const struct node_limits *l = &peer_node(p)->c.limits;
+
+	if (p->window < l->window && ++p->confirmed >= p->window) {
+		p->window++;
+		p->confirmed = 0;
+	}
+}
+
+static bool window_open(const struct node *n, const struct peer *p)
+{
+	const struct node_limits *l = &n->c.limits;
+
+	return p->q->flight_count < p->window &&
+	       p->q->flight_bytes * l->window < (uint64_t)l->window_bytes * p->window;
+}
+
 void sched_offline(struct peer *p)
 {
 	struct node *n = peer_node(p);
 
 	count_tries(n, p->q);
+	window_shrink(n, p);
 	drop_items(p);
 	/* Submissions of the open group that were prepared for this peer go back to being rows. */
 	for (size_t i = 0; i < n->ops_n; i++) {
@@ -427,8 +464,8 @@ static void run_peer(struct node *n, struct peer *p)
 	confirms = session_peer(c->session)->confirms;
 	if (q->more && q->ready_count == 0)
 		load_or_wait(n, p);
-	while (session_can_send(c->session) && q->flight_count < n->c.limits.window &&
-	       q->flight_bytes < n->c.limits.window_bytes && tp_queued(c->tp, c->id) < LINK_QUEUE_MAX) {
+	while (session_can_send(c->session) && window_open(n, p) &&
+	       tp_queued(c->tp, c->id) < LINK_QUEUE_MAX) {
 		struct item *it = next_item(q);
 
 		if (!it) {
@@ -492,7 +529,11 @@ void sched_expire_arm(struct node *n)
 {
 	uint64_t at, wall = env_wall(n->env);
 
-	if (outbox_next_expiry(n->p.store, &at) != ERR_OK || at == UINT64_MAX) {
+	if (outbox_next_expiry(n->p.store, &at) != ERR_OK) {
+		timer_in(n->env, &n->expiry_timer, DISK_RETRY_MS);
+		return;
+	}
+	if (at == UINT64_MAX) {
 		timer_stop(n->env, &n->expiry_timer);
 		return;
 	}
