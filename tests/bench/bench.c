@@ -269,6 +269,11 @@ const char *client_line(struct client *c)
 	return c->in;
 }
 
+bool client_has_line(const struct client *c)
+{
+	return c->in_n > c->taken && memchr(c->in + c->taken, '\n', c->in_n - c->taken);
+}
+
 json_t *client_call(struct client *c, const char *method, const char *params)
 {
 	char line[2048];

@@ -54,6 +54,7 @@ void client_close(struct client *c);
 void client_send(struct client *c, const char *line, size_t n);
 /* The next line (without \n), borrowed until the next call. */
 const char *client_line(struct client *c);
+bool client_has_line(const struct client *c); /* client_line() would not read */
 json_t *client_call(struct client *c, const char *method, const char *params);
 
 /* bench_primitives.c */
