@@ -51,6 +51,7 @@ struct plan {
 	uint64_t rekey_ms, confirm_ms, ping_ms, handshake_ms;
 	uint32_t window, window_bytes;
 	uint32_t outbox_per_peer, inbox_per_peer, held_per_peer;
+	bool may_refuse;              /* a receiver's box may be full */
 	double messages_per_s, burst;
 	/* what the actor likes */
 	uint32_t burst_max, small_max;
@@ -176,6 +177,7 @@ struct world {
 	struct sim_node nodes[SIM_NODES_MAX];
 	/* links that are in a hole until then */
 	uint64_t hole_until_ms[SIM_NODES_MAX][SIM_NODES_MAX];
+	bool mended[SIM_NODES_MAX][SIM_NODES_MAX]; /* see fate_of_unit() */
 	struct check check;
 	struct timer actor;
 	unsigned acted;

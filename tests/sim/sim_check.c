@@ -197,14 +197,15 @@ static void resync(struct sim_node *s)
 	}
 }
 
-static void look_for_failures(struct sim_node *s)
+static bool look_for_failures(struct sim_node *s)
 {
 	uint64_t failures = node_counters(s->node)->store_failures;
 
 	if (failures == s->failures_seen)
-		return;
+		return false;
 	s->failures_seen = failures;
 	resync(s);
+	return true;
 }
 
 void check_crashed(struct sim_node *s)
@@ -296,7 +297,9 @@ static void order_kept(struct world *w, const struct msg *m)
 	uint64_t newest;
 	void *at;
 
-	if (m->any_order || w->plan.unreliable)
+	/* A refusal (a box is full) that gets lost with its session is asked again, and by then there may be
+	 * room: rather late than never. */
+	if (m->any_order || w->plan.unreliable || w->plan.may_refuse)
 		return;
 	BUG_ON(map_put(w->check.newest, BYTES_ARR(key), 0, &at, &created) != ERR_OK);
 	memcpy(&newest, at, sizeof newest);
@@ -384,7 +387,8 @@ static void hand_over(struct sim_node *s, const struct node_event *e, bool held)
 	arrived(s, e->msg_id, author, e->seq, held);
 }
 
-static void sender_sees(struct sim_node *s, const struct node_event *e, enum outbox_state to)
+/* `fresh`: the book was just read from the store, which holds this move already. */
+static void sender_sees(struct sim_node *s, const struct node_event *e, enum outbox_state to, bool fresh)
 {
 	struct world *w = s->w;
 	struct msg *m = check_find(w, s->i, e->msg_id);
@@ -402,7 +406,7 @@ static void sender_sees(struct sim_node *s, const struct node_event *e, enum out
 			broken(w, m, "it is queued again");
 		return;
 	}
-	if (!sm_allows(seen_moves, m->seen, to)) {
+	if (!(fresh && m->seen == to) && !sm_allows(seen_moves, m->seen, to)) {
 		char why[80];
 
 		snprintf(why, sizeof why, "it moves from %s to %s", outbox_state_word(m->seen), outbox_state_word(to));
@@ -433,14 +437,15 @@ void check_observe(void *node, const struct node_event *e)
 	trace("node%u event %s peer=node%u msg=%s reason=%s seq=%lld", s->i, e->type,
 	      e->peer.hex[0] ? world_index(s->w, &e->peer) : 99, e->msg_id ? e->msg_id : "-",
 	      e->reason ? e->reason : "-", (long long)e->seq);
-	look_for_failures(s);
+	bool fresh = look_for_failures(s);
+
 	if (strcmp(e->type, "inbox.new") == 0)
 		hand_over(s, e, false);
 	else if (strcmp(e->type, "inbox.held") == 0)
 		hand_over(s, e, true);
 	for (unsigned i = 0; i < OUTBOX_STATES; i++)
 		if (strcmp(e->type, words[i]) == 0)
-			sender_sees(s, e, (enum outbox_state)i);
+			sender_sees(s, e, (enum outbox_state)i, fresh);
 }
 
 /* --- programs read --------------------------------------------------------------------------------------- */
@@ -464,7 +469,7 @@ void check_read(struct sim_node *s, size_t max)
 			if (e == ERR_OK && changed)
 				e = node_commit(s->node);
 			trace("node%u reads %s: %s", s->i, rows[i].id, err_word(e));
-			look_for_failures(s);
+			(void)look_for_failures(s);
 			if (e == ERR_STORE)
 				return;
 			unsigned author = world_index(w, &rows[i].author);
@@ -553,7 +558,7 @@ void check_step(struct world *w)
 
 		if (!s->up)
 			continue;
-		look_for_failures(s);
+		(void)look_for_failures(s);
 		if (node_online(s->node) >= n)
 			world_fail(w, "node%u has %zu sessions with %u others", i, node_online(s->node), n - 1);
 		view_fits(s, (unsigned)((w->step + i) % n));
@@ -599,8 +604,8 @@ bool check_settled(struct world *w, char *why, size_t cap)
 		}
 	}
 	for (unsigned i = 0; i < w->plan.nodes; i++) {
-		if (!w->nodes[i].up) {
-			snprintf(why, cap, "node%u is down", i);
+		if (!w->nodes[i].up || w->nodes[i].stopping) {
+			snprintf(why, cap, "node%u is down or stops", i);
 			return false;
 		}
 	}

@@ -203,6 +203,7 @@ void plan_make(uint64_t seed, struct plan *p)
 		p->stranger = p->self_dialler = SIM_NODES_MAX;
 		p->spike_ppm = 0;
 	}
+	p->may_refuse = p->inbox_per_peer || p->held_per_peer || p->burst_max > 12;
 	p->small_max = (uint32_t)PICK(r, 40, 300, 2000);
 	p->large_ppm = rng_ppm(r, PERCENT(10)) ? 60000 : 0;
 	p->huge_ppm = rng_ppm(r, PERCENT(2)) ? 20000 : 0;

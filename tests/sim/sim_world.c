@@ -94,6 +94,9 @@ static struct loop_fate fate_of_unit(void *ctx, const char *from, const char *to
 		return f;
 	f.delay_ms = p->delay_ms + rng_below(&w->fate, p->jitter_ms + 1);
 	if (w->healed) {
+		/* What an unreliable link lost, only a new session asks for again. */
+		f.cut = p->unreliable && unit.n && !w->mended[a][b];
+		w->mended[a][b] = w->mended[b][a] = true;
 		f.delay_ms = f.delay_ms < 100 ? f.delay_ms : 100;
 		return f;
 	}
@@ -277,15 +280,26 @@ static void drain(struct world *w, unsigned *at_one_time)
 		check_read(&w->nodes[i], SIZE_MAX);
 }
 
+static uint64_t sessions_of(const struct world *w)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < w->plan.nodes; i++)
+		n += w->nodes[i].up ? node_online(w->nodes[i].node) : 0;
+	return n;
+}
+
 /* A minute in which nothing is asked for: keep-alives and ticks, and nothing else. */
 static void quiet(struct world *w, unsigned *at_one_time)
 {
-	uint64_t until = w->now_ms + QUIET_MS, before = w->timers, sessions = 0, limit;
+	uint64_t until = w->now_ms + QUIET_MS, before = w->timers, sessions, limit;
 
-	for (unsigned i = 0; i < w->plan.nodes; i++)
-		sessions += node_online(w->nodes[i].node);
+	sessions = sessions_of(w);
 	while (w->now_ms < until && step(w, at_one_time))
 		;
+	if (w->failed)
+		return;
+	sessions += sessions_of(w); /* some may come and go */
 	/* Every session and every node may have something to do a few times a second. */
 	limit = (w->plan.nodes * 4 + sessions * 16) * (QUIET_MS / 1000);
 	if (w->timers - before > limit)
