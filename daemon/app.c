@@ -212,6 +212,16 @@ static void end_audit(struct app *a)
 		log_error("audit-head-not-written");
 }
 
+/* What a group still waits for, a look at the input or company, does not come any more. */
+static void write_last(struct app *a)
+{
+	for (int i = 0; i < TURNS_MAX && node_wants_turn(a->node); i++)
+		node_turn(a->node);
+	if (node_commit(a->node) != ERR_OK)
+		log_error("last-group-not-written");
+	flush_pins(a);
+}
+
 /* Everything that talks has ended: write what is left, let the loop run out. */
 static void try_end(struct app *a)
 {
@@ -221,9 +231,7 @@ static void try_end(struct app *a)
 	if (!a->stopping || a->left || a->working)
 		return;
 	if (a->node) {
-		for (int i = 0; i < TURNS_MAX && node_wants_turn(a->node); i++)
-			node_turn(a->node);
-		flush_pins(a);
+		write_last(a);
 		end_audit(a);
 	}
 	for (size_t i = 0; i < sizeof(timers) / sizeof(timers[0]); i++)
@@ -247,8 +255,7 @@ static void stop_late(void *ctx)
 	struct app *a = ctx;
 
 	log_error("stop-timeout after_ms=%d", STOP_MS);
-	node_turn(a->node);
-	flush_pins(a);
+	write_last(a);
 	end_audit(a);
 	_exit(EXIT_GENERIC);
 }
@@ -263,6 +270,9 @@ static void stop(struct app *a)
 		log_info("stopping");
 		timer_in(env_of(a), &a->late_timer, STOP_MS);
 	}
+	/* Who submitted hears what became of it before the control socket goes. */
+	if (a->running && node_commit(a->node) != ERR_OK)
+		log_error("last-group-not-written");
 	/* One more than there are, so that none of them can be the last before all were told. */
 	a->left = 1 + (a->control != NULL) + (a->ws != NULL);
 	if (a->control) {

@@ -102,6 +102,22 @@ void inbound_message(struct conn *c, const struct message *m)
 		return;
 	}
 
+	bool refused = false;
+
+	if (e == ERR_EXISTS && state == INBOX_DROPPED) {
+		struct inbox_row kept;
+
+		/* Deleted by its reader, it had arrived all the same. */
+		e = inbox_get(n->p.store, seq, &kept);
+		if (e == ERR_STORE) {
+			node_store_failed(n);
+			conn_close(c, "store-failed");
+			return;
+		}
+		refused = e == ERR_OK && !kept.read_ms;
+		e = ERR_EXISTS;
+	}
+
 	struct op *op = node_op(n);
 
 	op->kind = OP_RECEIVED;
@@ -111,7 +127,7 @@ void inbound_message(struct conn *c, const struct message *m)
 	op->size = m->body.n;
 	op->is_new = e == ERR_OK;
 	op->receipt = (e == ERR_OK ? row.held : state == INBOX_HELD) ? RECEIPT_HELD : RECEIPT_DELIVERED;
-	if (e == ERR_EXISTS && state == INBOX_DROPPED)
+	if (refused)
 		op->receipt = RECEIPT_REJECTED;
 	memcpy(op->id, id, sizeof id);
 	/* A repeat needs no commit of its own, but the kept one may be in this very group. */

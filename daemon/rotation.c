@@ -69,6 +69,21 @@ static void remove_prepared(const char *home, const struct node_id *now)
 		log_warn("rotation-left file=%s why=%s", path, strerror(errno));
 }
 
+/* The key file has its new content, if perhaps not surely on disk. */
+static bool stands(const char *keys, const struct node_id *now)
+{
+	struct keyfile_info info;
+	struct buf b;
+	bool is;
+
+	buf_init(&b, KEYFILE_MAX_BYTES);
+	is = file_read_secret(keys, &b, NULL) == ERR_OK && keyfile_peek(buf_bytes(&b), &info, NULL) == ERR_OK &&
+	     node_id_eq(&info.id, now);
+	buf_wipe(&b);
+	buf_fini(&b);
+	return is;
+}
+
 enum err rotation_begin(struct command_ctx *cx, struct keyring **out, struct fault *f)
 {
 	const struct node_id *was = keyring_id(cx->keyring), *now;
@@ -88,10 +103,16 @@ enum err rotation_begin(struct command_ctx *cx, struct keyring **out, struct fau
 		e = pins_save_as(cx->pins, fresh, pins, f);
 	if (e == ERR_OK)
 		e = write_mark(cx->home, was, now, f);
-	if (e == ERR_OK)
-		e = keyfile_rotate_to(keys, cx->key_passphrase, cx->env, fresh, f);
 	if (e != ERR_OK) {
 		remove_prepared(cx->home, now);
+		keyring_free(fresh);
+		return e;
+	}
+	e = keyfile_rotate_to(keys, cx->key_passphrase, cx->env, fresh, f);
+	if (e != ERR_OK) {
+		/* What it will find there decides the next start. */
+		if (!stands(keys, now))
+			remove_prepared(cx->home, now);
 		keyring_free(fresh);
 		return e;
 	}

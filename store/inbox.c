@@ -303,5 +303,9 @@ enum err inbox_delete(struct store *s, int64_t seq)
 		return e;
 	if ((unsigned)r.state >= INBOX_STATES)
 		return ERR_CORRUPT;
-	return r.state == INBOX_DROPPED ? ERR_OK : write_state(s, &r, INBOX_DROPPED, 0);
+	if (r.state == INBOX_DROPPED)
+		return ERR_OK;
+	/* A time of reading stays, so that a repeat tells what was taken from what was refused. */
+	return write_state(s, &r, INBOX_DROPPED,
+			   r.state != INBOX_NEW ? 0 : r.received_ms ? r.received_ms : 1);
 }

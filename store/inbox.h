@@ -58,7 +58,8 @@ enum err inbox_mark_reported(struct store *s, int64_t seq) MUST_CHECK;
 /* HELD rows of `author` become NEW (approved) or DROPPED (blocked); up to max rows returned. */
 enum err inbox_release(struct store *s, const struct node_id *author, bool accept, struct inbox_row *rows,
 		       size_t max, size_t *n) MUST_CHECK;
-enum err inbox_delete(struct store *s, int64_t seq) MUST_CHECK; /* body gone, duplicate memory stays */
+/* Body gone, duplicate memory stays. read_ms of a DROPPED row is 0 only when it was refused while held. */
+enum err inbox_delete(struct store *s, int64_t seq) MUST_CHECK;
 enum err inbox_count(struct store *s, const struct node_id *author, uint64_t per_state[static INBOX_STATES]) MUST_CHECK;
 
 #endif

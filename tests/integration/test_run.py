@@ -242,6 +242,46 @@ def an_idle_daemon_sleeps():
     assert used <= 4, "%d ticks of CPU in 2 s of doing nothing" % used  # 2 percent
 
 
+def friends(*names):
+    """Two daemons that know and trust each other; the second one dials."""
+    listener, dialler = (lab.daemon(name) for name in names)
+    listener.start()
+    dialler.start("--peer", listener.address)
+    wait_for(lambda: dialler.peer(listener.id) and listener.peer(dialler.id), what="each other known")
+    dialler.call("peers.approve", peer=listener.id)
+    listener.call("peers.approve", peer=dialler.id)
+    dialler.wait_online(listener.id)
+    return listener, dialler
+
+
+def a_stop_keeps_what_was_told():
+    bob, carol = friends("bob", "carol")
+    sent = carol.send(bob.id, "the last one", wait_ms=5000)
+    assert sent["state"] == "delivered", sent
+    assert carol.stop() == 0
+    bob.stop()
+    carol.start()
+    row = carol.call("outbox.show", msg_id=sent["msg_id"])
+    assert row["state"] == "delivered", row
+    carol.stop()
+
+
+def what_was_deleted_by_its_reader_was_delivered_all_the_same():
+    dave, erin = friends("dave", "erin")
+    sent = erin.send(dave.id, "read and gone", wait_ms=5000)
+    erin.kill9()  # the confirmation had no time to reach the disk: it will be sent again
+    dave.call("inbox.delete", seq=dave.take_body("read and gone")["seq"])
+    erin.start()
+
+    def ended():
+        row = erin.call("outbox.show", msg_id=sent["msg_id"])
+        return row["state"] not in ("queued", "sent") and row
+    row = wait_for(ended, what="the end of the message")
+    assert row["state"] == "delivered", row
+    erin.stop()
+    dave.stop()
+
+
 sys.exit(lab.run(wrong_use_is_exit_2_and_says_what_to_do, an_open_passphrase_file_is_refused,
                  a_second_daemon_on_the_same_home_is_refused,
                  a_busy_port_is_said_and_leaves_no_trace_in_the_audit_log,
@@ -250,4 +290,5 @@ sys.exit(lab.run(wrong_use_is_exit_2_and_says_what_to_do, an_open_passphrase_fil
                  sigterm_and_sigint_end_with_0_and_leave_nothing, sighup_changes_nothing,
                  a_socket_file_left_by_a_crash_is_in_nobodys_way, a_deep_home_folder_works,
                  the_passphrase_comes_from_where_the_help_says,
-                 a_damaged_trust_store_is_said_aloud_and_left_alone, an_idle_daemon_sleeps))
+                 a_damaged_trust_store_is_said_aloud_and_left_alone, an_idle_daemon_sleeps,
+                 a_stop_keeps_what_was_told, what_was_deleted_by_its_reader_was_delivered_all_the_same))
