@@ -4,7 +4,9 @@
  * Sans-I/O: time, chance and timers come from env, bytes from a transport through node_sink(), disk
  * through store/. The daemon runs it on libuv, the simulator in virtual time. Rooms inside:
  *
- *   conn.c       a link and its session: handshake, admission, duplicate rule, end
+ *   conn.c       a link and its session: events, receipts, end
+ *   admit.c      policy, proof of the key, pins, duplicate rule
+ *   sink.c       what the transport tells: accepting, opened, unit, closed
  *   peer.c       an identity at run time: its online conn, budgets, its send queue
  *   dial.c       static peers: who is dialled when, with jittered back-off
  *   scheduler.c  what is sent next, per peer: priorities, window, retry, expiry

@@ -228,6 +228,21 @@ void conn_flush_receipts(struct conn *c);
 void conn_store_rolled_back(struct node *n);
 void conn_reap(struct node *n);
 void conn_close_peer(struct node *n, const struct node_id *id, const char *why);
+/* Cuts a conn from its peer and target; idempotent. The session is freed by conn_reap() or conn_free(). */
+void conn_end(struct conn *c, const char *why, uint64_t min_wait_ms);
+void conn_session_due(void *ctx); /* the timer of a session */
+/* A step on the ladder of a source; says so when it became a ban. */
+void conn_blame(struct node *n, const char *source, const char *why);
+
+/* admit.c */
+void admit_identified(struct conn *c);
+void admit_open(struct conn *c);         /* the handshake ended: online, or first a proof of the key */
+void admit_online(struct conn *c);
+void admit_proof_due(void *ctx);         /* the timer of that proof */
+void admit_confirmation(struct conn *c); /* the peer has confirmed something */
+bool admit_untimely(const struct session_event *e);
+bool admit_proves_key(const struct session_event *e);
+bool admit_tls_key_changed(struct node *n, const struct link_info *info);
 
 /* peer.c */
 struct peer *peer_find(struct node *n, const struct node_id *id);

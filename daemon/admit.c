@@ -1,0 +1,300 @@
+/*
+ * admit.c -- from a proven identity to an online peer: policy, proof of the session key, pins, and which
+ * of two sessions stays.
+ */
+#include "daemon/node_internal.h"
+
+#include "base/text.h"
+
+#define PROOF_MS 5000
+
+static void key_changed(struct conn *c, const struct session_peer *sp, struct admit_result *r)
+{
+	struct node *n = c->node;
+	struct node_event e = { .type = "peer.key_changed", .peer = sp->id, .name = sp->name,
+				.alarm = &r->alarm };
+	char was[FINGERPRINT_LEN], now[FINGERPRINT_LEN];
+
+	log_error("key-changed subject=%s was=\"%s\" now=\"%s\" next=\"%s\"", r->alarm.subject,
+		  fingerprint_text(&r->alarm.was, was), fingerprint_text(&r->alarm.now, now),
+		  r->fault.next);
+	audit_note(n->p.audit, "TOFU_MISMATCH", bytes_str(sp->id.hex), "subject", r->alarm.subject, "was",
+		   r->alarm.was.hex, "now", r->alarm.now.hex, NULL);
+	r->alarm.at_ms = env_wall(n->env);
+	if (pins_alarm(n->p.pins, &r->alarm) == ERR_OK)
+		node_pins_flush(n, "alarm");
+	node_event(n, &e);
+}
+
+/* The decision of wire 12 weakness 35: policy first, then anything that anybody could notice. */
+void admit_identified(struct conn *c)
+{
+	struct node *n = c->node;
+	const struct session_peer *sp = session_peer(c->session);
+	struct admit_request req = {
+		.id = sp->id,
+		.ed = sp->ed,
+		.name = sp->name,
+		.version = sp->version,
+		.confirms = sp->confirms,
+		.self = keyring_id(n->p.keyring),
+		.expected = c->target && c->target->has_expected ? &c->target->expected : NULL,
+		.dialled = c->dialled ? c->address : NULL,
+	};
+	struct admit_result r;
+
+	memset(&r, 0, sizeof r);
+	if (ladder_wait_ms(n->by_identity, bytes_str(sp->id.hex), env_now(n->env))) {
+		n->n.admission_refused++;
+		session_refuse(c->session, ERR_AGAIN, "identity-must-wait");
+		return;
+	}
+	policy_admit(n->c.policy, n->p.pins, &req, &r);
+	if (r.verdict == ERR_OK) {
+		session_admit(c->session);
+		return;
+	}
+	n->n.admission_refused++;
+	log_warn("peer-refused peer=%s name=%s from=%s err=%s what=\"%s\" next=\"%s\"", sp->id.hex, sp->name,
+		 c->address, err_word(r.verdict), r.fault.what, r.fault.next);
+	if (r.verdict == ERR_KEY_CHANGED)
+		key_changed(c, sp, &r);
+	else if (r.verdict != ERR_SELF)
+		audit_note(n->p.audit, "PEER_REFUSED", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name",
+			   sp->name, "reason", err_word(r.verdict), NULL);
+	/* Whoever answers our dial can show a HELLO that he recorded: that is no act of its identity. */
+	if (r.verdict != ERR_SELF && !c->dialled)
+		ladder_fail(n->by_identity, bytes_str(sp->id.hex), env_now(n->env));
+	if (c->target) {
+		snprintf(c->target->why, sizeof c->target->why, "%s", r.fault.what);
+		c->explained = true;
+	}
+	struct node_event e = { .type = "peer.refused", .peer = sp->id, .name = sp->name,
+				.reason = err_word(r.verdict) };
+
+	node_event(n, &e);
+	session_refuse(c->session, r.verdict, err_word(r.verdict));
+}
+
+/*
+ * Two sessions with one identity. Old software keeps the first (wire 2.9). Between our own daemons both
+ * ends choose the same one: crossing dials keep the one dialled by the smaller id; otherwise the
+ * newer replaces the older, since a peer that dials again has lost what it had.
+ */
+static bool keep_new(struct node *n, const struct conn *have, const struct conn *c)
+{
+	const struct session_peer *sp = session_peer(c->session);
+	const struct node_id *me = keyring_id(n->p.keyring);
+	bool mine_is_smaller = memcmp(me->hex, sp->id.hex, NODE_ID_LEN) < 0;
+
+	if (!sp->confirms)
+		return false;
+	if (have->dialled == c->dialled || env_now(n->env) - have->online_ms > 10000)
+		return true;
+	return c->dialled == mine_is_smaller;
+}
+
+static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
+{
+	struct node *n = c->node;
+	const struct pin *known = pins_get(n->p.pins, &sp->id);
+	struct admit_result r;
+	struct admit_request req = { .id = sp->id, .ed = sp->ed, .name = sp->name, .version = sp->version,
+				     .confirms = sp->confirms, .self = keyring_id(n->p.keyring),
+				     .expected = c->target && c->target->has_expected ?
+							 &c->target->expected : NULL,
+				     .dialled = c->dialled ? c->address : NULL };
+	struct pin_update u = { .id = sp->id, .ed = sp->ed, .name = sp->name, .version = sp->version,
+				.x25519 = sp->has_x25519 ? sp->x25519 : NULL, .confirms = known && known->confirms,
+				.wall_ms = env_wall(n->env) };
+	bool created = false, changed;
+	enum err e;
+
+	memset(&r, 0, sizeof r);
+	policy_admit(n->c.policy, n->p.pins, &req, &r);
+	if (r.verdict != ERR_OK)
+		return false;
+	u.state = r.state;
+	u.via = r.via ? r.via : "tofu";
+	changed = !known || known->version_floor < sp->version;
+	e = pins_observe(n->p.pins, &u, &created);
+	if (e != ERR_OK && !known) {
+		log_warn("peer-not-pinned peer=%s err=%s", sp->id.hex, err_word(e));
+		return false;
+	}
+	if (c->dialled) {
+		const struct pin *at = pins_by_address(n->p.pins, c->address);
+
+		if (!at || !node_id_eq(&at->id, &sp->id) || c->has_tls_key) {
+			changed = changed || !at || !node_id_eq(&at->id, &sp->id);
+			e = pins_bind_address(n->p.pins, &sp->id, c->address,
+					      c->has_tls_key ? c->tls_key : NULL);
+			if (e != ERR_OK)
+				log_debug("address-not-bound address=%s err=%s", c->address, err_word(e));
+		}
+	}
+	if (created) {
+		audit_note(n->p.audit, "TOFU_NEW_PEER", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name",
+			   sp->name, "trust_state", pin_state_word(r.state), "via", u.via, NULL);
+		if (r.state == PIN_PENDING) {
+			log_warn("peer-pending peer=%s name=%s next=\"ironmesh peers approve %s\"", sp->id.hex,
+				 sp->name, sp->id.hex);
+			node_simple_event(n, "peer.pending", &sp->id, NULL);
+		}
+	}
+	if (created || changed || pins_state_dirty(n->p.pins))
+		node_pins_flush(n, "peer");
+	return true;
+}
+
+/* That a peer confirms stands in its HELLO unsigned. It is remembered from the first confirmation on, so
+ * that nobody on the way can add it for ever, or take it away later. */
+void admit_confirmation(struct conn *c)
+{
+	struct node *n = c->node;
+	const struct session_peer *sp = session_peer(c->session);
+	const struct pin *pin = pins_get(n->p.pins, &sp->id);
+	struct pin_update u = { .id = sp->id, .ed = sp->ed, .name = sp->name, .version = sp->version,
+				.confirms = true, .wall_ms = env_wall(n->env) };
+
+	if (pin && !pin->confirms && pins_observe(n->p.pins, &u, NULL) == ERR_OK)
+		node_pins_flush(n, "confirms");
+}
+
+void admit_online(struct conn *c)
+{
+	struct node *n = c->node;
+	const struct session_peer *sp = session_peer(c->session);
+	struct peer *p = peer_get(n, &sp->id);
+
+	n->n.handshakes_ok++;
+	ladder_clear(n->by_source, bytes_str(c->source));
+	ladder_clear(n->by_identity, bytes_str(sp->id.hex));
+	if (!p) {
+		conn_close(c, "peer-table-full");
+		return;
+	}
+	if (!pin_online_peer(c, sp)) {
+		conn_close(c, "not-pinned");
+		return;
+	}
+	if (p->conn) {
+		n->n.duplicate_sessions++;
+		if (!keep_new(n, p->conn, c)) {
+			dial_learned(n, c, &sp->id);
+			conn_close(c, "duplicate");
+			return;
+		}
+		conn_close(p->conn, "replaced");
+	}
+	/* Whoever knows the passphrase can make up identities: they leave a quarter to those approved. */
+	uint32_t room = n->c.limits.sessions;
+
+	if (pins_get(n->p.pins, &sp->id)->state != PIN_TRUSTED)
+		room -= room / 4;
+	if (n->online >= room) {
+		conn_close(c, "session-limit");
+		return;
+	}
+	n->handshaking--;
+	c->counted = false;
+	c->online = true;
+	c->online_ms = env_now(n->env);
+	c->online_wall_ms = env_wall(n->env);
+	list_del(&c->link);
+	list_add_tail(&n->conns_list, &c->link);
+	n->online++;
+	dial_learned(n, c, &sp->id);
+	audit_note(n->p.audit, "PEER_CONNECT", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name", sp->name,
+		   "transport", c->tp->kind, NULL);
+	log_info("peer-online peer=%s name=%s via=%s address=%s version=%u.%u confirms=%d", sp->id.hex,
+		 sp->name, c->tp->kind, c->address, sp->version >> 8, sp->version & 255, sp->confirms);
+	peer_online(p, c);
+	inbound_report_reads(c);
+	/* Approved, and a crash came before its messages were released. */
+	if (pins_get(n->p.pins, &p->id)->state == PIN_TRUSTED)
+		(void)inbound_release(n, &p->id, true);
+}
+
+/*
+ * The wire confirms no key (wire 2.7.2), and a server chooses the nonce that it signs: its whole half of
+ * a handshake can be a recording. So a dialled peer is online when something came under the session
+ * key. The same holds for a dialler that may replace a session: his HELLO may have been passed on by
+ * whom he really dialled. Our own software answers at once; old diallers replace nobody.
+ */
+void admit_open(struct conn *c)
+{
+	struct node *n = c->node;
+
+	if (!c->dialled && !session_peer(c->session)->confirms) {
+		admit_online(c);
+		return;
+	}
+	c->proving = true;
+	timer_in(n->env, &c->proof, n->c.handshake_ms ? n->c.handshake_ms : PROOF_MS);
+	if (session_ping(c->session) != ERR_OK)
+		conn_close(c, "no-memory");
+}
+
+void admit_proof_due(void *ctx)
+{
+	struct conn *c = ctx;
+	struct node *n = c->node;
+
+	if (c->closing || !c->proving)
+		return;
+	n->n.handshakes_failed++;
+	n->n.handshake_timeouts++;
+	log_warn("key-not-proven peer=%s from=%s dialled=%d", session_peer(c->session)->id.hex, c->address,
+		 c->dialled);
+	if (!c->dialled)
+		conn_blame(n, c->source, "key-not-proven");
+	if (c->target) {
+		snprintf(c->target->why, sizeof c->target->why,
+			 "the handshake ended, but nothing came under its key; do the clocks differ?");
+		c->explained = true;
+	}
+	conn_close(c, "key-not-proven");
+}
+
+bool admit_untimely(const struct session_event *e)
+{
+	return e->type == SESSION_EV_DROPPED && e->word &&
+	       (strcmp(e->word, "too-old") == 0 || strcmp(e->word, "from-future") == 0);
+}
+
+/* What only a frame that opened can cause. */
+bool admit_proves_key(const struct session_event *e)
+{
+	return admit_untimely(e) || (e->type != SESSION_EV_IDENTIFIED && e->type != SESSION_EV_ONLINE &&
+			       e->type != SESSION_EV_DROPPED && e->type != SESSION_EV_OVER);
+}
+
+/* The TLS key of an address is pinned after first contact: a terminator in between is noticed before
+ * the passphrase proof goes out (wire 12, weakness 1). */
+bool admit_tls_key_changed(struct node *n, const struct link_info *info)
+{
+	const struct pin *pin = info->dialled ? pins_by_address(n->p.pins, info->address) : NULL;
+	struct pin_alarm a = { .is_address = true, .at_ms = env_wall(n->env), .count = 1 };
+
+	for (size_t i = 0; pin && i < pin->address_count; i++) {
+		const struct pin_address *at = &pin->addresses[i];
+
+		if (strcmp(at->text, info->address) != 0 || !at->has_tls_key)
+			continue;
+		if (info->has_tls_key && ct_equal(at->tls_key, info->tls_key, 32))
+			return false;
+		snprintf(a.subject, sizeof a.subject, "%s", info->address);
+		a.was = a.now = pin->id;
+		memcpy(a.now_ed, pin->ed, sizeof a.now_ed);
+		snprintf(a.now_name, sizeof a.now_name, "%s", pin->name);
+		log_error("tls-key-changed address=%s peer=%s next=\"ironmesh trust repin %s %s\"", info->address,
+			  pin->id.hex, info->address, pin->id.hex);
+		audit_note(n->p.audit, "TOFU_MISMATCH", bytes_str(info->address), "subject", info->address,
+			   "kind", "tls-key", "peer_id", pin->id.hex, NULL);
+		if (pins_alarm(n->p.pins, &a) == ERR_OK)
+			node_pins_flush(n, "alarm");
+		return true;
+	}
+	return false;
+}

@@ -1,0 +1,246 @@
+/*
+ * sink.c -- what the transport tells us: may this source connect, a link opened, a unit came, it closed.
+ */
+#include "daemon/node_internal.h"
+
+#include <stdlib.h>
+
+#include "base/text.h"
+#include "protocol/v09/v09.h"
+
+#define BAD_FRAMES_BURST 64
+#define BAD_FRAMES_PER_S 1
+#define SHAKING_FAIR_MS 1000
+
+/* Who has proven nothing for a second makes room: else a few sources that say nothing would keep
+ * everybody out, friends too. Whoever knows the passphrase is let finish. */
+static bool make_room(struct node *n, uint64_t now)
+{
+	for (struct list *l = n->shaking.next; l != &n->shaking; l = l->next) {
+		struct conn *c = list_entry(l, struct conn, link);
+
+		if (c->dialled || c->closing || c->spoke || now - c->opened_ms < SHAKING_FAIR_MS)
+			continue;
+		n->n.handshakes_failed++;
+		conn_close(c, "too-many-handshakes");
+		return true;
+	}
+	return false;
+}
+
+static bool sink_accepting(void *ctx, const char *source)
+{
+	struct node *n = ctx;
+	uint64_t now = env_now(n->env);
+	bool created;
+	void *v;
+
+	if (n->stopping || ladder_wait_ms(n->by_source, bytes_str(source), now))
+		goto refuse;
+	if (n->c.limits.connects_per_s > 0) {
+		if (map_put(n->connects, bytes_str(source), 0, &v, &created) != ERR_OK)
+			goto refuse;
+		if (created)
+			bucket_init(v, n->c.limits.connects_per_s, n->c.limits.connects_burst, now);
+		if (!bucket_take(v, 1, now))
+			goto refuse;
+	}
+	if (n->handshaking >= n->c.limits.handshakes && !make_room(n, now))
+		goto refuse;
+	return true;
+refuse:
+	n->n.connections_refused++;
+	return false;
+}
+
+static bool too_many_from(struct node *n, const char *source)
+{
+	unsigned k = 0;
+
+	for (struct list *l = n->shaking.next; l != &n->shaking; l = l->next) {
+		struct conn *c = list_entry(l, struct conn, link);
+
+		k += !c->dialled && !c->closing && strcmp(c->source, source) == 0;
+	}
+	return k >= n->c.limits.handshakes_per_source;
+}
+
+static void resume_due(void *ctx)
+{
+	struct conn *c = ctx;
+
+	c->paused = false;
+	if (!c->closing)
+		tp_pause(c->tp, c->id, false);
+}
+
+static void sink_opened(void *ctx, const struct link_info *info)
+{
+	struct node *n = ctx;
+	struct target *t = NULL;
+	struct conn *c;
+	void *slot;
+
+	for (size_t i = 0; info->dialled && i < n->target_count; i++)
+		if (n->targets[i]->dialling == info->id)
+			t = n->targets[i];
+	if (t)
+		t->dialling = 0;
+	if (n->stopping || (!info->dialled && too_many_from(n, info->source))) {
+		n->n.connections_refused++;
+		tp_close(n->tp, info->id);
+		return;
+	}
+	c = calloc(1, sizeof *c);
+	if (!c || !(c->address = strdup(info->address)) ||
+	    map_put(n->conns, bytes_of(&info->id, sizeof info->id), 0, &slot, &(bool){ false }) != ERR_OK) {
+		if (c)
+			free(c->address);
+		free(c);
+		n->n.connections_refused++;
+		tp_close(n->tp, info->id);
+		if (t)
+			dial_conn_ended(n, t, false, "no room for another connection", 0);
+		return;
+	}
+	memcpy(slot, &c, sizeof c);
+	c->node = n;
+	c->tp = n->tp;
+	c->id = info->id;
+	c->dialled = info->dialled;
+	c->secure = info->secure;
+	c->has_tls_key = info->has_tls_key;
+	memcpy(c->tls_key, info->tls_key, sizeof c->tls_key);
+	snprintf(c->source, sizeof c->source, "%s", info->source);
+	c->target = t;
+	c->opened_ms = env_now(n->env);
+	list_init(&c->dirty);
+	list_init(&c->reap);
+	list_add_tail(&n->shaking, &c->link);
+	timer_init(&c->timer, conn_session_due, c);
+	timer_init(&c->resume, resume_due, c);
+	timer_init(&c->proof, admit_proof_due, c);
+	bucket_init(&c->bad, BAD_FRAMES_PER_S, BAD_FRAMES_BURST, c->opened_ms);
+	if (t)
+		t->conn = c;
+	if (admit_tls_key_changed(n, info)) {
+		if (t) {
+			snprintf(t->why, sizeof t->why,
+				 "another TLS key is shown there than before: ironmesh trust list");
+			c->explained = true;
+		}
+		conn_close(c, "tls-key-changed");
+		return;
+	}
+	struct session_config sc = {
+		.env = n->env,
+		.keyring = n->p.keyring,
+		.passphrase = n->c.passphrase,
+		.name = n->c.name,
+		.role = info->dialled ? SESSION_DIALLER : SESSION_LISTENER,
+		.min_version = n->c.min_version,
+		.handshake_ms = n->c.handshake_ms,
+		.rekey_ms = n->c.rekey_ms,
+		.past_ms = n->c.past_ms,
+		.future_ms = n->c.future_ms,
+		.seal_direct = n->c.seal_direct,
+	};
+
+	if (v09_session_new(&sc, &c->session) != ERR_OK) {
+		conn_close(c, "no-memory");
+		return;
+	}
+	n->handshaking++;
+	c->counted = true;
+	session_start(c->session);
+	conn_pump(c);
+}
+
+static void sink_unit(void *ctx, link_id id, struct bytes unit, bool text)
+{
+	struct node *n = ctx;
+	struct conn *c = conn_find(n, id);
+	uint64_t received, receipts = n->n.receipts_received, unknown = n->n.receipts_unknown;
+	bool could_send;
+
+	if (!c || c->closing || !c->session)
+		return;
+	c->spoke = true;
+	received = c->received;
+	could_send = session_can_send(c->session);
+	session_take(c->session, unit, text);
+	conn_pump(c);
+	receipts = n->n.receipts_received - receipts;
+	unknown = n->n.receipts_unknown - unknown;
+	/* Confirmations of what we sent are free. All else that is no message costs as much as one: a
+	 * stranger who waits for approval may not keep us busy with questions. */
+	if (c->online && c->received == received && (!receipts || unknown))
+		inbound_budget(c, unknown ? (double)unknown : 1, unit.n);
+	/* The first frame under a new key ends the pause of a rekey, without an event. */
+	if (!could_send && !c->closing && c->peer && session_can_send(c->session))
+		sched_wake(c->peer);
+}
+
+static void sink_writable(void *ctx, link_id id)
+{
+	struct conn *c = conn_find(ctx, id);
+
+	if (c && !c->closing && c->peer)
+		sched_wake(c->peer);
+}
+
+static void sink_closed(void *ctx, link_id id, enum link_end why, const char *detail)
+{
+	struct node *n = ctx;
+	struct conn *c = conn_find(n, id);
+
+	if (!c) { /* a dial that never opened */
+		for (size_t i = 0; i < n->target_count; i++) {
+			struct target *t = n->targets[i];
+			char text[160];
+
+			if (t->dialling != id)
+				continue;
+			t->dialling = 0;
+			n->n.dial_failures++;
+			snprintf(text, sizeof text, "%s%s%s", link_end_word(why), detail && *detail ? ": " : "",
+				 detail ? detail : "");
+			dial_conn_ended(n, t, false, text, 0);
+		}
+		return;
+	}
+	if (!c->closing) {
+		if (!c->online) {
+			n->n.handshakes_failed++;
+			if (!c->dialled && (why == LINK_END_PROTOCOL || why == LINK_END_TIMEOUT))
+				conn_blame(n, c->source, link_end_word(why));
+		}
+		c->closing = true;
+		conn_end(c, link_end_word(why), 0);
+	}
+	conn_free(c);
+}
+
+static void sink_strange(void *ctx, const char *source, enum link_end why)
+{
+	struct node *n = ctx;
+
+	n->n.strangers++;
+	log_info("stranger source=%s why=%s", source, link_end_word(why));
+	audit_note(n->p.audit, "STRANGER_REFUSED", bytes_str(source), "source", source, "reason",
+		   link_end_word(why), NULL);
+	conn_blame(n, source, link_end_word(why));
+}
+
+struct transport_sink node_sink(struct node *n)
+{
+	return (struct transport_sink){
+		.ctx = n,
+		.accepting = sink_accepting,
+		.opened = sink_opened,
+		.unit = sink_unit,
+		.writable = sink_writable,
+		.closed = sink_closed,
+		.strange = sink_strange,
+	};
+}
