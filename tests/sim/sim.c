@@ -146,6 +146,15 @@ static double seconds_now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* Asked to stop: no more seeds, and an orderly end. */
+static struct shared *shared_now;
+
+static void on_stop(int sig)
+{
+	if (shared_now)
+		atomic_store(&shared_now->next, UINT64_MAX / 2);
+}
+
 static int run_seeds(const struct options *o)
 {
 	struct shared *sh = mmap(NULL, sizeof *sh, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -154,6 +163,9 @@ static int run_seeds(const struct options *o)
 	unsigned alive = 0;
 
 	BUG_ON(sh == MAP_FAILED);
+	shared_now = sh;
+	signal(SIGINT, on_stop);
+	signal(SIGTERM, on_stop);
 	for (unsigned j = 0; j < o->jobs; j++, alive++)
 		pids[j] = start_worker(sh, j, o);
 	while (alive) {
@@ -188,6 +200,7 @@ static int run_seeds(const struct options *o)
 	print_totals(sh);
 	printf("sim: %.1f s, %.0f seeds/s\n", took, (double)(passed + failed) / (took > 0 ? took : 1));
 	printf("sim: %llu passed, %llu failed\n", passed, failed);
+	shared_now = NULL;
 	munmap(sh, sizeof *sh);
 	return failed != 0;
 }
@@ -300,6 +313,7 @@ int main(int argc, char **argv)
 		usage();
 	if (secret_init_library() != ERR_OK)
 		return 1;
+	world_files();
 	if (o.self_test)
 		return self_test();
 	return o.one ? run_one(&o) : run_seeds(&o);

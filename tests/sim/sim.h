@@ -191,6 +191,8 @@ struct world {
 	bool failed;
 	char why[600];
 };
+/* Makes the folder for files of nodes; it goes when this process ends. Once, before the first run. */
+void world_files(void);
 /* Runs one seed and adds to `t`. True: everything held. */
 bool world_run(uint64_t seed, enum sabotage sab, struct world_totals *t, char *why, size_t cap);
 void world_fail(struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3);

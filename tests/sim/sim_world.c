@@ -1,5 +1,5 @@
 /* The world: virtual time, the network's fate, the healing at the end, and the loop around it all. */
-#include <dirent.h>
+#include <ftw.h>
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -319,28 +319,42 @@ static void world_random(void *ctx, void *out, size_t n)
 	rng_fill(&((struct world *)ctx)->random, out, n);
 }
 
-static void make_dir(struct world *w)
+/* One folder for a whole run: a worker that dies leaves nothing behind. */
+static char base_dir[100];
+static pid_t base_owner;
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+	return remove(path);
+}
+
+static void remove_tree(const char *path)
+{
+	(void)nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static void remove_base(void)
+{
+	if (getpid() == base_owner)
+		remove_tree(base_dir);
+}
+
+void world_files(void)
 {
 	const char *base = getenv("TMPDIR");
 
 	if (!base || !*base)
 		base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-	snprintf(w->dir, sizeof w->dir, "%.80s/ironmesh-sim-XXXXXX", base);
-	BUG_ON(!mkdtemp(w->dir));
+	snprintf(base_dir, sizeof base_dir, "%.70s/ironmesh-sim-XXXXXX", base);
+	BUG_ON(!mkdtemp(base_dir));
+	base_owner = getpid();
+	BUG_ON(atexit(remove_base) != 0);
 }
 
-static void remove_dir(struct world *w)
+static void make_dir(struct world *w)
 {
-	DIR *d = w->dir[0] ? opendir(w->dir) : NULL;
-	struct dirent *e;
-
-	if (!d)
-		return;
-	while ((e = readdir(d)))
-		if (e->d_name[0] != '.')
-			unlinkat(dirfd(d), e->d_name, 0);
-	closedir(d);
-	rmdir(w->dir);
+	snprintf(w->dir, sizeof w->dir, "%s/XXXXXX", base_dir);
+	BUG_ON(!mkdtemp(w->dir));
 }
 
 static void world_init(struct world *w, uint64_t seed, enum sabotage sab)
@@ -378,7 +392,8 @@ static void world_fini(struct world *w)
 	loopnet_free(w->net);
 	timers_fini(&w->env);
 	check_fini(&w->check);
-	remove_dir(w);
+	if (w->dir[0])
+		remove_tree(w->dir);
 }
 
 bool world_run(uint64_t seed, enum sabotage sab, struct world_totals *t, char *why, size_t cap)
