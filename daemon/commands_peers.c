@@ -387,6 +387,7 @@ enum err command_peers_forget(struct call *c)
 
 enum err command_peers_alias(struct call *c)
 {
+	struct pins_copy *before;
 	const struct pin *pin;
 	struct node_id id;
 	enum err e = arg_peer(c, "peer", &pin);
@@ -394,9 +395,10 @@ enum err command_peers_alias(struct call *c)
 	if (e != ERR_OK)
 		return e;
 	id = pin->id;
-	e = pins_set_alias(c->cx->pins, &id, arg_text(c, "alias"), c->f);
+	e = pins_copy(c->cx->pins, &before);
 	if (e == ERR_OK)
-		e = pins_written(c);
+		e = pins_settle(c->cx->pins, before, pins_set_alias(c->cx->pins, &id, arg_text(c, "alias"), c->f),
+				c->f);
 	if (e != ERR_OK)
 		return e;
 	return result_is(c, peer_result(c->cx, pins_get(c->cx->pins, &id)));

@@ -105,6 +105,7 @@ static enum err key_param(struct call *c, const char *name, uint8_t ed[static ED
 
 enum err command_trust_pin(struct call *c)
 {
+	struct pins_copy *before;
 	uint8_t ed[ED_BYTES];
 	struct node_id id;
 	enum err e = key_param(c, "public_key", ed);
@@ -116,9 +117,10 @@ enum err command_trust_pin(struct call *c)
 	node_id_of(ed, &id);
 	if (node_id_eq(&id, keyring_id(c->cx->keyring)))
 		return fault_set(c->f, ERR_SELF, EXIT_USAGE, "this is the key of this node itself");
-	e = pins_pin(c->cx->pins, ed, arg_text(c, "name"), env_wall(c->cx->env), c->f);
+	e = pins_copy(c->cx->pins, &before);
 	if (e == ERR_OK)
-		e = pins_written(c);
+		e = pins_settle(c->cx->pins, before,
+				pins_pin(c->cx->pins, ed, arg_text(c, "name"), env_wall(c->cx->env), c->f), c->f);
 	if (e != ERR_OK)
 		return e;
 	command_audit(c->cx, "PEER_PINNED", id.hex, pin_state_word(PIN_TRUSTED));
@@ -151,6 +153,7 @@ static bool fingerprint_is(const char *text, const struct node_id *id)
 
 enum err command_trust_verify(struct call *c)
 {
+	struct pins_copy *before;
 	const char *text = arg_text(c, "fingerprint");
 	const struct pin *pin;
 	struct node_id id;
@@ -171,11 +174,11 @@ enum err command_trust_verify(struct call *c)
 		fault_next(c->f, "ironmesh peers block %s", id.hex);
 		return ERR_AUTH;
 	}
-	e = pins_set_verified(c->cx->pins, &id, true);
-	if (e == ERR_DENIED)
-		fault_set(c->f, e, EXIT_INTEGRITY, "the trust store is read-only: see ironmesh trust list");
+	e = pins_copy(c->cx->pins, &before);
 	if (e == ERR_OK)
-		e = pins_written(c);
+		e = pins_settle(c->cx->pins, before, pins_set_verified(c->cx->pins, &id, true), c->f);
+	if (e == ERR_DENIED && c->f->err == ERR_OK)
+		fault_set(c->f, e, EXIT_INTEGRITY, "the trust store is read-only: see ironmesh trust list");
 	if (e != ERR_OK)
 		return e;
 	command_audit(c->cx, "PEER_VERIFIED", id.hex, pin_state_word(pins_get(c->cx->pins, &id)->state));

@@ -230,10 +230,11 @@ void node_announce_rotation(struct node *n, const uint8_t new_ed[static ED_BYTES
 static enum err set_state(struct node *n, const struct node_id *id, enum pin_state s, const char *reason,
 			  const char *audit_word, struct fault *f)
 {
-	enum err e = pins_set_state(n->p.pins, id, s, reason, f);
+	struct pins_copy *before;
+	enum err e = pins_copy(n->p.pins, &before);
 
 	if (e == ERR_OK)
-		e = pins_flush(n->p.pins, f);
+		e = pins_settle(n->p.pins, before, pins_set_state(n->p.pins, id, s, reason, f), f);
 	if (e != ERR_OK)
 		return e;
 	audit_note(n->p.audit, audit_word, (struct bytes){ 0 }, "peer_id", id->hex, "trust_state",
@@ -299,6 +300,7 @@ enum err node_peer_pending(struct node *n, const struct node_id *id, struct faul
 enum err node_peer_forget(struct node *n, const struct node_id *id, struct fault *f)
 {
 	const struct pin *pin = pins_get(n->p.pins, id);
+	struct pins_copy *before;
 	enum err e;
 
 	if (pin && pin->state == PIN_REVOKED) {
@@ -306,9 +308,9 @@ enum err node_peer_forget(struct node *n, const struct node_id *id, struct fault
 		fault_means(f, "a revoked identity is remembered for ever, so that it stays refused");
 		return ERR_WRONG_STATE;
 	}
-	e = pins_forget(n->p.pins, id);
+	e = pins_copy(n->p.pins, &before);
 	if (e == ERR_OK)
-		e = pins_flush(n->p.pins, f);
+		e = pins_settle(n->p.pins, before, pins_forget(n->p.pins, id), f);
 	if (e != ERR_OK)
 		return e;
 	audit_note(n->p.audit, "PEER_STATE_CHANGED", (struct bytes){ 0 }, "peer_id", id->hex, "trust_state",
@@ -323,14 +325,15 @@ enum err node_peer_repin(struct node *n, const char *subject, const struct node_
 	const struct pin_alarm *list;
 	size_t count = pins_alarms(n->p.pins, &list);
 	struct node_id was = { 0 };
+	struct pins_copy *before;
 	enum err e;
 
 	for (size_t i = 0; i < count; i++)
 		if (strcmp(list[i].subject, subject) == 0)
 			was = list[i].was;
-	e = pins_repin(n->p.pins, subject, id, env_wall(n->env), f);
+	e = pins_copy(n->p.pins, &before);
 	if (e == ERR_OK)
-		e = pins_flush(n->p.pins, f);
+		e = pins_settle(n->p.pins, before, pins_repin(n->p.pins, subject, id, env_wall(n->env), f), f);
 	if (e != ERR_OK)
 		return e;
 	audit_note(n->p.audit, "PEER_STATE_CHANGED", (struct bytes){ 0 }, "subject", subject, "peer_id", id->hex,

@@ -81,6 +81,12 @@ bool pins_dirty(const struct pins *p);
 bool pins_state_dirty(const struct pins *p);
 /* No-op when clean. On failure everything stays dirty and the old file stays whole. */
 enum err pins_flush(struct pins *p, struct fault *f) MUST_CHECK;
+/* A decision is on disk or has not been made: pins_copy(), then the change, then pins_settle() with how
+ * the change went. It flushes, or goes back to the copy; and frees it. */
+struct pins_copy;
+enum err pins_copy(const struct pins *p, struct pins_copy **out) MUST_CHECK;
+enum err pins_settle(struct pins *p, struct pins_copy *was, enum err e, struct fault *f) MUST_CHECK;
+void pins_copy_free(struct pins_copy *c); /* accepts NULL */
 /* Writes what is in memory to another file, under the keys of `k`: for a new identity. The store
  * itself stays as it is. ERR_DENIED when it is read-only. */
 enum err pins_save_as(const struct pins *p, const struct keyring *k, const char *path,

@@ -671,6 +671,67 @@ static void export_holds_the_trusted_and_verifies(void **state)
 	world_free(&w);
 }
 
+/* Whatever was decided, without its disk it has not been. */
+static void a_decision_that_cannot_be_written_is_not_made(void **state)
+{
+	struct fault f = {0};
+	struct disk d;
+	uint8_t ed[ED_BYTES];
+	struct node_id fresh;
+	struct buf was;
+
+	disk_make(&d);
+	disk_load(&d);
+	struct node_id bob = meet(&d.w, 1, "bob", PIN_TRUSTED);
+	struct node_id amy = meet(&d.w, 2, "amy", PIN_PENDING);
+	struct pin_alarm a = alarm_of("bob", false, &bob, 3, "bob", WALL_T);
+	const struct pin *pin = pin_of(&d.w, &bob);
+
+	peer_key(4, ed, &fresh);
+	assert_int_equal(pins_bind_address(d.w.p, &bob, "192.0.2.7:8765", NULL), ERR_OK);
+	assert_int_equal(pins_alarm(d.w.p, &a), ERR_OK);
+	assert_int_equal(pins_flush(d.w.p, NULL), ERR_OK);
+	buf_init(&was, PINS_FILE_MAX);
+	assert_int_equal(pins_write_inner(d.w.p, &was), ERR_OK);
+	char *path = d.w.p->path;
+
+	d.w.p->path = (char[]){"/nonexistent/known_peers.json"};
+	for (int i = 0; i < 6; i++) {
+		struct pins_copy *before;
+		enum err e = pins_copy(d.w.p, &before);
+
+		assert_int_equal(e, ERR_OK);
+		e = i == 0 ? pins_set_state(d.w.p, &bob, PIN_REVOKED, "lost", &f) :
+		    i == 1 ? pins_set_state(d.w.p, &amy, PIN_TRUSTED, NULL, &f) :
+		    i == 2 ? pins_forget(d.w.p, &bob) :
+		    i == 3 ? pins_set_alias(d.w.p, &bob, "bobby", &f) :
+		    i == 4 ? pins_repin(d.w.p, "bob", &a.now, WALL_T, &f) :
+			     pins_pin(d.w.p, ed, "new", WALL_T, &f);
+		assert_int_equal(e, ERR_OK);
+		assert_true(pins_state_dirty(d.w.p));
+		assert_int_equal(pins_settle(d.w.p, before, e, &f), ERR_NOTFOUND);
+		assert_string_equal(f.means, "nothing was changed");
+		assert_inner(d.w.p, buf_cstr(&was));
+		assert_null(pins_get(d.w.p, &fresh));
+		if (i < 2)
+			assert_ptr_equal(pin_of(&d.w, &bob), pin);
+	}
+	d.w.p->path = path;
+	/* Nor is a change that was refused; one that can be written stays. */
+	struct pins_copy *before;
+
+	assert_int_equal(pins_copy(d.w.p, &before), ERR_OK);
+	assert_int_equal(pins_settle(d.w.p, before, ERR_EXISTS, &f), ERR_EXISTS);
+	assert_int_equal(pins_copy(d.w.p, &before), ERR_OK);
+	assert_int_equal(pins_settle(d.w.p, before, pins_set_state(d.w.p, &amy, PIN_BLOCKED, NULL, &f), &f),
+			 ERR_OK);
+	disk_load(&d);
+	assert_int_equal(pin_of(&d.w, &amy)->state, PIN_BLOCKED);
+	assert_int_equal(pin_of(&d.w, &bob)->state, PIN_TRUSTED);
+	buf_fini(&was);
+	disk_free(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -692,6 +753,7 @@ int main(void)
 		cmocka_unit_test(too_many_records_are_refused_before_any_is_made),
 		cmocka_unit_test(flush_into_a_missing_folder_fails_and_stays_dirty),
 		cmocka_unit_test(flush_to_a_full_disk_keeps_the_old_file),
+		cmocka_unit_test(a_decision_that_cannot_be_written_is_not_made),
 		cmocka_unit_test(clean_store_is_not_written),
 		cmocka_unit_test(export_holds_the_trusted_and_verifies),
 	};
