@@ -17,6 +17,7 @@ struct sending {
 	uint64_t wait_ms;
 	enum goal goal;
 	bool waits, committed;
+	bool early;                  /* something happened before the commit: it is looked up after it */
 	/* What the events said so far. */
 	bool delivered;
 	uint64_t in_ms;
@@ -133,6 +134,8 @@ static void sending_event(void *ctx, const struct node_event *e)
 	struct sending *s = ctx;
 	enum outbox_state state;
 
+	if (!s->committed)
+		s->early = true;
 	if (!s->committed || outbox_state_parse(bytes_str(e->type + strlen("message.")), &state) != ERR_OK)
 		return;
 	if (e->via)
@@ -200,7 +203,7 @@ static void submitted(void *ctx, const char *msg_id, enum err e)
 		return;
 	}
 	r->short_lived = false;
-	timer_at(s->cx->env, &s->timer, s->started_ms + s->wait_ms);
+	timer_at(s->cx->env, &s->timer, s->early ? env_now(s->cx->env) : s->started_ms + s->wait_ms);
 }
 
 /* The body of a request: text, or base64 decoded into `own`. */
@@ -323,12 +326,15 @@ static json_t *outbox_json(const struct command_ctx *cx, const struct outbox_row
 			 text_or_null(r->reason));
 }
 
+#define OUTBOX_BATCH 256
+
 enum err command_outbox_list(struct call *c)
 {
 	struct outbox_filter filter = { .state = -1, .before_seq = arg_int(c, "before", 0) };
-	size_t limit = (size_t)arg_int(c, "limit", 100), got = 0;
+	size_t limit = (size_t)arg_int(c, "limit", 100), got = 0, batch = limit;
 	struct bytes state = arg_bytes(c, "state");
 	enum outbox_state s;
+	bool overlaid;
 	const struct pin *pin = NULL;
 	struct outbox_row *rows;
 	json_t *list;
@@ -342,14 +348,17 @@ enum err command_outbox_list(struct call *c)
 	if (state.p && outbox_state_parse(state, &s) != ERR_OK)
 		return bad_param(c, "state", "queued, sent, delivered, read, failed, expired, rejected or cancelled");
 	/* What is in flight is "queued" on disk and shows as "sent": the filter looks at what shows. */
-	if (state.p && s != OUTBOX_SENT && s != OUTBOX_QUEUED)
+	overlaid = state.p && (s == OUTBOX_SENT || s == OUTBOX_QUEUED);
+	if (state.p && s != OUTBOX_SENT)
 		filter.state = (int)s;
-	rows = calloc(limit, sizeof *rows);
+	if (overlaid && batch < OUTBOX_BATCH)
+		batch = OUTBOX_BATCH;
+	rows = calloc(batch, sizeof *rows);
 	list = json_array();
 	if (!rows || !list)
 		e = no_memory(c);
 	while (e == ERR_OK && json_array_size(list) < limit) {
-		e = node_outbox_list(c->cx->node, &filter, rows, limit, &got);
+		e = node_outbox_list(c->cx->node, &filter, rows, batch, &got);
 		if (e != ERR_OK) {
 			e = store_refused(c, e);
 			break;
@@ -357,7 +366,7 @@ enum err command_outbox_list(struct call *c)
 		for (size_t i = 0; i < got && json_array_size(list) < limit; i++)
 			if (!state.p || rows[i].state == s)
 				(void)json_array_append_new(list, outbox_json(c->cx, &rows[i]));
-		if (got < limit || filter.state >= 0 || !state.p)
+		if (got < batch || !overlaid)
 			break;
 		filter.before_seq = rows[got - 1].seq;
 	}

@@ -76,7 +76,7 @@ void inbound_message(struct conn *c, const struct message *m)
 	};
 
 	e = inbox_put(n->p.store, &row, &seq, &state);
-	if (e == ERR_STORE) {
+	if (e == ERR_STORE || e == ERR_NOMEM) {
 		/* The group is lost. Ending the session at once keeps the order: whatever follows on this
 		 * link would be kept before the lost ones come again. */
 		node_store_failed(n);
