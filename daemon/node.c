@@ -4,6 +4,7 @@
  */
 #include "daemon/node_internal.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
 #define CONNECT_SOURCES_MAX 4096
@@ -366,6 +367,9 @@ void node_pins_flush(struct node *n, const char *why)
 
 	if (pins_flush(n->p.pins, &f) != ERR_OK)
 		log_error("trust-store-not-written why=%s what=\"%s\"", why, f.what);
+	/* Writing a large store makes and frees many small things between those that stay. */
+	if (pins_count(n->p.pins) > 64)
+		malloc_trim(0);
 }
 
 const struct node_counters *node_counters(const struct node *n)
