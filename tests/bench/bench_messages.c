@@ -118,6 +118,15 @@ static void drain(struct client *bob)
 	usleep(300000);
 }
 
+static double commits(struct client *c)
+{
+	json_t *r = client_call(c, "status", "{}");
+	double n = (double)json_integer_value(json_object_get(json_object_get(r, "store"), "commits"));
+
+	json_decref(r);
+	return n;
+}
+
 static void cpu_row(const char *name, const struct daemon *d, double before, unsigned n)
 {
 	row(name, "%.0f us", (daemon_cpu_s(d) - before) * 1e6 / n);
@@ -145,6 +154,8 @@ void bench_messages(const struct ceilings *c)
 	flood(&k, 64, 2000, &lat); /* warm up: caches, files at their size */
 	samples_free(&lat);
 	drain(&reader);
+	double ca = commits(&k), cb = commits(&reader);
+
 	a = daemon_cpu_s(&alice);
 	b = daemon_cpu_s(&bob);
 	rate = flood(&k, 64, 8000, &lat);
@@ -153,6 +164,8 @@ void bench_messages(const struct ceilings *c)
 	    percentile(&lat, 99) / 1e3);
 	cpu_row("    processor time a message, sender", &alice, a, 8000);
 	cpu_row("    processor time a message, receiver", &bob, b, 8000);
+	row("    messages a commit", "%.1f sender, %.1f receiver", 8000 / (commits(&k) - ca),
+	    8000 / (commits(&reader) - cb));
 	samples_free(&lat);
 	drain(&reader);
 	rate = flood(&k, 1, 4000, &lat);
