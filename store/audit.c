@@ -291,25 +291,6 @@ enum err audit_flush(struct audit *a)
 	return e;
 }
 
-enum err audit_rekey(struct audit *a, const struct keyring *k)
-{
-	enum err e = audit_flush(a);
-
-	if (e == ERR_OK && a->path && a->entries) {
-		e = rotate(a, k);
-	} else if (e == ERR_OK) {
-		struct secret key;
-		e = keyring_derive(k, DERIVE_AUDIT, &key);
-		if (e != ERR_OK)
-			return e;
-		secret_free(&a->key);
-		a->key = key;
-		a->keys = k;
-		new_chain(a, a->rotation);
-	}
-	return e;
-}
-
 bool audit_pending(const struct audit *a)
 {
 	return a->pending.n != 0 || audit_limits_due(a->limits, env_now(a->env));

@@ -38,9 +38,6 @@ struct audit;
 enum err audit_open(const char *path, const struct keyring *k, struct env *env, struct audit **out,
 		    struct fault *f) MUST_CHECK;
 void audit_close(struct audit *a); /* flush, checkpoint, unlock */
-/* The identity was rotated: the file ends, signed under the old keys, and the next one begins under
- * `k`, which must outlive `a`. What was written before verifies with the old keys only. */
-enum err audit_rekey(struct audit *a, const struct keyring *k) MUST_CHECK;
 
 /* `details` is taken (decref'd), may be NULL = {}. `source` may be empty: not limited. */
 void audit_event(struct audit *a, const char *event, struct bytes source, json_t *details);

@@ -388,19 +388,6 @@ enum err store_prepare_key(struct store *s, struct bytes next_wrap_key)
 	return store_write(s, st);
 }
 
-enum err store_rewrap(struct store *s, struct bytes wrap_key)
-{
-	uint8_t wrapped[SEAL_WRAP_BYTES];
-	sqlite3_stmt *st =
-		store_stmt(s, ST_REWRAP, "UPDATE meta SET value = ?1 WHERE key = 'db_key'");
-
-	if (!st)
-		return ERR_STORE;
-	seal_wrap(&s->seal, wrap_key, wrapped);
-	bind_bytes(st, 1, BYTES_ARR(wrapped));
-	return store_write(s, st);
-}
-
 enum err store_integrity(struct store *s, struct fault *f)
 {
 	const char *path = s->path ? s->path : ":memory:";

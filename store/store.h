@@ -85,8 +85,6 @@ enum err store_prune(struct store *s, uint64_t wall_ms, unsigned max_rows, unsig
 /* Keeps the key of the file wrapped for an identity that is about to follow, beside the one in use. In
  * the group. store_open() takes whichever of the two opens, and then forgets the other. */
 enum err store_prepare_key(struct store *s, struct bytes next_wrap_key) MUST_CHECK;
-/* The identity was rotated: from the next commit the file opens with `wrap_key` only. In the group. */
-enum err store_rewrap(struct store *s, struct bytes wrap_key) MUST_CHECK;
 
 /* Fault injection for tests and the simulator: the n-th next write (0 = off) fails like a full disk. */
 void store_fail_after(struct store *s, unsigned n);

@@ -48,11 +48,11 @@ fuzz: deps-fuzz
 	@$(MAKE) --no-print-directory MODE=fuzz -j$(J) fuzz-run T=$(T)
 fuzz-run: $(FUZZ_BIN)
 	@mkdir -p $(B)/finds; for f in $(FUZZ_NAMES); do \
-		mkdir -p $(B)/work/$$f; echo "fuzz $$f for $(T) s"; \
+		mkdir -p $(B)/live/$$f; echo "fuzz $$f for $(T) s"; \
 		$(B)/tests/fuzz/fuzz_$$f -max_total_time=$(T) -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 \
-			-artifact_prefix=$(B)/finds/$$f- $(B)/work/$$f tests/fuzz/corpus/$$f \
-			>$(B)/work/$$f.log 2>&1 || { tail -30 $(B)/work/$$f.log; exit 1; }; \
-		tail -1 $(B)/work/$$f.log; \
+			-artifact_prefix=$(B)/finds/$$f- $(B)/live/$$f tests/fuzz/corpus/$$f \
+			>$(B)/live/$$f.log 2>&1 || { tail -30 $(B)/live/$$f.log; exit 1; }; \
+		tail -1 $(B)/live/$$f.log; \
 	done
 
 # --- simulator, benches --------------------------------------------------------------------------

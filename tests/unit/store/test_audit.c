@@ -496,39 +496,6 @@ static void interrupted_rotation_is_finished_at_open(void **state)
 	json_decref(e);
 }
 
-static void rotated_identity_starts_a_chain_of_its_own(void **state)
-{
-	struct keyring *next = world_other_keys(&w);
-	struct audit *a = opened();
-	struct audit_report r;
-	char old[192], tail[65];
-	uint64_t rotation;
-
-	note(a, 1);
-	note(a, 2);
-	assert_int_equal(audit_rekey(a, next), ERR_OK);
-	note(a, 3);
-	audit_close(a);
-	assert_int_equal(audit_verify(w.log, next, &r, NULL), ERR_OK);
-	assert_true(r.ok && r.head_ok);
-	assert_int_equal(r.entries, 2);
-	assert_int_equal(audit_verify(w.log, keys, &r, NULL), ERR_OK);
-	assert_false(r.ok);
-	snprintf(old, sizeof(old), "%s.1", w.log);
-	assert_int_equal(audit_verify(old, keys, &r, NULL), ERR_OK);
-	assert_true(r.ok && r.head_ok);
-	assert_int_equal(r.head_entries, 2);
-	assert_int_equal(audit_last_hmac(old, tail, &rotation), ERR_OK);
-	json_t *e = entry(1);
-	assert_string_equal(json_str(json_object_get(e, "details"), "previous_tail_hmac"), tail);
-	json_decref(e);
-	assert_int_equal(audit_open(w.log, next, &w.env, &a, NULL), ERR_OK);
-	audit_close(a);
-	assert_int_equal(audit_verify(w.log, next, &r, NULL), ERR_OK);
-	assert_int_equal(r.entries, 2);
-	keyring_free(next);
-}
-
 static void full_disk_keeps_entries_pending_and_the_chain_whole(void **state)
 {
 	struct audit *a = opened();
@@ -616,7 +583,6 @@ int main(void)
 		T(many_sources_together_cannot_flood_it_either),
 		T(rotated_log_starts_a_chain_that_names_the_old_tail),
 		T(interrupted_rotation_is_finished_at_open),
-		T(rotated_identity_starts_a_chain_of_its_own),
 		T(full_disk_keeps_entries_pending_and_the_chain_whole),
 		T(events_that_found_no_room_are_counted),
 		T(files_are_private),

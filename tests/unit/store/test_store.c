@@ -286,27 +286,6 @@ static void body_that_is_missing_fails_the_integrity_check(void **state)
 	store_close(s);
 }
 
-static void rewrapped_database_opens_with_the_new_key_only(void **state)
-{
-	uint8_t next[32] = {0x77};
-	struct outbox_row r;
-
-	fill_and_close();
-	struct store *s = world_store(&w, NULL);
-	assert_int_equal(store_rewrap(s, BYTES_ARR(next)), ERR_OK);
-	store_rollback(s);
-	store_close(s);
-	s = world_store(&w, NULL); /* not committed: the old key still opens it */
-	assert_int_equal(store_rewrap(s, BYTES_ARR(next)), ERR_OK);
-	assert_int_equal(store_commit(s), ERR_OK);
-	store_close(s);
-	assert_refused(ERR_CORRUPT, "does not open with this identity");
-	memcpy(w.wrap, next, sizeof(next));
-	s = world_store(&w, NULL);
-	assert_int_equal(outbox_get(s, BYTES_LIT("out-1"), &r), ERR_OK);
-	store_close(s);
-}
-
 static bool contains(const char *path, const char *text)
 {
 	size_t n;
@@ -673,7 +652,6 @@ int main(void)
 		T(new_files_are_private),
 		T(rows_cannot_be_swapped_or_altered),
 		T(body_that_is_missing_fails_the_integrity_check),
-		T(rewrapped_database_opens_with_the_new_key_only),
 		T(no_text_of_a_message_is_in_any_file),
 		T(abandoned_group_is_gone_and_committed_ones_are_there),
 		T(rollback_restores_counters_numbers_and_ids),
