@@ -296,9 +296,12 @@ static json_t *value(struct scan *s)
 
 bool json_quick(struct bytes in, json_t **out)
 {
-	struct scan s = { .p = in.p, .end = in.p + in.n };
+	struct scan s = { .p = in.p };
 	json_t *v;
 
+	if (in.n == 0) /* `p` may be NULL then, which takes no arithmetic */
+		return false;
+	s.end = in.p + in.n;
 	blanks(&s);
 	if (s.p == s.end || (*s.p != '{' && *s.p != '['))
 		return false;
