@@ -215,12 +215,10 @@ static bool next_token(const char **fmt, struct args *a, struct token *t)
 		}
 	}
 	/* reason="%s" in a format means the same as reason=%s. */
-	if (t->key[0] && n >= 2 && raw[0] == '"' && raw[n - 1] == '"') {
-		memmove(raw, raw + 1, n - 2);
-		n -= 2;
-	}
+	bool in_quotes = t->key[0] && n >= 2 && raw[0] == '"' && raw[n - 1] == '"';
+
 	t->number = number && conversions == 1 && !literal;
-	text_safe(bytes_of(raw, n), t->value, sizeof(t->value));
+	text_safe(in_quotes ? bytes_of(raw + 1, n - 2) : bytes_of(raw, n), t->value, sizeof(t->value));
 	return true;
 }
 
