@@ -8,5 +8,7 @@ $(B)/tests/bench/bench_%: $(B)/tests/bench/bench_%.o $(call lib,transports store
 
 .PHONY: bench bench-run
 bench: deps
-	@$(MAKE) --no-print-directory -j$(J) all $(B)/tests/bench/bench
+	@$(MAKE) --no-print-directory -j$(J) all $(B)/tests/bench/bench $(B)/tests/bench/bench_ws
 	@$(B)/tests/bench/bench $(B)/ironmesh
+	@echo "the bare transport: frames without sessions (the ceiling of every row above that crosses a link)"
+	@$(B)/tests/bench/bench_ws 200 20000
