@@ -19,7 +19,7 @@
 #include "base/limit.h"
 #include "base/log.h"
 
-#define ACCEPTS_PER_TURN     32
+#define ACCEPTS_PER_TURN     4 /* a flood of connections costs a turn of the others little */
 #define ACCEPT_BACKOFF_MS    100
 #define LISTEN_BACKLOG	     256
 #define TLS_HANDSHAKE_RECORD 0x16
