@@ -79,4 +79,7 @@ COMMAND(command_audit_stats);
 COMMAND(command_audit_export);
 COMMAND(command_audit_verify_export);
 
+/* The lower-case word of a priority; "normal" for a number that is none. */
+const char *priority_text(uint8_t p);
+
 #endif
