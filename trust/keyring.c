@@ -157,6 +157,21 @@ enum err keyring_open_sealed(const struct keyring *k, struct bytes sealed, struc
 	return ERR_OK;
 }
 
+enum err keyring_noise_dh(const struct keyring *k, const uint8_t their[static X25519_BYTES],
+			  uint8_t out[static X25519_BYTES])
+{
+	uint8_t shared[X25519_BYTES];
+	enum err e = ERR_AUTH;
+
+	/* libsodium refuses the all-zero result itself. */
+	if (crypto_scalarmult(shared, vault_of(k)->x25519_seed, their) == 0) {
+		memcpy(out, shared, sizeof shared);
+		e = ERR_OK;
+	}
+	wipe(shared, sizeof shared);
+	return e;
+}
+
 enum err keyring_derive(const struct keyring *k, enum derived_key which, struct secret *out)
 {
 	static const char *const labels[DERIVE_COUNT] = {

@@ -32,6 +32,12 @@ void keyring_sign(const struct keyring *k, enum sig_context c, struct bytes whol
  * tried (wire 3.7). Appends the plaintext. ERR_AUTH when neither opens. */
 enum err keyring_open_sealed(const struct keyring *k, struct bytes sealed, struct buf *out) MUST_CHECK;
 
+/* Diffie-Hellman of our X25519 identity secret, which stays inside, with `their` key: the one operation
+ * a Noise handshake needs (im2 5.2). ERR_AUTH when the result is all zeros, which is what a key of
+ * small order gives; `out` is then untouched. The caller wipes `out`. */
+enum err keyring_noise_dh(const struct keyring *k, const uint8_t their[static X25519_BYTES],
+			  uint8_t out[static X25519_BYTES]) MUST_CHECK;
+
 /* Keys derived from the seed: SHA256(seed || label) (wire 9.5, 9.7, 9.8), and our own by HKDF. */
 enum derived_key {
 	DERIVE_TRUST_MAC,    /* "ironmesh-trust-store-v1" */

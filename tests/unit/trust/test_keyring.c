@@ -226,6 +226,41 @@ static void sign_dies_without_the_prefix_of_its_context(void **state)
 	assert_aborts(SIG_BARE_OUTER, BYTES_LIT("ironmesh-sig-v1/hello\0{}"));
 }
 
+/* Both ends come to one secret; ours never left the keyring. */
+static void noise_dh_agrees_with_the_other_end(void **state)
+{
+	struct keyring *k = zero_keyring();
+	uint8_t sk[X25519_BYTES], pk[X25519_BYTES], want[X25519_BYTES], got[X25519_BYTES];
+
+	count_up(sk, sizeof sk, 7);
+	assert_int_equal(crypto_scalarmult_base(pk, sk), 0);
+	assert_int_equal(crypto_scalarmult(want, sk, keyring_x25519(k)), 0);
+	assert_int_equal(keyring_noise_dh(k, pk, got), ERR_OK);
+	assert_memory_equal(got, want, sizeof want);
+	keyring_free(k);
+}
+
+static void noise_dh_refuses_what_gives_zero(void **state)
+{
+	static const char *const small[] = {
+		"0000000000000000000000000000000000000000000000000000000000000000",
+		"0100000000000000000000000000000000000000000000000000000000000000",
+		"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+		"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	};
+	struct keyring *k = zero_keyring();
+	uint8_t pk[X25519_BYTES], out[X25519_BYTES], was[X25519_BYTES];
+
+	count_up(was, sizeof was, 1);
+	for (size_t i = 0; i < sizeof small / sizeof small[0]; i++) {
+		unhex(small[i], pk, sizeof pk);
+		memcpy(out, was, sizeof out);
+		assert_int_equal(keyring_noise_dh(k, pk, out), ERR_AUTH);
+		assert_memory_equal(out, was, sizeof out);
+	}
+	keyring_free(k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -237,6 +272,8 @@ int main(void)
 		cmocka_unit_test(seal_reproduces_both_vectors),
 		cmocka_unit_test(seal_carries_nothing_and_much),
 		cmocka_unit_test(seal_refuses_a_key_of_small_order),
+		cmocka_unit_test(noise_dh_agrees_with_the_other_end),
+		cmocka_unit_test(noise_dh_refuses_what_gives_zero),
 		cmocka_unit_test(sign_dies_without_the_prefix_of_its_context),
 	};
 
