@@ -5,31 +5,42 @@
 #include "base/hash.h"
 #include "base/text.h"
 
-#define PREFIX_MAX    64
-#define CONTEXT_START "ironmesh-sig-v1/"
+#define PREFIX_MAX 64
+/* What every generation of contexts begins with. */
+#define CONTEXT_START "ironmesh-sig-v"
 
 _Static_assert(ED_BYTES == crypto_sign_PUBLICKEYBYTES, "Ed25519 public key");
 _Static_assert(SIG_BYTES == crypto_sign_BYTES, "Ed25519 signature");
 _Static_assert(X25519_BYTES == crypto_scalarmult_BYTES, "X25519 public key");
 
 /* sizeof counts the closing NUL, and the NUL is part of the prefix (wire 9.2). */
-#define CONTEXT(name)                                                                              \
+#define PREFIX(text)                                                                               \
 	{                                                                                          \
-		(const uint8_t *)CONTEXT_START name, sizeof(CONTEXT_START name)                    \
+		(const uint8_t *)text, sizeof(text)                                                \
 	}
+#define V1(name) PREFIX(CONTEXT_START "1/" name)
+#define V3(name) PREFIX(CONTEXT_START "3/" name)
 static const struct bytes prefixes[SIG_CONTEXTS] = {
-	[SIG_HELLO] = CONTEXT("hello"),
-	[SIG_CAPABILITY] = CONTEXT("capability-announce"),
-	[SIG_TRUST_EXPORT] = CONTEXT("trust-pin-export"),
-	[SIG_X25519_BINDING] = CONTEXT("x25519-identity-binding"),
-	[SIG_FRAME_INNER] = CONTEXT("frame-inner-source"),
-	[SIG_INVITE] = CONTEXT("invite"),
-	[SIG_AUDIT_HEAD] = CONTEXT("audit-head"),
-	[SIG_AUDIT_EXPORT] = CONTEXT("audit-export"),
+	[SIG_HELLO] = V1("hello"),
+	[SIG_CAPABILITY] = V1("capability-announce"),
+	[SIG_TRUST_EXPORT] = V1("trust-pin-export"),
+	[SIG_X25519_BINDING] = V1("x25519-identity-binding"),
+	[SIG_FRAME_INNER] = V1("frame-inner-source"),
+	[SIG_INVITE] = V1("invite"),
+	[SIG_AUDIT_HEAD] = V1("audit-head"),
+	[SIG_AUDIT_EXPORT] = V1("audit-export"),
+	[SIG_V3_MESSAGE] = V3("message"),
+	[SIG_V3_RECEIPT] = V3("receipt"),
+	[SIG_V3_RECORD] = V3("record"),
+	[SIG_V3_SENDER_KEY] = V3("sender-key"),
+	[SIG_V3_STREAM_OPEN] = V3("stream-open"),
+	[SIG_V3_STREAM_ACCEPT] = V3("stream-accept"),
 	[SIG_BARE_OUTER] = {(const uint8_t *)"", 0},
 	[SIG_BARE_HELLO] = {(const uint8_t *)"", 0},
 };
-#undef CONTEXT
+#undef V3
+#undef V1
+#undef PREFIX
 
 static bool starts_with(struct bytes whole, struct bytes prefix)
 {
@@ -75,6 +86,11 @@ struct bytes sig_prefix(enum sig_context c)
 	return prefixes[c];
 }
 
+bool sig_has_context(struct bytes whole)
+{
+	return starts_with(whole, BYTES_LIT(CONTEXT_START));
+}
+
 bool sig_verify(enum sig_context c, const uint8_t ed[static ED_BYTES], struct bytes whole,
 		const uint8_t sig[static SIG_BYTES])
 {
@@ -83,7 +99,7 @@ bool sig_verify(enum sig_context c, const uint8_t ed[static ED_BYTES], struct by
 	 * never verifies as bare, and the attached HELLO is JSON and nothing else. */
 	if (c == SIG_BARE_HELLO && (whole.n == 0 || whole.p[0] != '{'))
 		return false;
-	if (c == SIG_BARE_OUTER && starts_with(whole, BYTES_LIT(CONTEXT_START)))
+	if (c == SIG_BARE_OUTER && sig_has_context(whole))
 		return false;
 	return crypto_sign_verify_detached(sig, whole.p, whole.n, ed) == 0;
 }

@@ -39,6 +39,13 @@ enum sig_context {
 	SIG_INVITE,
 	SIG_AUDIT_HEAD,       /* ours, never on the wire: "ironmesh-sig-v1/audit-head\0" */
 	SIG_AUDIT_EXPORT,     /* ours: "ironmesh-sig-v1/audit-export\0" */
+	/* im2 2.3: "ironmesh-sig-v3/message\0" and so on. */
+	SIG_V3_MESSAGE,
+	SIG_V3_RECEIPT,
+	SIG_V3_RECORD,
+	SIG_V3_SENDER_KEY,
+	SIG_V3_STREAM_OPEN,
+	SIG_V3_STREAM_ACCEPT,
 	SIG_BARE_OUTER,       /* wire 3.5: the `enc` bytes, which begin with 24 random bytes of ours */
 	SIG_BARE_HELLO,       /* wire 2.6.2 attached form: canonical JSON, begins with '{' */
 	SIG_CONTEXTS
@@ -46,6 +53,8 @@ enum sig_context {
 
 /* The prefix with its NUL; empty for the bare ones. */
 struct bytes sig_prefix(enum sig_context c);
+/* `whole` begins as the contexts of every generation do, so no bare form may sign or verify it. */
+bool sig_has_context(struct bytes whole);
 /* `whole` begins with the prefix of `c` (BUG otherwise: call sites build prefix || message). */
 bool sig_verify(enum sig_context c, const uint8_t ed[static ED_BYTES], struct bytes whole,
 		const uint8_t sig[static SIG_BYTES]);

@@ -84,6 +84,15 @@ static void contexts_are_the_bytes_of_the_table(void **state)
 		 "0"},
 		{SIG_FRAME_INNER, 35,
 		 "69726f6e6d6573682d7369672d76312f6672616d652d696e6e65722d736f7572636500"},
+		{SIG_V3_MESSAGE, 24, "69726f6e6d6573682d7369672d76332f6d65737361676500"},
+		{SIG_V3_RECEIPT, 24, "69726f6e6d6573682d7369672d76332f7265636569707400"},
+		{SIG_V3_RECORD, 23, "69726f6e6d6573682d7369672d76332f7265636f726400"},
+		{SIG_V3_SENDER_KEY, 27,
+		 "69726f6e6d6573682d7369672d76332f73656e6465722d6b657900"},
+		{SIG_V3_STREAM_OPEN, 28,
+		 "69726f6e6d6573682d7369672d76332f73747265616d2d6f70656e00"},
+		{SIG_V3_STREAM_ACCEPT, 30,
+		 "69726f6e6d6573682d7369672d76332f73747265616d2d61636365707400"},
 		{SIG_INVITE, 23, "69726f6e6d6573682d7369672d76312f696e7669746500"},
 	};
 
@@ -172,6 +181,43 @@ static void bare_forms_never_verify_what_belongs_to_a_context(void **state)
 	keyring_free(k);
 }
 
+/* The signed message and the record of the im2 vectors, whole. */
+static void verify_accepts_the_im2_vectors(void **state)
+{
+	static const struct {
+		enum sig_context c;
+		const char *whole, *sig;
+	} rows[] = {
+		{SIG_V3_MESSAGE,
+		 "69726f6e6d6573682d7369672d76332f6d657373616765003b6a27bcceb6a42d62a3a8d02a6f"
+		 "0d73653215771de243a63ac048a18b59da298a88e3dd7409f195fd52db2d3cba5d72ca6709bf"
+		 "1d94121bf3748801b40f6f5cd94489d46baab5b1d1a740683dbb4fa3807603abfddeb6b5ae20"
+		 "64d237e7067d",
+		 "f470caa20a1dec983fb595ce0f414ad5f8fe6af956654442a0cffc8f12466e5b15ccb59286c4"
+		 "908f2a59d83a4f3dd5981543648f8db4155b1f9fc077df92d003"},
+		{SIG_V3_RECORD,
+		 "69726f6e6d6573682d7369672d76332f7265636f72640001010103203b6a27bcceb6a42d62a3"
+		 "a8d02a6f0d73653215771de243a63ac048a18b59da290501080706fabffaa584330901780b02"
+		 "0100",
+		 "53cc8e37a6a124aac67e537eadcfdba75da78e7702ef22569b8e2891bbb73410c3f88634d1e8"
+		 "da5ea163a7c115ac6431a58e8d0d8d2c27f31ec4e80e3ea73b0a"},
+	};
+	uint8_t ed[ED_BYTES], sig[SIG_BYTES], whole[512];
+
+	unhex(zero_public, ed, sizeof ed);
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		size_t n = strlen(rows[i].whole) / 2;
+
+		assert_true(n <= sizeof whole);
+		unhex(rows[i].whole, whole, n);
+		unhex(rows[i].sig, sig, sizeof sig);
+		assert_true(sig_verify(rows[i].c, ed, bytes_of(whole, n), sig));
+		assert_false(sig_verify(SIG_BARE_OUTER, ed, bytes_of(whole, n), sig));
+		whole[n - 1] ^= 1;
+		assert_false(sig_verify(rows[i].c, ed, bytes_of(whole, n), sig));
+	}
+}
+
 static void binding_verifies_and_cannot_be_substituted(void **state)
 {
 	uint8_t ed[ED_BYTES], x[X25519_BYTES], sig[SIG_BYTES];
@@ -220,6 +266,7 @@ int main(void)
 		cmocka_unit_test(contexts_are_the_bytes_of_the_table),
 		cmocka_unit_test(no_context_is_the_start_of_another),
 		cmocka_unit_test(verify_accepts_the_capability_vectors),
+		cmocka_unit_test(verify_accepts_the_im2_vectors),
 		cmocka_unit_test(bare_forms_never_verify_what_belongs_to_a_context),
 		cmocka_unit_test(binding_verifies_and_cannot_be_substituted),
 		cmocka_unit_test(conversion_gives_the_curve25519_image),

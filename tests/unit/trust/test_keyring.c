@@ -224,6 +224,9 @@ static void sign_dies_without_the_prefix_of_its_context(void **state)
 	assert_aborts(SIG_HELLO, BYTES_LIT("ironmesh-sig-v1/hello"));
 	assert_aborts(SIG_BARE_HELLO, BYTES_LIT("x"));
 	assert_aborts(SIG_BARE_OUTER, BYTES_LIT("ironmesh-sig-v1/hello\0{}"));
+	assert_aborts(SIG_BARE_OUTER, BYTES_LIT("ironmesh-sig-v3/message\0{}"));
+	assert_aborts(SIG_V3_MESSAGE, BYTES_LIT("ironmesh-sig-v3/receipt\0x"));
+	assert_aborts(SIG_V3_RECEIPT, BYTES_LIT("ironmesh-sig-v1/receipt\0x"));
 }
 
 /* Both ends come to one secret; ours never left the keyring. */
