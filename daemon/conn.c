@@ -268,6 +268,9 @@ static void on_event(struct conn *c, const struct session_event *e)
 		if (c->peer)
 			sched_wake(c->peer);
 		break;
+	case SESSION_EV_SETTLED:
+	case SESSION_EV_SEEN:
+	case SESSION_EV_ITEM:
 	case SESSION_EV_CONTROL:
 		n->n.control_frames++;
 		break;

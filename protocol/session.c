@@ -100,3 +100,13 @@ void session_tick(struct session *s)
 {
 	s->ops->tick(s);
 }
+
+enum err session_settled(struct session *s, const uint8_t era[static 8], uint64_t seq)
+{
+	return s->ops->mark ? s->ops->mark(s, true, era, seq) : ERR_UNSUPPORTED;
+}
+
+enum err session_seen(struct session *s, const uint8_t era[static 8], uint64_t seq)
+{
+	return s->ops->mark ? s->ops->mark(s, false, era, seq) : ERR_UNSUPPORTED;
+}

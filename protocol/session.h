@@ -35,6 +35,8 @@ struct session_config {
 	uint64_t handshake_ms;          /* whole handshake; 5,000 */
 	uint64_t rekey_ms;              /* 1,800,000; 0 = never */
 	uint64_t past_ms, future_ms;    /* replay window on wall clocks: 30,000 and 5,000 */
+	bool offer_im2;                 /* the challenge lists the suite im2 (im2.md 4.1) */
+	bool mark_im2;                  /* our HELLO declares 0.9.im2 to whoever speaks 0.9 or later (im2.md 4.4) */
 	bool seal_direct;               /* seal user messages end to end for 0.9 peers that do not confirm */
 };
 
@@ -46,7 +48,8 @@ struct session_peer {
 	uint8_t x25519[X25519_BYTES];
 	bool has_x25519;               /* advertised and its binding verified */
 	bool confirms;                 /* understands our ACK */
-	const char *generation;        /* "0.9" */
+	const char *generation;        /* "0.9" or "im2" */
+	bool marked;                   /* 0.9: its signed HELLO says that it speaks im2 too */
 };
 
 enum session_event_type {
@@ -59,6 +62,9 @@ enum session_event_type {
 	SESSION_EV_GOODBYE,
 	SESSION_EV_KEY_ROTATE, /* the peer announces a new identity; informational */
 	SESSION_EV_REKEYED,
+	SESSION_EV_SETTLED,    /* im2: era, seq: nothing older of this era will come (im2.md 9.5) */
+	SESSION_EV_SEEN,       /* im2: era, seq: the highest of ours that the peer holds */
+	SESSION_EV_ITEM,       /* im2: tag, item: RECORD, RECDIG, RECREQ or SRECEIPT, for whoever keeps records */
 	SESSION_EV_CONTROL,    /* a frame of a type that this build only counts: `word` is its type */
 	SESSION_EV_DROPPED,    /* a frame was refused: err, word; the session goes on */
 	SESSION_EV_OVER        /* err, word; `blame` tells what to do with the address */
@@ -66,7 +72,14 @@ enum session_event_type {
 
 /* HELD: kept on the far side's disk, waits for its operator to approve us; wire key "held_msg_ids"
  * beside "ack_msg_ids" in our ACK payload. DELIVERED or REJECTED follows. */
-enum receipt_kind { RECEIPT_DELIVERED, RECEIPT_READ, RECEIPT_REJECTED, RECEIPT_HELD };
+enum receipt_kind {
+	RECEIPT_DELIVERED,
+	RECEIPT_READ,
+	RECEIPT_REJECTED,
+	RECEIPT_HELD,
+	RECEIPT_RETRY,   /* im2 reason 6 (full) or an early 1: counts as none; send again later */
+	RECEIPT_UNKNOWN  /* im2 reason 12: settled before we were restored */
+};
 
 enum session_blame {
 	BLAME_NONE,
@@ -81,6 +94,10 @@ struct session_event {
 	enum receipt_kind receipt;
 	struct bytes receipt_id;     /* msg_id */
 	struct bytes receipt_reason; /* for REJECTED */
+	uint8_t era[8];              /* SETTLED, SEEN */
+	uint64_t seq;
+	uint16_t tag;                /* ITEM */
+	struct bytes item;
 	uint64_t rtt_ms;
 	enum err err;
 	enum session_blame blame;
@@ -96,6 +113,7 @@ struct receipt {
 	enum receipt_kind kind;
 	struct bytes id;
 	struct bytes reason; /* REJECTED only; short word */
+	uint8_t code;        /* REJECTED: reason of im2.md 10.2; 0 = the one of the word, else 3 */
 };
 
 void session_free(struct session *s); /* wipes; accepts NULL; allowed in any state */
@@ -127,6 +145,9 @@ enum err session_ping(struct session *s) MUST_CHECK;
 enum err session_rate_limited(struct session *s) MUST_CHECK; /* at most one per second goes out */
 enum err session_goodbye(struct session *s) MUST_CHECK;
 enum err session_key_rotate(struct session *s, const uint8_t new_ed[static ED_BYTES]) MUST_CHECK;
+/* im2 (ERR_UNSUPPORTED on others): SETTLED and SEEN. They ride in the next frame. */
+enum err session_settled(struct session *s, const uint8_t era[static 8], uint64_t seq) MUST_CHECK;
+enum err session_seen(struct session *s, const uint8_t era[static 8], uint64_t seq) MUST_CHECK;
 enum err session_rekey(struct session *s) MUST_CHECK; /* operator; ERR_WRONG_STATE when one is pending */
 
 /* Timers: the owner calls session_tick when the deadline is reached (UINT64_MAX: none). */
@@ -156,6 +177,7 @@ struct session_ops {
 	enum err (*goodbye)(struct session *);
 	enum err (*key_rotate)(struct session *, const uint8_t *new_ed);
 	enum err (*rekey)(struct session *);
+	enum err (*mark)(struct session *, bool settled, const uint8_t *era, uint64_t seq); /* may be NULL */
 	uint64_t (*deadline_ms)(const struct session *);
 	void (*tick)(struct session *);
 };

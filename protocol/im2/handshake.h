@@ -10,6 +10,7 @@
 #define PROTOCOL_IM2_HANDSHAKE_H
 
 #include "base/env.h"
+#include "base/text.h"
 #include "protocol/im2/keys.h"
 #include "protocol/im2/noise.h"
 #include "protocol/im2/schema.h"

@@ -1,0 +1,23 @@
+/*
+ * opening.h -- which generation a connection speaks (im2.md 4). The one file that knows both.
+ *
+ * Listener: sends the challenge of 0.9 with `suites` (or, when im2 is required, the binary S1) and decides
+ * by the first byte of the answer. Dialler: looks at S1. The session it gives forwards everything to the
+ * chosen one; until then it answers as a session in its handshake.
+ */
+#ifndef PROTOCOL_OPENING_H
+#define PROTOCOL_OPENING_H
+
+#include "protocol/im2/im2.h"
+#include "protocol/session.h"
+
+struct opening_config {
+	struct session_config v09;     /* offer_im2 and mark_im2 are set here from `im2` */
+	struct im2_host *im2;          /* NULL: 0.9 only */
+	bool require;                  /* never 0.9 */
+	bool pinned_im2;               /* dialler: this address or identity has spoken im2: never 0.9 (4.3) */
+	struct im2_link_config link;   /* role, s1 and nonce are filled here */
+};
+enum err opening_new(const struct opening_config *c, struct session **out) MUST_CHECK;
+
+#endif
