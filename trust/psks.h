@@ -25,8 +25,9 @@ struct psks {
 };
 
 void psk_of(const uint8_t key[static PSK_BYTES], struct psk *out);
-/* All return whether anything changed (and so must be stored). A psk that is already confirmed or a
- * candidate does not appear twice. */
+/* Both return whether anything changed (and so must be stored). A psk that is already confirmed or a
+ * candidate does not appear twice. One whose id would be 00{4} cannot be named on the wire: both ends
+ * leave it out, and go on with what they had. */
 bool psks_candidate(struct psks *p, const uint8_t key[static PSK_BYTES]);
 /* Becoming confirmed makes the former confirmed psk the newest candidate. *replaced (may be NULL): there was
  * another one before (audit PSK_REPLACED). */
