@@ -79,7 +79,8 @@ struct im2_rule {
 	uint32_t max_bytes;        /* LIST: of the whole value; 0 = that of the structure */
 	bool ascending;
 	const struct im2_schema *of; /* STRUCT, and LIST of STRUCT */
-	/* More than the kind says (receipt entries, headers, ranges of XACK); may be NULL. */
+	/* More than the kind says (receipt entries, headers, ranges of XACK): of the value, in a LIST of
+	 * each element. May be NULL. */
 	enum im2_refusal (*check)(struct bytes value);
 	const char *name;          /* for the generated documentation */
 };
@@ -111,7 +112,8 @@ static inline bool im2_has(const struct im2_fields *f, unsigned i)
 	return f->present >> i & 1;
 }
 
-/* Checks everything 3.2 demands, nested structures and lists too. Fields point into `in`. */
+/* Checks everything 3.2 demands, nested structures and lists too. Fields point into `in`. What `out` holds
+ * after a refusal means nothing. */
 enum im2_refusal im2_parse(const struct im2_schema *s, struct bytes in, struct im2_fields *out);
 /* Writes the present fields in tag order; values equal to their default and empty optional lists and
  * structures are left out. For UINT `u` counts, for all else `b`. BUG on a value that the schema refuses
