@@ -51,6 +51,7 @@ struct node_config {
 	uint16_t min_version;
 	uint64_t rekey_ms, handshake_ms, past_ms, future_ms;
 	bool seal_direct;
+	bool im2_pad, im2_sign_always; /* im2.md 7.8, 9.4; whether im2 runs at all is policy->im2 */
 	struct policy *policy;     /* borrowed */
 	struct node_limits limits; /* zero members take the defaults above, except connects_per_s < 0 = default */
 	struct bytes tls_key;      /* unused by the core; shown in status */
@@ -111,6 +112,7 @@ struct submit {
 	enum priority priority;
 	uint64_t ttl_ms;        /* 0 = never expires */
 	struct bytes body;
+	struct message_ext ext; /* conversation, reply_to, flags, ...; ext.kind follows from type */
 };
 /* The straight line out, first half: policy -> limits -> outbox_put. `done` is called from
  * node_turn() with ERR_OK once committed, or ERR_STORE. ERR_UNTRUSTED, ERR_NOTFOUND, ERR_LIMIT, ERR_FULL,
@@ -118,6 +120,11 @@ struct submit {
 typedef void (*submit_done)(void *ctx, const char *msg_id, enum err e);
 enum err node_submit(struct node *n, const struct submit *s, submit_done done, void *ctx,
 		     char id_out[static MSG_ID_MAX + 1], struct fault *f) MUST_CHECK;
+/* The volatile class (im2.md 9.5): leaves at the end of this turn in one frame of the live session, touches no disk,
+ * is never repeated and never confirmed. ERR_CLOSED without an im2 session, ERR_AGAIN when too much waits
+ * (`writable` comes with the next turns), ERR_LIMIT over one frame, ERR_UNTRUSTED, ERR_NOTFOUND; fault filled. */
+enum err node_send_volatile(struct node *n, const struct submit *s, char id_out[static MSG_ID_MAX + 1],
+			    struct fault *f) MUST_CHECK;
 /* Forgets callbacks with this ctx (its connection is gone). The messages stay. */
 void node_submit_forget(struct node *n, void *ctx);
 
@@ -137,7 +144,7 @@ struct peer_view {
 	bool online;
 	char transport[16];
 	char address[LINK_ADDRESS_MAX + 1];
-	const char *generation;   /* "" when offline */
+	const char *generation;   /* the suite: "0.9", "im2"; "" when offline */
 	uint64_t since_ms;        /* wall */
 	uint64_t sent, received, dropped, rekeys;
 	bool confirms;            /* this session */
@@ -160,6 +167,11 @@ void node_ping_forget(struct node *n, void *ctx);
 /* KEY_ROTATE to everybody online. */
 void node_announce_rotation(struct node *n, const uint8_t new_ed[static ED_BYTES]);
 
+/* The mesh key of im2 (im2.md 2.4), once the worker has it. Copies. Until then no first contact over im2 begins. */
+enum err node_mesh_key(struct node *n, uint16_t passgen, struct bytes key) MUST_CHECK;
+/* Clears what makes 0.9 with this identity a downgrade: the operator says so. */
+enum err node_peer_allow_downgrade(struct node *n, const struct node_id *id, struct fault *f) MUST_CHECK;
+
 /* --- events --------------------------------------------------------------------------------- */
 /* One observer (daemon/events.c). Called from node_turn() or the call that caused it. */
 struct node_event {
@@ -172,6 +184,8 @@ struct node_event {
 	int64_t seq;               /* inbox.new; 0 = none */
 	uint64_t size;
 	uint64_t in_ms;            /* message.delivered: since the submission */
+	/* "message.volatile": what came and is nowhere else; borrowed during the call. NULL otherwise. */
+	const struct message *message;
 	const struct pin_alarm *alarm;
 };
 void node_observe(struct node *n, void (*fn)(void *ctx, const struct node_event *e), void *ctx);
