@@ -82,17 +82,15 @@ void hmac_sha256(struct bytes key, struct bytes msg, uint8_t out[static HASH_BYT
 	hmac_sha256_2(key, msg, bytes_of(NULL, 0), out);
 }
 
-void hkdf_sha256(struct bytes ikm, struct bytes salt, struct bytes info, uint8_t *out, size_t n)
+void hkdf_expand_sha256(const uint8_t prk[static HASH_BYTES], struct bytes info, uint8_t *out,
+			size_t n)
 {
-	static const uint8_t no_salt[HASH_BYTES];
-	uint8_t prk[HASH_BYTES];
 	uint8_t t[HASH_BYTES];
 	/* T(i) = HMAC(PRK, T(i-1) || info || i): three parts, so the two passes are spelled out. */
 	EVP_MD_CTX *c;
 	uint8_t ipad[BLOCK_BYTES], opad[BLOCK_BYTES];
 
 	BUG_ON(n > 255 * HASH_BYTES);
-	hmac_sha256(salt.n ? salt : BYTES_ARR(no_salt), ikm, prk);
 	for (size_t i = 0; i < BLOCK_BYTES; i++) {
 		uint8_t k = i < HASH_BYTES ? prk[i] : 0;
 
@@ -118,8 +116,17 @@ void hkdf_sha256(struct bytes ikm, struct bytes salt, struct bytes info, uint8_t
 		n -= take;
 	}
 	EVP_MD_CTX_free(c);
-	wipe(prk, sizeof(prk));
 	wipe(t, sizeof(t));
 	wipe(ipad, sizeof(ipad));
 	wipe(opad, sizeof(opad));
+}
+
+void hkdf_sha256(struct bytes ikm, struct bytes salt, struct bytes info, uint8_t *out, size_t n)
+{
+	static const uint8_t no_salt[HASH_BYTES];
+	uint8_t prk[HASH_BYTES];
+
+	hmac_sha256(salt.n ? salt : BYTES_ARR(no_salt), ikm, prk);
+	hkdf_expand_sha256(prk, info, out, n);
+	wipe(prk, sizeof(prk));
 }

@@ -14,5 +14,8 @@ void hmac_sha256(struct bytes key, struct bytes msg, uint8_t out[static HASH_BYT
 void hmac_sha256_2(struct bytes key, struct bytes a, struct bytes b, uint8_t out[static HASH_BYTES]);
 /* n <= 255 * 32. An empty salt is 32 zero bytes. */
 void hkdf_sha256(struct bytes ikm, struct bytes salt, struct bytes info, uint8_t *out, size_t n);
+/* Its second half alone: Expand(prk, info, n). */
+void hkdf_expand_sha256(const uint8_t prk[static HASH_BYTES], struct bytes info, uint8_t *out,
+			size_t n);
 
 #endif

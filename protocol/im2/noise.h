@@ -3,7 +3,8 @@
  *
  * Generic enough to run the published vectors; im2 uses XXpsk0, IKpsk2 and X. No allocation, no clock;
  * ephemerals are handed in (the owner draws them from env, vectors fix them). A failure ends the
- * handshake and wipes its state; noise_wipe() is for every other exit.
+ * handshake and wipes its state, later calls are ERR_WRONG_STATE; noise_wipe() is for every other exit.
+ * Messages are as long as the caller allows: a sealed object (11.3) may pass the 65,535 of the framework.
  */
 #ifndef PROTOCOL_IM2_NOISE_H
 #define PROTOCOL_IM2_NOISE_H
@@ -39,12 +40,14 @@ struct noise {
 	uint8_t h[32], ck[32], k[32];
 	uint64_t n;
 	bool has_k, initiator, failed;
+	bool zero_dh;                  /* why it failed: an all-zero DH, not a tag */
 	uint8_t pattern, step;         /* next message of the pattern */
+	uint8_t at;                    /* token inside it; above 0 only after noise_read_static() */
 	struct noise_static s;
 	uint8_t e_sk[32], e[32], re[32], rs[32];
 	bool has_e, has_re, has_rs;
-	uint8_t psk[2][32];            /* in the order of the pattern's psk tokens */
-	uint8_t psk_n, psk_at;
+	uint8_t psk[32];
+	bool has_psk;
 };
 
 struct noise_opts {
@@ -59,16 +62,17 @@ void noise_init(struct noise *x, const struct noise_opts *o);
 /* For IKpsk2: the responder learns which psk only after reading message 1. */
 void noise_set_psk(struct noise *x, const uint8_t psk[static 32]);
 void noise_set_ephemeral(struct noise *x, const uint8_t secret[static 32]);
-/* Appends the next message. ERR_AUTH on an all-zero DH. */
+/* Appends the next message, or nothing. ERR_AUTH on an all-zero DH; ERR_LIMIT, ERR_NOMEM of `out`. */
 enum err noise_write(struct noise *x, struct bytes payload, struct buf *out) MUST_CHECK;
-/* Reads the next message; the payload is appended to `out`. ERR_SHORT, ERR_AUTH. */
+/* Reads the next message; the payload is appended to `out`. ERR_SHORT, ERR_AUTH; ERR_LIMIT, ERR_NOMEM of `out`. */
 enum err noise_read(struct noise *x, struct bytes message, struct buf *out) MUST_CHECK;
-/* IK responder: after noise_read() of message 1 failed or not, rs is known once the `s` token opened; this
- * reads message 1 only up to `s` and stops, so that 5.6 can look the key up before the payload. */
+/* noise_read() in two halves, for the IK responder: message 1 up to `s` and no further, so that 5.6 can look
+ * x->rs up before the payload. *rest points into `message` and goes to noise_read_payload(). */
 enum err noise_read_static(struct noise *x, struct bytes message, struct bytes *rest) MUST_CHECK;
 enum err noise_read_payload(struct noise *x, struct bytes rest, struct buf *out) MUST_CHECK;
 bool noise_done(const struct noise *x);
-/* After the last message. k1 is the initiator's sending key. h and ck stay until noise_wipe(). */
+/* After the last message. k1 is the initiator's sending key. h and ck stay until noise_wipe(); the ephemeral
+ * secret and the psks went with the last message. */
 void noise_split(const struct noise *x, uint8_t k1[static 32], uint8_t k2[static 32]);
 void noise_wipe(struct noise *x);
 
