@@ -58,6 +58,7 @@ fuzz-run: $(FUZZ_BIN)
 # --- simulator, benches --------------------------------------------------------------------------
 -include tests/sim/sim.mk
 -include tests/bench/bench.mk
+-include tests/diff/im2_diff.mk
 
 # --- real daemons ----------------------------------------------------------------------------------
 PYTHON ?= /usr/bin/python3

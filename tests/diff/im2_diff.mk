@@ -1,0 +1,9 @@
+# The codec of im2 against the Python reference of its specification, which is not in this tree:
+#   make im2-diff IM2REF=.../im2ref N=1000000 [SEED=1]
+N ?= 200000
+SEED ?= 1
+$(B)/tests/diff/%: $(B)/tests/diff/%.o $(call lib,protocol trust base)
+	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
+.PHONY: im2-diff
+im2-diff: $(B)/tests/diff/im2_diff
+	@IM2REF="$(IM2REF)" $(PYTHON) tests/diff/im2_diff.py $< $(N) $(SEED)
