@@ -63,6 +63,7 @@ void pins_clear(struct pins *p)
 		pins_rec_free(p->recs[i]);
 	p->n = 0;
 	p->alarm_count = 0;
+	im2_set_clear(&p->im2);
 	if (p->by_id)
 		map_clear(p->by_id);
 	json_decref(p->extra);
@@ -144,6 +145,7 @@ void pins_rec_free(struct rec *r)
 	if (!r)
 		return;
 	json_decref(r->extra);
+	pins_drop_psks(r);
 	free(r->pin.addresses);
 	free(r);
 }
@@ -197,18 +199,25 @@ void pins_remove(struct pins *p, struct rec *r)
 	BUG_ON(!map_del(p->by_id, key_of(&r->pin.id)));
 	memmove(p->recs + at, p->recs + at + 1, (p->n - at - 1) * sizeof(struct rec *));
 	p->n--;
+	/* Who rotated to it has rotated to what follows: else the older key would come to life again. */
+	for (size_t i = 0; i < p->n; i++) {
+		struct pin *pin = &p->recs[i]->pin;
+
+		if (node_id_eq(&pin->successor, &r->pin.id))
+			pin->successor = r->pin.successor;
+	}
 	pins_rec_free(r);
 }
 
 /* What a stranger left behind and nobody has looked at; the one seen longest ago. */
-static struct rec *evictable(const struct pins *p)
+static struct rec *evictable(const struct pins *p, const struct rec *keep)
 {
 	struct rec *oldest = NULL;
 
 	for (size_t i = 0; i < p->n; i++) {
 		struct rec *r = p->recs[i];
 
-		if (r->pin.state != PIN_PENDING || r->pin.alias[0] != '\0' || r->pin.verified)
+		if (r == keep || r->pin.state != PIN_PENDING || r->pin.alias[0] != '\0' || r->pin.verified)
 			continue;
 		if (!oldest || r->pin.last_seen_ms < oldest->pin.last_seen_ms)
 			oldest = r;
@@ -224,14 +233,14 @@ static bool crowded(const struct pins *p, enum pin_state s)
 
 bool pins_has_room(const struct pins *p, enum pin_state s)
 {
-	return !crowded(p, s) || evictable(p) != NULL;
+	return !crowded(p, s) || evictable(p, NULL) != NULL;
 }
 
-enum err pins_make_room(struct pins *p, enum pin_state s)
+enum err pins_make_room(struct pins *p, enum pin_state s, const struct rec *keep)
 {
 	if (!crowded(p, s))
 		return ERR_OK;
-	struct rec *r = evictable(p);
+	struct rec *r = evictable(p, keep);
 	if (!r)
 		return ERR_FULL;
 	pins_remove(p, r);
@@ -299,6 +308,8 @@ void pins_move(struct pins *p, struct rec *r, enum pin_state s, const char *reas
 		text_safe(bytes_str(reason), r->pin.reason, sizeof r->pin.reason);
 	if (s == PIN_REVOKED) {
 		r->pin.verified = false;
+		pins_drop_psks(r);
+		pins_void_rotation(p, r);
 		json_decref(r->extra);
 		r->extra = json_pack("{s:s, s:I}", "revoker", p->self.hex, "timestamp",
 				     (json_int_t)(env_wall(p->env) / 1000));

@@ -2,8 +2,8 @@
  * pins.h -- who we know: the encrypted trust store known_peers.json (wire 9.5).
  *
  * Written as version 2 (SecretBox + HMAC under keys derived from our seed), version 1 readable. Our
- * own members (name, alias, version_floor, addresses, tls keys, alarms) are extra keys that the old
- * software ignores. Pins bind three things, so that a changed key is noticed: id -> key (which the
+ * own members (name, alias, version_floor, addresses, tls keys, alarms, what im2 remembers) are extra
+ * keys that the old software ignores. Pins bind three things, so that a changed key is noticed: id -> key (which the
  * hash already says), name -> id, and dialled address -> id.
  *
  * Names bind when a peer becomes trusted; a pending or blocked peer only claims its name.
@@ -19,12 +19,15 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "trust/keyring.h"
+#include "trust/psks.h"
 
 #define PINS_MAX 4096          /* records; a pending record may be evicted (oldest), others never */
 #define PINS_PENDING_MAX 256
 #define PINS_ADDRESSES_MAX 8   /* per record */
 #define PINS_FILE_MAX (8u << 20)
 #define ADDRESS_MAX 255
+#define PINS_IM2_ADDRESSES_MAX 4096
+#define PINS_ROTATED_KEEP_MS (30ull * 86400000u)
 
 enum pin_state { PIN_PENDING, PIN_TRUSTED, PIN_BLOCKED, PIN_REVOKED, PIN_STATES };
 const char *pin_state_word(enum pin_state s);                /* "pending", ... */
@@ -43,11 +46,16 @@ struct pin {
 	bool verified;            /* a person compared the fingerprint (trust verify) */
 	char name[NAME_MAX_CHARS + 1];
 	char alias[NAME_MAX_CHARS + 1]; /* ours; empty = none */
-	char via[16];             /* "tofu", "allow-list", "operator", "invite", "import" */
+	char via[16];             /* "tofu", "allow-list", "operator", "invite", "import", "rotate" */
 	uint64_t first_seen_ms, last_seen_ms;
 	uint16_t version_floor;   /* major << 8 | minor: highest seen; less is refused */
 	uint8_t x25519[X25519_BYTES];
 	bool has_x25519;
+	bool x_proven;            /* a handshake of im2 completed with x25519 (im2 2.2) */
+	bool x_imported;          /* not proven, but came by a rotation or an import */
+	uint64_t im2_since_ms;    /* 0: never spoke im2; else never less again (im2 4.3) */
+	struct node_id successor; /* rotated to this identity at rotated_ms; empty: it was not */
+	uint64_t rotated_ms;
 	bool confirms;            /* has confirmed a message: never less again (policy.h) */
 	/* Borrowed with the record: a copy of the pin must not outlive it. NULL when there are none; most
 	 * peers dial us and have none, so they are not part of the struct. */
@@ -104,9 +112,9 @@ void pins_each(const struct pins *p, bool (*fn)(void *ctx, const struct pin *pin
 enum err pins_find(const struct pins *p, const char *who, const struct pin **out, struct fault *f) MUST_CHECK;
 
 /* First contact, or an update of a known record: name, version (raises the floor), x25519, confirms,
- * last_seen. A new record starts in `state`. Binds the name when trusted and the name is free; a
+ * last_seen. An X25519 key that is proven, or came by a rotation or an import, stays as it is. A new record starts in `state`. Binds the name when trusted and the name is free; a
  * trusted peer that asks for a taken name keeps its own. Names are stored through text_safe().
- * ERR_FULL, ERR_DENIED (read-only), ERR_KEY_CHANGED (same id, other key: cannot be, refused),
+ * ERR_FULL, ERR_DENIED (read-only), ERR_KEY_CHANGED (same id, other key: im2 2.2 rule 2),
  * ERR_UNTRUSTED (blocked or revoked: nothing is updated). */
 struct pin_update {
 	struct node_id id;
@@ -149,6 +157,47 @@ size_t pins_alarms(const struct pins *p, const struct pin_alarm **list);
 enum err pins_repin(struct pins *p, const char *subject, const struct node_id *expect, uint64_t wall_ms,
 		    struct fault *f) MUST_CHECK;
 enum err pins_alarm_drop(struct pins *p, const char *subject) MUST_CHECK;
+
+/* --- what im2 remembers (im2 2.2, 4.3, 6.2, 13.4) ---------------------------------------------- */
+
+/* Whose handshake is it that shows the static key `x`? The record that has proven it; else the one
+ * that got it by a rotation or an import. NULL when nobody, or when two got it: then *conflict (may
+ * be NULL). The caller looks at the state: a blocked or revoked record is found too. */
+const struct pin *pins_by_x(const struct pins *p, const uint8_t x[static X25519_BYTES], bool *conflict);
+/* The static key to begin an IK with this peer: proven, or by rotation or import and proven by nobody
+ * else. NULL: first contact is the way. Borrowed with the record. */
+const uint8_t *pins_ik_x(const struct pins *p, const struct pin *pin);
+/* A handshake of mode 1, 2 or IK completed: `x` is proven for `id`, which has spoken im2 from now on.
+ * *replaced (may be NULL): another key was there before, for the audit. ERR_EXISTS: another identity has
+ * proven it, nothing is changed. ERR_DENIED, ERR_NOTFOUND, ERR_UNTRUSTED (blocked or revoked). */
+enum err pins_prove_x(struct pins *p, const struct node_id *id, const uint8_t x[static X25519_BYTES],
+		      uint64_t wall_ms, bool *replaced) MUST_CHECK;
+/* The pair secrets of a peer. get: an empty set for a peer that has none; ERR_NOTFOUND. The caller
+ * wipes *out. set: ERR_DENIED, ERR_NOTFOUND, ERR_UNTRUSTED (revoked; its secrets are gone). */
+enum err pins_get_psks(const struct pins *p, const struct node_id *id, struct psks *out) MUST_CHECK;
+enum err pins_set_psks(struct pins *p, const struct node_id *id, const struct psks *psks) MUST_CHECK;
+/* The set of addresses, as dialled, behind which im2 was spoken, and by whom. They outlive an evicted
+ * record. ERR_FULL when it is full: the identity still is protected by its record. */
+enum err pins_im2_address_add(struct pins *p, const char *address, const struct node_id *owner) MUST_CHECK;
+bool pins_im2_address_has(const struct pins *p, const char *address, struct node_id *owner); /* owner may be NULL */
+enum err pins_im2_address_remove(struct pins *p, const char *address) MUST_CHECK;
+size_t pins_im2_addresses(const struct pins *p);
+/* Forgets that `id` spoke im2, with all its im2 addresses: the operator allows it to go back. Its
+ * secrets and its X stay. ERR_NOTFOUND: there was nothing to forget. ERR_DENIED. */
+enum err pins_forget_im2(struct pins *p, const struct node_id *id) MUST_CHECK;
+/* A ROTATE record whose two signatures verify. State, alias, name, addresses, pair secrets and im2 pins
+ * move to the new identity; `new_x` is imported. `verified` goes along only with keep_verified. The
+ * old record stays for PINS_ROTATED_KEEP_MS and names its successor; when it is revoked meanwhile, the
+ * rotation is void: the successor is pending again unless an operator approved or verified it.
+ * Again the same: ERR_OK, no change. ERR_NOTFOUND; ERR_SELF; ERR_MALFORMED (no key, or the same);
+ * ERR_UNTRUSTED (old revoked, or new blocked or revoked); ERR_EXISTS (rotated to another one already);
+ * ERR_WRONG_STATE (new itself was rotated away); ERR_FULL; ERR_DENIED. */
+enum err pins_rotate(struct pins *p, const struct node_id *old_id, const uint8_t new_ed[static ED_BYTES],
+		     const uint8_t new_x[static X25519_BYTES], uint64_t wall_ms, bool keep_verified) MUST_CHECK;
+/* The identity that `id` is now: the end of its rotations, itself when there were none. NULL: unknown. */
+const struct pin *pins_current(const struct pins *p, const struct node_id *id);
+/* Drops the old records whose time is over; blocked and revoked ones stay. How many went. */
+size_t pins_expire_rotated(struct pins *p, uint64_t wall_ms);
 
 /* The trust export: canonical JSON of trusted pins signed under SIG_TRUST_EXPORT. */
 enum err pins_export(const struct pins *p, const struct keyring *k, uint64_t wall_ms, struct buf *out) MUST_CHECK;

@@ -140,7 +140,7 @@ static enum err successor(struct pins *p, const struct pin_alarm *a, const struc
 		*out = r;
 		return ERR_OK;
 	}
-	enum err e = pins_make_room(p, PIN_TRUSTED);
+	enum err e = pins_make_room(p, PIN_TRUSTED, NULL);
 	if (e == ERR_OK) {
 		r = pins_rec_new(a->now_ed, PIN_PENDING, "operator",
 				 wall_ms < PINS_WALL_MAX_MS ? wall_ms : PINS_WALL_MAX_MS);

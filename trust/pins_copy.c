@@ -8,6 +8,7 @@ struct pins_copy {
 	size_t n;
 	struct pin_alarm alarms[PINS_ALARMS_MAX];
 	size_t alarm_count;
+	struct im2_set im2;
 };
 
 static struct rec *rec_copy(const struct rec *r)
@@ -17,18 +18,25 @@ static struct rec *rec_copy(const struct rec *r)
 	if (!c)
 		return NULL;
 	*c = *r;
-	c->extra = NULL;
+	c->extra = json_incref(r->extra);
 	c->pin.addresses = NULL;
+	c->psks = NULL;
 	if (r->pin.addresses) {
 		c->pin.addresses = calloc(PINS_ADDRESSES_MAX, sizeof *c->pin.addresses);
-		if (!c->pin.addresses) {
-			free(c);
-			return NULL;
-		}
+		if (!c->pin.addresses)
+			goto fail;
 		memcpy(c->pin.addresses, r->pin.addresses, r->pin.address_count * sizeof *c->pin.addresses);
 	}
-	c->extra = json_incref(r->extra);
+	if (r->psks) {
+		c->psks = malloc(sizeof *c->psks);
+		if (!c->psks)
+			goto fail;
+		*c->psks = *r->psks;
+	}
 	return c;
+fail:
+	pins_rec_free(c);
+	return NULL;
 }
 
 void pins_copy_free(struct pins_copy *c)
@@ -38,6 +46,7 @@ void pins_copy_free(struct pins_copy *c)
 	for (size_t i = 0; i < c->n; i++)
 		pins_rec_free(c->recs[i]);
 	free(c->recs);
+	im2_set_clear(&c->im2);
 	free(c);
 }
 
@@ -53,7 +62,7 @@ enum err pins_copy(const struct pins *p, struct pins_copy **out)
 		if (!c->recs[c->n])
 			break;
 	}
-	if (!c->recs || c->n < p->n) {
+	if (!c->recs || c->n < p->n || im2_set_copy(&p->im2, &c->im2) != ERR_OK) {
 		pins_copy_free(c);
 		return ERR_NOMEM;
 	}
@@ -91,6 +100,9 @@ static void go_back(struct pins *p, struct pins_copy *c)
 	}
 	memcpy(p->alarms, c->alarms, sizeof p->alarms);
 	p->alarm_count = c->alarm_count;
+	struct im2_set now = p->im2;
+	p->im2 = c->im2;
+	c->im2 = now;
 	/* The file may be the new one all the same, when only its folder could not be synced. */
 	p->dirty = true;
 }

@@ -40,7 +40,7 @@ const char *shell_word(const char *word, char out[static SHELL_WORD_MAX])
 
 static enum err observe_new(struct pins *p, const struct pin_update *u)
 {
-	enum err e = pins_make_room(p, u->state);
+	enum err e = pins_make_room(p, u->state, NULL);
 
 	if (e != ERR_OK)
 		return e;
@@ -73,8 +73,8 @@ static void observe_known(struct pins *p, struct rec *r, const struct pin_update
 		p->dirty = true;
 	}
 	/* The advertisement may be stripped on the way (wire 2.6.5), so its absence says nothing.
-	 */
-	if (u->x25519 &&
+	 * It is less than a proof, and no more than the two signatures of a rotation. */
+	if (u->x25519 && !r->pin.x_proven && !r->pin.x_imported &&
 	    (!r->pin.has_x25519 || memcmp(r->pin.x25519, u->x25519, X25519_BYTES) != 0)) {
 		memcpy(r->pin.x25519, u->x25519, X25519_BYTES);
 		r->pin.has_x25519 = true;
@@ -109,6 +109,8 @@ enum err pins_observe(struct pins *p, const struct pin_update *u, bool *created)
 	}
 	if (r->pin.state == PIN_BLOCKED || r->pin.state == PIN_REVOKED)
 		return ERR_UNTRUSTED;
+	if (memcmp(r->pin.ed, u->ed, ED_BYTES) != 0)
+		return ERR_KEY_CHANGED;
 	observe_known(p, r, u);
 	if (created)
 		*created = false;
@@ -298,6 +300,10 @@ enum err pins_set_verified(struct pins *p, const struct node_id *id, bool verifi
 		r->pin.verified = verified;
 		p->dirty = true;
 	}
+	if (verified && strcmp(r->pin.via, "rotate") == 0) { /* trust of its own from now on */
+		snprintf(r->pin.via, sizeof r->pin.via, "operator");
+		p->dirty = true;
+	}
 	return ERR_OK;
 }
 
@@ -318,6 +324,7 @@ enum err pins_forget(struct pins *p, const struct node_id *id)
 			p->alarms[kept++] = p->alarms[i];
 	}
 	p->alarm_count = kept;
+	im2_set_move(&p->im2, &r->pin.id, NULL);
 	pins_remove(p, r);
 	p->dirty = true;
 	return ERR_OK;

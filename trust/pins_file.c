@@ -96,6 +96,7 @@ static enum err read_v2(struct pins *p, const json_t *root, struct bytes mac_tex
 		e = pins_read_inner(p, tree);
 	if (e != ERR_OK)
 		no(why, cap, e, "a record in it is malformed or there are too many");
+	pins_wipe_json(tree);
 	json_decref(tree);
 out:
 	buf_wipe(&inner);

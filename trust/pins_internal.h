@@ -18,7 +18,18 @@ struct rec {
 	bool has_ed;     /* false only for a revocation that came without the key */
 	bool name_bound; /* trusted, and the name is this identity's */
 	bool cap_change; /* "pending-cap-change" on disk; cleared by any state change */
+	struct psks *psks; /* secret; NULL when there are none, as for most; wiped when freed */
 	json_t *extra;   /* members of other software, kept when we write; may be NULL */
+};
+
+struct im2_address {
+	char *text; /* heap */
+	struct node_id owner;
+};
+/* Sorted by text. */
+struct im2_set {
+	struct im2_address *list;
+	size_t n, cap;
 };
 
 struct pins {
@@ -31,6 +42,7 @@ struct pins {
 	struct map *by_id; /* id text -> struct rec * */
 	struct pin_alarm alarms[PINS_ALARMS_MAX];
 	size_t alarm_count;
+	struct im2_set im2;
 	json_t *extra; /* members of the store that are not ours; may be NULL */
 	bool read_only;
 	bool dirty, stale;
@@ -50,8 +62,8 @@ enum err pins_insert(struct pins *p, struct rec *r) MUST_CHECK;
 void pins_remove(struct pins *p, struct rec *r);
 /* Room for a new record in state `s`: now, or by evicting a pending one. */
 bool pins_has_room(const struct pins *p, enum pin_state s);
-/* Makes that room. ERR_FULL. */
-enum err pins_make_room(struct pins *p, enum pin_state s) MUST_CHECK;
+/* Makes that room; never by evicting `keep`, which may be NULL. ERR_FULL. */
+enum err pins_make_room(struct pins *p, enum pin_state s, const struct rec *keep) MUST_CHECK;
 /* Zeroed record of `ed`, not inserted. */
 struct rec *pins_rec_new(const uint8_t ed[static ED_BYTES], enum pin_state s, const char *via,
 			 uint64_t wall_ms);
@@ -65,6 +77,16 @@ void pins_claim_name(struct pins *p, struct rec *r, const char *name);
 const char *pins_clean_name(const char *name, char out[static NAME_MAX_CHARS + 1]);
 bool pins_address_valid(const char *address);
 void pins_drop_address(struct pins *p, struct rec *r, size_t i);
+/* The record that has proven `x`; NULL: nobody. */
+struct rec *pins_x_holder(const struct pins *p, const uint8_t x[static X25519_BYTES]);
+void pins_drop_psks(struct rec *r);
+/* `r` was revoked: what it rotated to loses what it had by that. */
+void pins_void_rotation(struct pins *p, struct rec *r);
+enum err im2_set_put(struct im2_set *s, const char *address, const struct node_id *owner, bool *changed) MUST_CHECK;
+enum err im2_set_copy(const struct im2_set *from, struct im2_set *out) MUST_CHECK;
+/* Every entry of `owner` goes to `to`, or goes when that is NULL. Whether there were any. */
+bool im2_set_move(struct im2_set *s, const struct node_id *owner, const struct node_id *to);
+void im2_set_clear(struct im2_set *s);
 enum err pins_refuse_read_only(const struct pins *p, struct fault *f);
 /* `word` as one word of a shell command that a person may paste. */
 #define SHELL_WORD_MAX (4 * ADDRESS_MAX + 3)
@@ -73,6 +95,8 @@ const char *shell_word(const char *word, char out[static SHELL_WORD_MAX]);
 /* {"peers":{...},"revoked":{...}} in and out. On error the store is empty again. */
 enum err pins_read_inner(struct pins *p, const json_t *inner) MUST_CHECK;
 enum err pins_write_inner(const struct pins *p, struct buf *out) MUST_CHECK;
+/* Overwrites the secrets in such an object, before it goes back to the heap. */
+void pins_wipe_json(json_t *inner);
 /* The whole file. Anything but ERR_OK leaves the store empty and says why in `why`. */
 enum err pins_read_file(struct pins *p, struct bytes file, char *why, size_t cap) MUST_CHECK;
 enum err pins_write_file(const struct pins *p, struct buf *out) MUST_CHECK;

@@ -1,7 +1,6 @@
 /* The inner object of the trust store (wire 9.5): records in and out. */
-#include "trust/pins_internal.h"
+#include "trust/pins_json_internal.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/text.h"
@@ -10,125 +9,9 @@ static const char *const own_members[] = {
 	"pubkey",   "fingerprint", "first_seen", "last_seen",  "trust_state",
 	"name",	    "alias",	   "verified",	 "via",	       "x25519",
 	"confirms", "addresses",   "reason",	 "name_bound", "version_floor",
+	"psks",	    "im2_since",   "x_proven",	 "x_imported", "successor",
+	"rotated_at",
 };
-
-/* Keeps its first error, like struct rd. */
-struct jr {
-	const json_t *o;
-	enum err err;
-};
-
-static void jr_fail(struct jr *r, enum err e)
-{
-	if (r->err == ERR_OK)
-		r->err = e;
-}
-
-static struct bytes jr_bytes(struct jr *r, const char *key)
-{
-	const json_t *v = json_object_get(r->o, key);
-
-	if (!v)
-		return bytes_of("", 0);
-	if (!json_is_string(v)) {
-		jr_fail(r, ERR_MALFORMED);
-		return bytes_of("", 0);
-	}
-	return bytes_of(json_string_value(v), json_string_length(v));
-}
-
-static void jr_text(struct jr *r, const char *key, char *out, size_t cap)
-{
-	struct bytes text = jr_bytes(r, key);
-
-	if (text.n >= cap)
-		jr_fail(r, ERR_LIMIT);
-	text_safe(text, out, cap);
-}
-
-/* An address is compared with what is dialled: cleaned, it would be another one. */
-static void jr_address(struct jr *r, const char *key, char out[static ADDRESS_MAX + 1])
-{
-	struct bytes text = jr_bytes(r, key);
-
-	jr_text(r, key, out, ADDRESS_MAX + 1);
-	if (!pins_address_valid(out) || !bytes_eq(text, bytes_str(out)))
-		jr_fail(r, ERR_MALFORMED);
-}
-
-static bool jr_bool(struct jr *r, const char *key, bool absent)
-{
-	const json_t *v = json_object_get(r->o, key);
-
-	if (v && !json_is_boolean(v))
-		jr_fail(r, ERR_MALFORMED);
-	return v ? json_is_true(v) : absent;
-}
-
-static uint64_t jr_int(struct jr *r, const char *key, uint64_t max)
-{
-	const json_t *v = json_object_get(r->o, key);
-
-	if (!v)
-		return 0;
-	if (!json_is_integer(v) || json_integer_value(v) < 0 ||
-	    (uint64_t)json_integer_value(v) > max) {
-		jr_fail(r, ERR_MALFORMED);
-		return 0;
-	}
-	return (uint64_t)json_integer_value(v);
-}
-
-/* Float seconds of the file to milliseconds; whole numbers occur as well. */
-static uint64_t jr_seconds(struct jr *r, const char *key)
-{
-	const json_t *v = json_object_get(r->o, key);
-
-	if (!v)
-		return 0;
-	double s = json_is_number(v) ? json_number_value(v) : -1.0;
-	if (!(s >= 0.0 && s <= (double)PINS_WALL_MAX_MS / 1000.0)) {
-		jr_fail(r, ERR_MALFORMED);
-		return 0;
-	}
-	return (uint64_t)llround(s * 1000.0);
-}
-
-static bool jr_b64(struct jr *r, const char *key, uint8_t *out, size_t n)
-{
-	struct bytes text = jr_bytes(r, key);
-
-	if (text.n == 0)
-		return false;
-	if (base64_decode_exact(text, out, n) != ERR_OK) {
-		jr_fail(r, ERR_MALFORMED);
-		return false;
-	}
-	return true;
-}
-
-static void jr_id(struct jr *r, const char *key, struct node_id *out)
-{
-	if (node_id_parse(jr_bytes(r, key), out) != ERR_OK)
-		jr_fail(r, ERR_MALFORMED);
-}
-
-/* A deep copy of what other software wrote and we do not interpret. */
-static enum err keep_extra(const json_t *from, const char *const *own, size_t n, json_t **out)
-{
-	json_t *extra = json_deep_copy(from);
-
-	if (!extra)
-		return ERR_NOMEM;
-	for (size_t i = 0; i < n; i++)
-		json_object_del(extra, own[i]);
-	if (json_object_size(extra) == 0) {
-		json_decref(extra);
-		extra = NULL;
-	}
-	*out = extra;
-	return ERR_OK;
-}
 
 static void read_addresses(struct jr *r, struct pin *pin)
 {
@@ -211,6 +94,7 @@ static enum err read_rec(const char *key, const json_t *o, bool revoked, struct 
 	pin->version_floor = (uint16_t)jr_int(&r, "version_floor", UINT16_MAX);
 	pin->has_x25519 = jr_b64(&r, "x25519", pin->x25519, sizeof pin->x25519);
 	read_addresses(&r, pin);
+	pins_read_im2(&r, rec);
 	if (revoked) { /* other software writes reasons of any length */
 		text_safe(jr_bytes(&r, "reason"), pin->reason, sizeof pin->reason);
 	} else {
@@ -218,7 +102,7 @@ static enum err read_rec(const char *key, const json_t *o, bool revoked, struct 
 	}
 	if (r.err != ERR_OK)
 		return r.err;
-	return keep_extra(o, own_members, sizeof own_members / sizeof own_members[0], &rec->extra);
+	return jr_extra(o, own_members, sizeof own_members / sizeof own_members[0], &rec->extra);
 }
 
 static enum err read_section(struct pins *p, const json_t *section, bool revoked)
@@ -248,12 +132,19 @@ static enum err read_section(struct pins *p, const json_t *section, bool revoked
 	return ERR_OK;
 }
 
-static void settle_names(struct pins *p)
+/* Of two records with one name, or one proven key, the older one keeps it. */
+static void settle(struct pins *p)
 {
 	for (size_t i = 0; i < p->n; i++) {
 		if (p->recs[i]->name_bound &&
 		    pins_name_holder(p, p->recs[i]->pin.name) != p->recs[i])
 			p->recs[i]->name_bound = false;
+	}
+	for (size_t i = 0; i < p->n; i++) {
+		struct pin *pin = &p->recs[i]->pin;
+
+		if (pin->x_proven && pins_x_holder(p, pin->x25519) != p->recs[i])
+			pin->x_proven = false;
 	}
 }
 
@@ -298,7 +189,7 @@ static enum err read_alarms(struct pins *p, const json_t *list)
 
 enum err pins_read_inner(struct pins *p, const json_t *inner)
 {
-	static const char *const sections[] = {"peers", "revoked", "alarms"};
+	static const char *const sections[] = {"peers", "revoked", "alarms", "im2_addresses"};
 	const json_t *peers = json_object_get(inner, "peers");
 	const json_t *revoked = json_object_get(inner, "revoked");
 	enum err e = ERR_OK;
@@ -317,36 +208,17 @@ enum err pins_read_inner(struct pins *p, const json_t *inner)
 	if (e == ERR_OK)
 		e = read_alarms(p, json_object_get(inner, "alarms"));
 	if (e == ERR_OK)
-		e = keep_extra(inner, sections, sizeof sections / sizeof sections[0], &p->extra);
+		e = pins_read_im2_addresses(&p->im2, json_object_get(inner, "im2_addresses"));
+	if (e == ERR_OK)
+		e = jr_extra(inner, sections, sizeof sections / sizeof sections[0], &p->extra);
 	if (e != ERR_OK)
 		pins_clear(p);
 	else
-		settle_names(p);
+		settle(p);
 	return e;
 }
 
 /* --- out ----------------------------------------------------------------------------------- */
-
-/* Takes `v`; a NULL from a failed allocation is remembered. */
-static void put(json_t *o, const char *key, json_t *v, bool *ok)
-{
-	if (json_object_set_new(o, key, v) != 0)
-		*ok = false;
-}
-
-static json_t *seconds(uint64_t ms)
-{
-	return json_real((double)ms / 1000.0);
-}
-
-static json_t *b64(const uint8_t *p, size_t n)
-{
-	char text[BASE64_LEN(ED_BYTES) + 1];
-
-	BUG_ON(BASE64_LEN(n) >= sizeof text);
-	base64_encode(bytes_of(p, n), text);
-	return json_string(text);
-}
 
 static json_t *write_addresses(const struct pin *pin, bool *ok)
 {
@@ -357,10 +229,10 @@ static json_t *write_addresses(const struct pin *pin, bool *ok)
 		char hex[2 * sizeof a->tls_key + 1];
 		json_t *o = json_object();
 
-		put(o, "address", json_string(a->text), ok);
+		jw_put(o, "address", json_string(a->text), ok);
 		if (a->has_tls_key) {
 			hex_encode(BYTES_ARR(a->tls_key), hex);
-			put(o, "tls_key", json_string(hex), ok);
+			jw_put(o, "tls_key", json_string(hex), ok);
 		}
 		if (json_array_append_new(list, o) != 0)
 			*ok = false;
@@ -376,39 +248,40 @@ static json_t *write_rec(const struct rec *r, bool *ok)
 	json_t *o = r->extra ? json_deep_copy(r->extra) : json_object();
 
 	if (r->has_ed)
-		put(o, "pubkey", b64(pin->ed, sizeof pin->ed), ok);
+		jw_put(o, "pubkey", jw_b64(pin->ed, sizeof pin->ed), ok);
 	if (!revoked) {
-		put(o, "fingerprint", json_string(pin->id.hex), ok);
-		put(o, "trust_state",
+		jw_put(o, "fingerprint", json_string(pin->id.hex), ok);
+		jw_put(o, "trust_state",
 		    json_string(r->cap_change ? "pending-cap-change" : pin_state_word(pin->state)),
 		    ok);
 	}
 	if (!revoked || pin->first_seen_ms != 0)
-		put(o, "first_seen", seconds(pin->first_seen_ms), ok);
+		jw_put(o, "first_seen", jw_seconds(pin->first_seen_ms), ok);
 	if (!revoked || pin->last_seen_ms != 0)
-		put(o, "last_seen", seconds(pin->last_seen_ms), ok);
+		jw_put(o, "last_seen", jw_seconds(pin->last_seen_ms), ok);
 	if (pin->name[0] != '\0')
-		put(o, "name", json_string(pin->name), ok);
+		jw_put(o, "name", json_string(pin->name), ok);
 	if (pin->alias[0] != '\0')
-		put(o, "alias", json_string(pin->alias), ok);
+		jw_put(o, "alias", json_string(pin->alias), ok);
 	if (!revoked && strcmp(pin->via, "invite") == 0)
-		put(o, "pinned_via", json_string(pin->via), ok);
+		jw_put(o, "pinned_via", json_string(pin->via), ok);
 	else if (pin->via[0] != '\0')
-		put(o, "via", json_string(pin->via), ok);
+		jw_put(o, "via", json_string(pin->via), ok);
 	if (pin->verified)
-		put(o, "verified", json_true(), ok);
+		jw_put(o, "verified", json_true(), ok);
 	if (pin->confirms)
-		put(o, "confirms", json_true(), ok);
+		jw_put(o, "confirms", json_true(), ok);
 	if (pin->state == PIN_TRUSTED && pin->name[0] != '\0' && !r->name_bound)
-		put(o, "name_bound", json_false(), ok);
+		jw_put(o, "name_bound", json_false(), ok);
 	if (pin->version_floor != 0)
-		put(o, "version_floor", json_integer(pin->version_floor), ok);
+		jw_put(o, "version_floor", json_integer(pin->version_floor), ok);
 	if (pin->has_x25519)
-		put(o, "x25519", b64(pin->x25519, sizeof pin->x25519), ok);
+		jw_put(o, "x25519", jw_b64(pin->x25519, sizeof pin->x25519), ok);
 	if (pin->address_count != 0)
-		put(o, "addresses", write_addresses(pin, ok), ok);
+		jw_put(o, "addresses", write_addresses(pin, ok), ok);
+	pins_write_im2(r, o, ok);
 	if (revoked || pin->reason[0] != '\0')
-		put(o, "reason", json_string(pin->reason), ok);
+		jw_put(o, "reason", json_string(pin->reason), ok);
 	return o;
 }
 
@@ -416,15 +289,15 @@ static json_t *write_alarm(const struct pin_alarm *a, bool *ok)
 {
 	json_t *o = json_object();
 
-	put(o, "subject", json_string(a->subject), ok);
+	jw_put(o, "subject", json_string(a->subject), ok);
 	if (a->is_address)
-		put(o, "is_address", json_true(), ok);
-	put(o, "was", json_string(a->was.hex), ok);
-	put(o, "now", json_string(a->now.hex), ok);
-	put(o, "now_key", b64(a->now_ed, sizeof a->now_ed), ok);
-	put(o, "now_name", json_string(a->now_name), ok);
-	put(o, "at", seconds(a->at_ms), ok);
-	put(o, "count", json_integer((json_int_t)a->count), ok);
+		jw_put(o, "is_address", json_true(), ok);
+	jw_put(o, "was", json_string(a->was.hex), ok);
+	jw_put(o, "now", json_string(a->now.hex), ok);
+	jw_put(o, "now_key", jw_b64(a->now_ed, sizeof a->now_ed), ok);
+	jw_put(o, "now_name", json_string(a->now_name), ok);
+	jw_put(o, "at", jw_seconds(a->at_ms), ok);
+	jw_put(o, "count", json_integer((json_int_t)a->count), ok);
 	return o;
 }
 
@@ -437,20 +310,29 @@ enum err pins_write_inner(const struct pins *p, struct buf *out)
 	for (size_t i = 0; i < p->n; i++) {
 		const struct rec *r = p->recs[i];
 
-		put(r->pin.state == PIN_REVOKED ? revoked : peers, r->pin.id.hex, write_rec(r, &ok),
+		jw_put(r->pin.state == PIN_REVOKED ? revoked : peers, r->pin.id.hex, write_rec(r, &ok),
 		    &ok);
 	}
-	put(inner, "peers", peers, &ok);
-	put(inner, "revoked", revoked, &ok);
+	jw_put(inner, "peers", peers, &ok);
+	jw_put(inner, "revoked", revoked, &ok);
 	if (p->alarm_count != 0) {
 		alarms = json_array();
 		for (size_t i = 0; i < p->alarm_count; i++) {
 			if (json_array_append_new(alarms, write_alarm(&p->alarms[i], &ok)) != 0)
 				ok = false;
 		}
-		put(inner, "alarms", alarms, &ok);
+		jw_put(inner, "alarms", alarms, &ok);
+	}
+	if (p->im2.n != 0)
+		jw_put(inner, "im2_addresses", pins_write_im2_addresses(&p->im2, &ok), &ok);
+	/* A buffer that grows leaves copies behind: the secrets in it get one that need not. */
+	if (ok) {
+		size_t n = json_dumpb(inner, NULL, 0, JSON_COMPACT | JSON_ENSURE_ASCII);
+
+		buf_reserve(out, n < out->max - out->n ? n : out->max - out->n);
 	}
 	enum err e = ok ? json_write(out, inner, JSON_SORTED) : ERR_NOMEM;
+	pins_wipe_json(inner);
 	json_decref(inner);
 	return e;
 }
