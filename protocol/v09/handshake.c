@@ -84,7 +84,7 @@ void v09_shake_start(struct v09 *s)
 	while (nonce_is_palindrome(s->shake->nonce));
 	hex_encode(bytes_of(s->shake->nonce, NONCE_BYTES), s->shake->nonce_hex);
 	buf_init(&b, SESSION_HANDSHAKE_UNIT_MAX);
-	challenge_write(&b, keyring_id(s->c.keyring), s->shake->nonce);
+	challenge_write(&b, keyring_id(s->c.keyring), s->shake->nonce, s->c.offer_im2);
 	queue_and_move(s, &b, V09_CHALLENGE_SENT);
 	buf_fini(&b);
 }
@@ -161,18 +161,21 @@ static void take_hello(struct v09 *s, const json_t *o, struct buf *b)
 	s->peer.has_x25519 = h.has_x25519;
 	s->peer.confirms = h.acks && h.version >= VERSION_OF(0, 9);
 	s->peer.generation = "0.9";
+	s->peer.marked = h.marked;
 	move(s, V09_IDENTIFIED);
 	v09_event(s, &(struct session_event){ .type = SESSION_EV_IDENTIFIED });
 }
 
 /* The scheme follows the version that the other side showed us: message 1 for the dialler, the
- * client's HELLO for the listener (wire 2.6.2). We always declare 0.9. */
+ * client's HELLO for the listener (wire 2.6.2). We always declare 0.9, with the mark of im2 towards
+ * whoever declared as much (im2.md 4.4). */
 static void queue_hello(struct v09 *s, uint16_t their_version, struct buf *b)
 {
 	struct hello_offer offer = {
 		.keyring = s->c.keyring,
 		.name = s->c.name,
-		.version = V09_VERSION_TEXT,
+		.version = s->c.mark_im2 && their_version >= VERSION_OF(0, 9) ? V09_MARKED_TEXT :
+										V09_VERSION_TEXT,
 		.binding_hex = s->shake->nonce_hex,
 		.ephemeral = s->shake->ephemeral,
 		.scheme = hello_scheme_for(their_version),

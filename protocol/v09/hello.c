@@ -134,6 +134,14 @@ static bool optional_text(const json_t *o, const char *key, struct bytes absent,
 	return json_get_str(o, key, out) == ERR_OK && out->n <= HELLO_TEXT_MAX;
 }
 
+static bool ends_in_mark(struct bytes version)
+{
+	struct bytes mark = BYTES_LIT(V09_MARK);
+
+	return version.n >= mark.n &&
+	       bytes_eq(bytes_of(version.p + version.n - mark.n, mark.n), mark);
+}
+
 enum hello_verdict hello_read(const json_t *o, const char *binding_hex, bool binding_required,
 			      struct hello *out)
 {
@@ -178,6 +186,7 @@ enum hello_verdict hello_read(const json_t *o, const char *binding_hex, bool bin
 	read_x25519(o, &h);
 	const json_t *acks = json_object_get(o, "acks");
 	h.acks = json_is_integer(acks) && json_integer_value(acks) == 1;
+	h.marked = ends_in_mark(c.version);
 	*out = h;
 	return HELLO_ACCEPTED;
 }

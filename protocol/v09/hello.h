@@ -45,6 +45,7 @@ struct hello {
 	uint8_t x25519[X25519_BYTES];
 	bool has_x25519; /* advertised, and the binding verifies */
 	bool acks;
+	bool marked; /* the signed version ends in .im2 (im2.md 4.4) */
 };
 
 enum hello_verdict {

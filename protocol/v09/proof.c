@@ -7,6 +7,8 @@
 #include "protocol/v09/proof.h"
 #include "protocol/v09/v09.h"
 
+#define SUITES_MAX 16
+
 enum err unit_parse(struct bytes unit, json_t **out, struct bytes *type)
 {
 	json_t *o;
@@ -76,13 +78,34 @@ static void open_typed(struct buf *b, const char *type, const struct node_id *se
 }
 
 void challenge_write(struct buf *b, const struct node_id *self,
-		     const uint8_t nonce[static NONCE_BYTES])
+		     const uint8_t nonce[static NONCE_BYTES], bool offer_im2)
 {
 	char hex[2 * NONCE_BYTES + 1];
 
 	hex_encode(bytes_of(nonce, NONCE_BYTES), hex);
 	open_typed(b, "PASSPHRASE_CHALLENGE", self);
-	buf_printf(b, ", \"nonce\": \"%s\", \"protocol_version\": \"" V09_VERSION_TEXT "\"}", hex);
+	buf_printf(b, ", \"nonce\": \"%s\", \"protocol_version\": \"" V09_VERSION_TEXT "\"", hex);
+	if (offer_im2)
+		buf_add_str(b, ", \"suites\": [\"im2\"]");
+	buf_add_str(b, "}");
+}
+
+/* Anything but a short list of texts offers nothing: to 0.9 the key has no meaning at all. */
+static bool suites_name_im2(const json_t *suites)
+{
+	bool found = false;
+
+	if (!json_is_array(suites) || json_array_size(suites) > SUITES_MAX)
+		return false;
+	for (size_t i = 0; i < json_array_size(suites); i++) {
+		const json_t *v = json_array_get(suites, i);
+
+		if (!json_is_string(v))
+			return false;
+		found |= bytes_eq(bytes_of(json_string_value(v), json_string_length(v)),
+				  BYTES_LIT("im2"));
+	}
+	return found;
 }
 
 enum err challenge_read(const json_t *o, struct challenge *out)
@@ -101,8 +124,27 @@ enum err challenge_read(const json_t *o, struct challenge *out)
 			return ERR_MALFORMED;
 		c.version = v09_version_parse(text);
 	}
+	c.offers_im2 = suites_name_im2(json_object_get(o, "suites"));
 	*out = c;
 	return ERR_OK;
+}
+
+bool v09_challenge_peek(struct bytes text, uint8_t nonce[static 32], bool *offers_im2)
+{
+	struct challenge c;
+	struct bytes type;
+	json_t *o;
+	bool ok;
+
+	if (unit_parse(text, &o, &type) != ERR_OK)
+		return false;
+	ok = bytes_eq(type, BYTES_LIT("PASSPHRASE_CHALLENGE")) && challenge_read(o, &c) == ERR_OK;
+	json_decref(o);
+	if (!ok)
+		return false;
+	memcpy(nonce, c.nonce, NONCE_BYTES);
+	*offers_im2 = c.offers_im2;
+	return true;
 }
 
 void proof_write(struct buf *b, const struct node_id *self, const char *proof_hex)

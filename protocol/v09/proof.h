@@ -37,10 +37,12 @@ struct challenge {
 	struct node_id from; /* claimed; hex[0] == 0 when absent */
 	uint8_t nonce[NONCE_BYTES];
 	uint16_t version; /* 0 when absent */
+	bool offers_im2;  /* `suites` names im2; not authenticated */
 };
 
+/* offer_im2 appends `suites` (im2.md 4.1), a key that old peers ignore. */
 void challenge_write(struct buf *b, const struct node_id *self,
-		     const uint8_t nonce[static NONCE_BYTES]);
+		     const uint8_t nonce[static NONCE_BYTES], bool offer_im2);
 enum err challenge_read(const json_t *o, struct challenge *out) MUST_CHECK;
 
 void proof_write(struct buf *b, const struct node_id *self, const char *proof_hex);

@@ -13,6 +13,9 @@
 #include "protocol/session.h"
 
 #define V09_VERSION_TEXT "ironmesh/0.9"
+/* What a node that also speaks im2 declares (im2.md 4.4); old parsers read 0.9. */
+#define V09_MARK ".im2"
+#define V09_MARKED_TEXT V09_VERSION_TEXT V09_MARK
 
 /* Copies the config. ERR_NOMEM. */
 enum err v09_session_new(const struct session_config *c, struct session **out) MUST_CHECK;
@@ -20,5 +23,9 @@ enum err v09_session_new(const struct session_config *c, struct session **out) M
 /* "ironmesh/0.9" -> VERSION_OF(0, 9); anything else parses as wire 2.7.1 and 11.3 say (0 on failure;
  * parts above 255 saturate). */
 uint16_t v09_version_parse(struct bytes text);
+
+/* Is this unit the challenge that opens a handshake (wire 2.3)? Then its nonce, and whether its `suites`
+ * name im2 (im2.md 4.1). The parser is the one of the session, so both see the same. */
+bool v09_challenge_peek(struct bytes text, uint8_t nonce[static 32], bool *offers_im2);
 
 #endif

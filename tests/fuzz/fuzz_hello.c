@@ -36,7 +36,7 @@ static void honest(struct puppet *p, struct end *e, int step)
 			proof_write(&b, keyring_id(p->k), proof);
 		}
 	} else if (step == 0) {
-		challenge_write(&b, keyring_id(p->k), p->nonce);
+		challenge_write(&b, keyring_id(p->k), p->nonce, false);
 	} else {
 		proof_of_server(BYTES_LIT(MESH_PASSPHRASE), p->nonce, proof);
 		verified_write(&b, keyring_id(p->k), proof);

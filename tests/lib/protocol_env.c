@@ -372,7 +372,7 @@ static bool puppet_listens(struct puppet *p, struct end *e)
 	struct buf b;
 
 	buf_init(&b, 1 << 16);
-	challenge_write(&b, keyring_id(p->k), p->nonce);
+	challenge_write(&b, keyring_id(p->k), p->nonce, false);
 	json_t *o = json_loadb((const char *)b.p, b.n, 0, NULL);
 	if (p->first_version)
 		json_object_set_new(o, "protocol_version", json_string(p->first_version));

@@ -226,7 +226,7 @@ static void too_large_leaves_the_buffer_as_it_was(void **state)
 	assert_int_equal(frame_seal(&b, m->key, m->k, nonce, &o), ERR_LIMIT);
 	assert_int_equal(b.n, 6);
 	assert_int_equal(b.err, ERR_OK);
-	o.payload = bytes_of(big, MSG_BODY_MAX);
+	o.payload = bytes_of(big, MSG_BODY_09_MAX);
 	assert_int_equal(frame_seal(&b, m->key, m->k, nonce, &o), ERR_OK);
 	assert_true(b.n - 6 <= SESSION_UNIT_MAX);
 	buf_fini(&b);

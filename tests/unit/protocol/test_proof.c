@@ -66,7 +66,7 @@ static void messages_print_as_upstream_prints_them(void **state)
 
 	test_count_up(nonce, sizeof nonce);
 	buf_init(&b, 4096);
-	challenge_write(&b, keyring_id(k), nonce);
+	challenge_write(&b, keyring_id(k), nonce, false);
 	assert_string_equal(buf_cstr(&b), challenge_text);
 	buf_reset(&b);
 	proof_of_client(BYTES_LIT(MESH_PASSPHRASE), nonce, hex);

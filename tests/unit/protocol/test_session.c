@@ -107,21 +107,21 @@ static void largest_message_fits_and_the_next_does_not(void **state)
 {
 	struct pair *p = pair_online(0, 1);
 	struct message m = test_message("0f8fad5b-d9cb-469f-a165-70867728950e", "");
-	uint8_t *big = malloc(MSG_BODY_MAX + 4096);
+	uint8_t *big = malloc(MSG_BODY_09_MAX + 4096);
 
-	memset(big, 0xa5, MSG_BODY_MAX + 4096);
+	memset(big, 0xa5, MSG_BODY_09_MAX + 4096);
 	m.created_ms = p->e.wall_ms;
-	m.body = bytes_of(big, MSG_BODY_MAX);
+	m.body = bytes_of(big, MSG_BODY_09_MAX);
 	assert_int_equal(session_send(p->a.s, &m), ERR_OK);
 	pair_flush(p);
-	assert_int_equal(end_last(&p->b, SESSION_EV_MESSAGE)->body_n, MSG_BODY_MAX);
-	m.body.n = MSG_BODY_MAX + 4096;
+	assert_int_equal(end_last(&p->b, SESSION_EV_MESSAGE)->body_n, MSG_BODY_09_MAX);
+	m.body.n = MSG_BODY_09_MAX + 4096;
 	assert_int_equal(session_send(p->a.s, &m), ERR_LIMIT);
 	struct session_unit u;
 	assert_false(session_next_unit(p->a.s, &u));
 	/* A queue that is full is another thing than a body that is too large: it can be tried
 	 * again. */
-	m.body.n = MSG_BODY_MAX;
+	m.body.n = MSG_BODY_09_MAX;
 	enum err e = ERR_OK;
 	int queued = 0;
 	while (e == ERR_OK && queued < 100) {
