@@ -4,7 +4,11 @@
  *
  * Sans-I/O and without policy: each call takes the unit it expects and gives the unit to send. Who may
  * talk, which psk is tried and when something is stored is decided by the owner between two calls.
- * Every failure wipes the object; `why` names the refusal (18.4).
+ *
+ * Every failure wipes the object, with one exception: on transports 2 to 4, where anybody may inject
+ * (5.8), a unit of the wrong kind or shape, or one that does not open, leaves it as it was. The owner counts
+ * those too: each X2 that does not open is one guess at the password (5.3). A call out of turn, also after
+ * a failure, is IM2_E_CONTEXT and does nothing. What is appended is appended on IM2_FINE only.
  */
 #ifndef PROTOCOL_IM2_HANDSHAKE_H
 #define PROTOCOL_IM2_HANDSHAKE_H
@@ -50,6 +54,9 @@ struct im2_binding {
 	uint8_t h1[32];          /* SHA-256 of S1 on WebSocket, else zeros */
 	uint8_t nonce_s[32];     /* of S1 on WebSocket, else zeros */
 };
+#define IM2_PAIR_PATH "/im2/pair"
+/* Modes 2 and 3 belong to the pairing path of a WebSocket, everything else to the other paths (5.1). */
+bool im2_mode_allowed(const struct im2_binding *b, enum im2_mode mode);
 
 #define IM2_FEATURE_RELAY 0x01
 #define IM2_FEATURE_STORE 0x02
@@ -75,27 +82,29 @@ struct im2_hello {
 	uint8_t pair_role;         /* modes 2, 3 */
 	uint64_t clock_ms;         /* 0 = not stated */
 	uint64_t epoch;
+	bool has_reply_dest;       /* I1 on transport 3: required; I2: may */
+	uint8_t reply_dest[16];
 };
 
 /* --- first contact ------------------------------------------------------------------------------ */
 struct im2_xx {
 	bool listener;
 	uint8_t mode, state;
-	uint8_t nonce_c[16], nonce_s[32], scalar[32], ya[32], yb[32];
+	bool lossy;                /* transports 2 to 4 */
+	uint8_t nonce_c[16], nonce_s[32], scalar[32], e_sk[32];
 	struct noise noise;
 	struct buf x1;             /* exact bytes, for the prologue */
 	struct buf ci;
 	uint8_t h1[32];
-	uint16_t passgen;
 	const struct keyring *keyring;
 	uint8_t peer_x[32];        /* after X3 / X4 */
 };
-/* Dialler: X1 out. prs empty in mode 3. */
+/* Dialler: X1 out. prs empty in mode 3. All of `b` is copied, here and below. */
 enum im2_refusal im2_xx_dial(struct im2_xx *x, struct env *env, const struct keyring *k, uint8_t mode, uint16_t passgen,
 			     struct bytes prs, const struct im2_binding *b, struct buf *x1_out);
 /* Shape and mode of an X1, before any work; *passgen names the passphrase to use. */
 enum im2_refusal im2_x1_peek(struct bytes x1, uint8_t *mode, uint16_t *passgen);
-/* Listener: X1 in, X2 out. */
+/* Listener: X1 in, X2 out. prs empty in modes 1 and 2: IM2_E_POLICY. */
 enum im2_refusal im2_xx_listen(struct im2_xx *x, struct env *env, const struct keyring *k, struct bytes prs,
 			       const struct im2_binding *b, struct bytes x1, struct buf *x2_out);
 /* Dialler: X2 in, X3 out. IM2_E_AEAD: another passphrase (or another path, or a stripped S1). */
@@ -110,11 +119,12 @@ void im2_xx_wipe(struct im2_xx *x);
 
 /* --- known peer ------------------------------------------------------------------------------------ */
 struct im2_ik {
-	bool initiator;
-	uint8_t state;
+	bool initiator, lossy;
+	uint8_t state, transport;
+	uint8_t e_sk[32];          /* responder: until it answers */
 	struct noise noise;
 	const struct keyring *keyring;
-	uint8_t rx[4];
+	uint8_t rx[4];             /* the initiator's index */
 	struct buf rest;           /* responder: I1 after `s` */
 };
 /* dir: 0 when the Noise initiator is the dialler of this connection (or there are no connections), else 1.
@@ -132,7 +142,7 @@ enum im2_refusal im2_ik_payload(struct im2_ik *x, struct im2_hello *peer);
 enum im2_refusal im2_ik_answer(struct im2_ik *x, const uint8_t peer_ed[static 32], const uint8_t *pair_psk,
 			       struct bytes epoch_key, const struct im2_hello *mine, struct buf *i2_out,
 			       struct im2_secrets *out);
-/* Initiator: the index in an I2, to find the pending handshake; then the rest. */
+/* Initiator: the index in an I2, to find the pending handshake; then the rest. Another index: IM2_E_INDEX. */
 enum im2_refusal im2_i2_index(struct bytes i2, uint8_t index[static 4]);
 enum im2_refusal im2_ik_finish(struct im2_ik *x, struct bytes i2, struct im2_hello *peer, struct im2_secrets *out);
 void im2_ik_wipe(struct im2_ik *x);
