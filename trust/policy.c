@@ -1,4 +1,4 @@
-#include "trust/policy.h"
+#include "trust/policy_internal.h"
 
 #include <stdlib.h>
 
@@ -8,6 +8,7 @@
 void policy_init(struct policy *p)
 {
 	memset(p, 0, sizeof *p);
+	p->im2 = IM2_ON;
 }
 
 void policy_fini(struct policy *p)
@@ -245,6 +246,35 @@ static void refuse_damaged(struct admit_result *out, const char *why)
 	fault_next(&out->fault, "ironmesh doctor");
 }
 
+static void refuse_rotated(struct admit_result *out, const struct admit_request *r, const struct pin *now)
+{
+	fault_set(&out->fault, out->verdict = ERR_UNTRUSTED, EXIT_PEER_UNTRUSTED,
+		  "%s has changed its identity to %s", r->id.hex, now->id.hex);
+	fault_means(&out->fault, "its old key opens no sessions any more; the session was refused");
+	fault_next(&out->fault, "ironmesh peers show %s", now->id.hex);
+}
+
+static void refuse_conflict(struct admit_result *out, const struct admit_request *r)
+{
+	raise_alarm(out, r, r->id.hex, false, &r->id);
+	fault_set(&out->fault, ERR_KEY_CHANGED, EXIT_INTEGRITY,
+		  "two different keys have the id %s", r->id.hex);
+	fault_means(&out->fault, "somebody made a key on purpose that has this id; the session was refused, "
+				 "and the pinned key stays");
+	fault_next(&out->fault, "ironmesh peers show %s", r->id.hex);
+}
+
+static void refuse_shared_x(struct admit_result *out, const struct admit_request *r,
+			    const struct node_id *owner)
+{
+	fault_set(&out->fault, out->verdict = ERR_EXISTS, EXIT_INTEGRITY,
+		  "%s uses the session key of %s", r->id.hex, owner->hex);
+	fault_means(&out->fault,
+		    "two identities cannot share one; either a node runs both, or somebody "
+		    "pretends; the session was refused");
+	fault_next(&out->fault, "ironmesh peers show %s", owner->hex);
+}
+
 /* --- the order of policy.h ----------------------------------------------------------------- */
 
 static void admit_new(const struct policy *p, const struct pins *pins,
@@ -294,19 +324,38 @@ void policy_admit(const struct policy *p, const struct pins *pins, const struct 
 		refuse_state(out, pin);
 		return;
 	}
-	if (r->expected && !node_id_eq(r->expected, &r->id)) {
+	if (pin && memcmp(pin->ed, r->ed, ED_BYTES) != 0) {
+		refuse_conflict(out, r);
+		return;
+	}
+	const struct pin *now = pin ? pins_current(pins, &r->id) : NULL;
+	if (now != pin) {
+		refuse_rotated(out, r, now);
+		return;
+	}
+	const struct pin *expected = r->expected ? pins_current(pins, r->expected) : NULL;
+	if (r->expected && !node_id_eq(expected ? &expected->id : r->expected, &r->id)) {
 		refuse_unexpected(out, r);
 		return;
 	}
-	if (r->version < p->min_version) {
+	out->verdict = policy_old_wire(p, pin, r, &out->fault);
+	if (out->verdict != ERR_OK)
+		return;
+	const struct rec *owner = r->x25519 ? pins_x_holder(pins, r->x25519) : NULL;
+	if (owner && !node_id_eq(&owner->pin.id, &r->id)) {
+		refuse_shared_x(out, r, &owner->pin.id);
+		return;
+	}
+	bool im2 = policy_is_im2(r);
+	if (!im2 && r->version < p->min_version) {
 		refuse_version(out, r, p->min_version, false);
 		return;
 	}
-	if (pin && r->version < pin->version_floor) {
+	if (!im2 && pin && r->version < pin->version_floor) {
 		refuse_version(out, r, pin->version_floor, true);
 		return;
 	}
-	if (pin && pin->confirms && !r->confirms) {
+	if (!im2 && pin && pin->confirms && !r->confirms) {
 		refuse_unconfirming(out, r);
 		return;
 	}

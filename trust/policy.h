@@ -11,15 +11,23 @@
 
 #define ALLOW_MAX 1024
 
+/* im2 4.2. off: neither offered nor taken; the operator chose the old wire, so the pins of 4.3 and the
+ * mark of 4.4 refuse nothing. on: both; whoever once spoke im2 never runs the old one again. require:
+ * the old wire with nobody. */
+enum im2_setting { IM2_OFF, IM2_ON, IM2_REQUIRE };
+const char *im2_setting_word(enum im2_setting s); /* "off", "on", "require" */
+enum err im2_setting_parse(struct bytes word, enum im2_setting *out) MUST_CHECK;
+
 /* --allowed-peers: node ids, aliases or names. Empty list and !open = unknown peers are pending. */
 struct policy {
 	bool trust_on_first_use;
 	uint16_t min_version;      /* major << 8 | minor */
 	char (*allowed)[NAME_MAX_CHARS + 1];
 	size_t allowed_count;
+	enum im2_setting im2;
 };
 
-void policy_init(struct policy *p);
+void policy_init(struct policy *p); /* im2 is on, everything else off or empty */
 void policy_fini(struct policy *p);
 /* Comma or white-space separated entries; each a node id, or a name. ERR_USAGE names the bad one. */
 enum err policy_allow(struct policy *p, const char *list, struct fault *f) MUST_CHECK;
@@ -35,10 +43,13 @@ struct admit_request {
 	const struct node_id *self;
 	const struct node_id *expected; /* --peer host:port#id; NULL = none */
 	const char *dialled;            /* "host:port" when we dialled, else NULL */
+	const char *generation;         /* "0.9" or "im2", where version and confirms say nothing; NULL = "0.9" */
+	bool marked;                    /* 0.9: its signed version ends in ".im2" (im2 4.4) */
+	const uint8_t *x25519;          /* im2: the static key of the handshake */
 };
 
 struct admit_result {
-	enum err verdict;       /* OK, SELF, VERSION, DOWNGRADE, UNTRUSTED, KEY_CHANGED, DENIED, FULL */
+	enum err verdict;       /* OK, SELF, VERSION, DOWNGRADE, UNTRUSTED, KEY_CHANGED, DENIED, FULL, EXISTS */
 	enum pin_state state;   /* what the peer is (or becomes) when OK */
 	bool is_new;
 	const char *via;        /* for a new record */
@@ -47,7 +58,10 @@ struct admit_result {
 };
 
 /*
- * Order: self; revoked or blocked; expected id; version minimum, then the floor of this identity, and
+ * Order: self; revoked or blocked; a known id with another Ed25519 key (im2 2.2 rule 2); an identity that
+ * rotated (UNTRUSTED: its new one is the way in, the old key is kept for late messages only); expected
+ * id, or what it rotated to; less than im2 (DOWNGRADE: with `require`, from an identity that has spoken im2, or marked); a static
+ * key that another identity has proven (EXISTS); version minimum, then the floor of this identity, and
  * that it confirms messages if it ever did (who strips that from a HELLO could swallow messages unseen);
  * name bound to another identity; address bound to another identity (no alarm when the identity
  * is already trusted: it moved); then known state, else allow-list -> trusted when the entry is this
@@ -59,5 +73,10 @@ struct admit_result {
  */
 void policy_admit(const struct policy *p, const struct pins *pins, const struct admit_request *r,
 		  struct admit_result *out);
+
+/* Before a dial on the old wire (im2 4.2, 4.3 a): may it be, towards this address (NULL: none) and this
+ * identity (NULL: whoever answers)? ERR_DOWNGRADE, and the fault names the command that allows it. */
+enum err policy_dial_legacy(const struct policy *p, const struct pins *pins, const char *address,
+			    const struct node_id *expected, struct fault *f) MUST_CHECK;
 
 #endif
