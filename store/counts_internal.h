@@ -13,7 +13,7 @@
 enum box { BOX_OUT, BOX_IN, BOXES };
 
 #define PEER_BLOB_BYTES 16 /* a node id in the database: its 32 hex digits as bytes */
-#define COUNT_STATES	8
+#define COUNT_STATES	9
 #define COUNT_PEERS_MAX 262144
 #define COUNT_NONE	0xff /* no state: before an insert, after a delete */
 

@@ -3,11 +3,21 @@
  *
  * A message is kept from the moment its group is committed; (author, msg_id) is remembered for
  * `keep_ms` after that, also when the body is gone, so that a repeat is ERR_EXISTS.
+ *
+ * Messages of im2 have a wire id, era(8) || number(8), and a table of their own in memory, rebuilt at open
+ * (im2.md 9.5): what is in flight of each author and era, above a mark below which nothing is taken any more.
+ * An entry leaves by inbox_settled(), or when its time has come (in running time, see store_running_ms();
+ * store_prune() looks), never for lack of room. A row is not pruned while its entry is there.
  */
 #ifndef STORE_INBOX_H
 #define STORE_INBOX_H
 
 #include "store/store.h"
+
+#define INBOX_META_MAX 320
+#define INBOX_ENTRIES_NEW 64512 /* of one author; above it only numbers below the highest held */
+#define INBOX_ENTRIES_MAX 65536
+#define INBOX_ERAS_MAX 64	/* of one author */
 
 enum inbox_state { INBOX_NEW, INBOX_READ, INBOX_HELD, INBOX_DROPPED, INBOX_STATES };
 const char *inbox_state_word(enum inbox_state s); /* "new", "read", "held", "dropped" */
@@ -21,6 +31,14 @@ struct inbox_new {
 	bool held;                  /* the author is pending: kept, not shown, not confirmed */
 	bool proven;                /* inner signature by the author verified */
 	struct bytes body;
+	/* im2. `id` is then ignored: the row's id is the hex of the wire id. */
+	bool has_wire;
+	uint8_t wire_id[16];
+	uint8_t digest[16];         /* of the content (9.5) */
+	struct bytes meta;          /* 0..INBOX_META_MAX opaque bytes, sealed with the type */
+	uint64_t ttl_s;             /* 0 = a day; cut at 30 days */
+	bool clock_plausible;       /* ours; false: remembered for 7 days at least */
+	uint64_t keep_s;            /* remembered for so long at least: until a prekey is erased; 0 = as above */
 };
 
 struct inbox_row {
@@ -33,10 +51,17 @@ struct inbox_row {
 	uint64_t created_ms, received_ms, read_ms;
 	bool proven;
 	uint32_t body_len;
+	bool has_wire;
+	uint8_t wire_id[16];
+	uint16_t meta_len;
+	uint8_t meta[INBOX_META_MAX];
 };
 
 /* ERR_EXISTS: a repeat (*state tells what the kept one is: NEW/READ -> confirm again, HELD -> not).
- * ERR_FULL at a limit: not kept, must not be confirmed. */
+ * ERR_FULL at a limit: not kept, must not be confirmed. With a wire id also, in this order:
+ * ERR_EXISTS also when no digest is known of the kept one; ERR_DUPLICATE for the same id with another content
+ * (reason 9, audit); ERR_EXPIRED below the mark of its era (reason 12); ERR_FULL (reason 6) for a new message of
+ * an author who has INBOX_ENTRIES_NEW entries, for any with INBOX_ENTRIES_MAX, and for one era too many. */
 enum err inbox_put(struct store *s, const struct inbox_new *m, int64_t *seq, enum inbox_state *state) MUST_CHECK;
 
 struct inbox_filter {
@@ -61,5 +86,30 @@ enum err inbox_release(struct store *s, const struct node_id *author, bool accep
 /* Body gone, duplicate memory stays. read_ms of a DROPPED row is 0 only when it was refused while held. */
 enum err inbox_delete(struct store *s, int64_t seq) MUST_CHECK;
 enum err inbox_count(struct store *s, const struct node_id *author, uint64_t per_state[static INBOX_STATES]) MUST_CHECK;
+
+/* --- settling (9.5) ------------------------------------------------------------------------------------- */
+/* The author will not send numbers of `era` below `seq` again. Raises the mark in the group, never lowers it;
+ * entries below leave the memory when the group is committed, but for held ones and those whose receipt is
+ * due. An era that nothing came from is ERR_OK and changes nothing. */
+enum err inbox_settled(struct store *s, const struct node_id *author, const uint8_t era[static 8],
+		       uint64_t seq) MUST_CHECK;
+/* For SEEN: the newest era of `author`, and the highest number in it that is held or settled. ERR_NOTFOUND when
+ * nothing of him is known. */
+enum err inbox_seen(struct store *s, const struct node_id *author, uint8_t era[static 8],
+		    uint64_t *seq) MUST_CHECK;
+struct inbox_table {
+	size_t authors, eras, entries;
+	size_t bytes; /* allocated for entries */
+};
+void inbox_table(struct store *s, struct inbox_table *out);
+
+/* --- receipts that have to leave (10.4) ----------------------------------------------------------------- */
+/* Receipts of all committed rows of `author` up to row `upto_seq` have left. A soft write: kept in memory, and
+ * written once for each author at the end of a group that is open or is opened later. */
+void inbox_receipts_left(struct store *s, const struct node_id *author, int64_t upto_seq);
+/* For a new session: rows of `author` with a wire id after row `after_seq` whose receipts may not have left,
+ * in order. Rows that were let out of the hold are among them until their receipt has left. */
+enum err inbox_receipts_due(struct store *s, const struct node_id *author, int64_t after_seq,
+			    struct inbox_row *rows, size_t max, size_t *n) MUST_CHECK;
 
 #endif

@@ -18,6 +18,7 @@ static const struct sm_row MOVES[OUTBOX_STATES] = {
 	[OUTBOX_EXPIRED] = {"expired", 0},
 	[OUTBOX_REJECTED] = {"rejected", 0},
 	[OUTBOX_CANCELLED] = {"cancelled", 0},
+	[OUTBOX_UNKNOWN] = {"unknown", 0},
 };
 
 const char *outbox_state_word(enum outbox_state s)
@@ -216,7 +217,8 @@ static enum err insert_body(struct store *s, const struct outbox_row *r, struct 
 	return store_write(s, st);
 }
 
-enum err outbox_put(struct store *s, const struct outbox_new *m, int64_t *seq)
+enum err outbox_put(struct store *s, const struct outbox_new *m, int64_t *seq,
+		    uint8_t wire_id[static 16])
 {
 	struct count_move count = {.box = BOX_OUT, .from = COUNT_NONE, .to = OUTBOX_QUEUED};
 	uint8_t ad[OUT_AD_MAX];
@@ -257,6 +259,7 @@ enum err outbox_put(struct store *s, const struct outbox_new *m, int64_t *seq)
 	if (e != ERR_OK)
 		return e;
 	counts_move(&s->counts, &count);
+	env_random(s->env, wire_id, 16);
 	idmap_add(&s->ids[BOX_OUT], m->id, r.seq);
 	*seq = s->last_seq[BOX_OUT] = r.seq;
 	if (s->sealed_body.cap > 65536) {
@@ -463,7 +466,7 @@ static enum err revive(struct store *s, struct outbox_row *r, struct bytes body,
 	return store_write(s, st);
 }
 
-enum err outbox_requeue(struct store *s, int64_t seq, uint64_t wall_ms)
+enum err outbox_requeue(struct store *s, int64_t seq, uint64_t wall_ms, char new_id[static 129])
 {
 	struct count_move count = {.box = BOX_OUT, .to = OUTBOX_QUEUED};
 	struct outbox_row r;
@@ -487,8 +490,10 @@ enum err outbox_requeue(struct store *s, int64_t seq, uint64_t wall_ms)
 		count.bytes = r.body_len;
 		e = revive(s, &r, buf_bytes(&body), wall_ms);
 	}
-	if (e == ERR_OK)
+	if (e == ERR_OK) {
 		counts_move(&s->counts, &count);
+		memcpy(new_id, r.id, sizeof(r.id));
+	}
 	buf_wipe(&body);
 	buf_fini(&body);
 	return e;

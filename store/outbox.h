@@ -4,11 +4,16 @@
  * A message is ours from the moment the group that holds its outbox_put() is committed.
  * Order is kept per peer and priority by `seq`. Times are wall milliseconds.
  *
+ * Every row has a wire id (im2.md 9.5): era(8) || number(8, big-endian), drawn per recipient in the group
+ * of its outbox_put(). A number is never given out twice, whatever rolls back or crashes; there are gaps.
+ *
  * States on disk: QUEUED (also while in flight to a peer that confirms: a crash sends it again under
- * the same msg_id, the far side dedupes), SENT (the honest end towards a peer that never confirms),
- * DELIVERED, READ, and the dead letters FAILED, EXPIRED, REJECTED, CANCELLED with their reason.
- * Moves are checked against a table (base/sm.h). SENT, DELIVERED and READ rows drop their bodies; a
- * dead letter keeps its own until it is pruned, so that outbox_requeue() can send it again.
+ * the same msg_id, the far side dedupes), SENT (the honest end towards a peer that never confirms, and
+ * of a message that wants no receipt), DELIVERED, READ, and the dead letters FAILED, EXPIRED, REJECTED,
+ * CANCELLED, UNKNOWN with their reason. Moves are checked against a table (base/sm.h). A receipt brings
+ * any of FAILED, EXPIRED, REJECTED, UNKNOWN to DELIVERED or READ: the truth wins (10.3). SENT, DELIVERED
+ * and READ rows drop their bodies; a dead letter keeps its own until it is pruned, so that
+ * outbox_requeue() can send it again.
  */
 #ifndef STORE_OUTBOX_H
 #define STORE_OUTBOX_H
@@ -17,6 +22,9 @@
 
 #define OUTBOX_REASON_MAX 120
 #define OUTBOX_PRIORITIES 4
+#define OUTBOX_META_MAX 320
+#define OUTBOX_ERA_BYTES 8
+#define OUTBOX_ERAS_MAX 64 /* of one peer that can be told of */
 
 enum outbox_state {
 	OUTBOX_QUEUED,
@@ -27,6 +35,7 @@ enum outbox_state {
 	OUTBOX_EXPIRED,
 	OUTBOX_REJECTED,
 	OUTBOX_CANCELLED,
+	OUTBOX_UNKNOWN, /* reason 12: settled there before this node was restored; may have been delivered */
 	OUTBOX_STATES
 };
 const char *outbox_state_word(enum outbox_state s); /* "queued", ... */
@@ -34,12 +43,14 @@ enum err outbox_state_parse(struct bytes word, enum outbox_state *out) MUST_CHEC
 bool outbox_state_terminal(enum outbox_state s);    /* all but QUEUED; SENT, DELIVERED may still become READ etc. */
 
 struct outbox_new {
-	struct bytes id;       /* msg_id, 1..128 */
+	struct bytes id;       /* msg_id, 1..128; empty = the 32 lower-case hex characters of the wire id */
 	struct node_id to;
 	struct bytes type;     /* "MSG", ... <= 32 */
 	uint8_t priority;      /* 0 low .. 3 critical */
 	uint64_t created_ms, expires_ms; /* expires 0 = never */
 	struct bytes body;     /* clear; sealed inside */
+	struct bytes meta;     /* 0..OUTBOX_META_MAX opaque bytes, sealed with the type */
+	bool no_receipt;       /* the recipient confirms nothing (flag 8): SENT is its end */
 };
 
 struct outbox_row {
@@ -52,24 +63,35 @@ struct outbox_row {
 	uint32_t attempts;
 	uint64_t created_ms, expires_ms, changed_ms;
 	uint32_t body_len;
+	bool has_wire;         /* false: ended before this node spoke im2 */
+	bool no_receipt;
+	uint8_t wire_id[16];
+	uint16_t meta_len;
+	uint8_t meta[OUTBOX_META_MAX];
 	char reason[OUTBOX_REASON_MAX + 1];
 };
 
-/* ERR_EXISTS for a known id (nothing changes), ERR_FULL at a limit, ERR_STORE. */
-enum err outbox_put(struct store *s, const struct outbox_new *m, int64_t *seq) MUST_CHECK;
+/* Sets *seq and the wire id. ERR_EXISTS for a known id (nothing changes), ERR_FULL at a limit, ERR_STORE. */
+enum err outbox_put(struct store *s, const struct outbox_new *m, int64_t *seq,
+		    uint8_t wire_id[static 16]) MUST_CHECK;
 /* Moves one row. ERR_NOTFOUND, ERR_WRONG_STATE when the table forbids the move. `reason` may be NULL. */
 enum err outbox_move(struct store *s, int64_t seq, enum outbox_state to, const char *reason,
 		     uint64_t wall_ms) MUST_CHECK;
-/* A receipt from `peer` for `id`. Sets *seq. ERR_NOTFOUND when no such row is addressed to that peer. */
+/* A receipt from `peer` for `id`, which is the row's id or the hex of its wire id. Sets *seq. ERR_NOTFOUND
+ * when no such row is addressed to that peer. Cheap for waiting rows named by their wire id: they are found
+ * in memory, and what is written is written at the end of the group, for all of them together. */
 enum err outbox_receipt(struct store *s, const struct node_id *peer, struct bytes id,
 			enum outbox_state to, const char *reason, uint64_t wall_ms, int64_t *seq) MUST_CHECK;
-/* A dead letter waits again, under the same id and without an expiry. ERR_WRONG_STATE when it is none or its
- * body is gone, ERR_FULL. */
-enum err outbox_requeue(struct store *s, int64_t seq, uint64_t wall_ms) MUST_CHECK;
+/* A dead letter waits again, without an expiry and under a new wire id: the recipient may have been told
+ * that the old one will not come again. An id that the user chose stays; one that was the hex of the wire id
+ * changes with it. `new_id` is the id of the row from now on. ERR_WRONG_STATE when it is no dead letter or
+ * its body is gone, ERR_FULL. */
+enum err outbox_requeue(struct store *s, int64_t seq, uint64_t wall_ms, char new_id[static 129]) MUST_CHECK;
 /* attempts += 1 in the group: a try that came to nothing. The one that ends in SENT, DELIVERED, READ or
  * REJECTED is counted by the move. */
 enum err outbox_attempt(struct store *s, int64_t seq) MUST_CHECK;
 
+/* By its id, or by the hex of its wire id. */
 enum err outbox_get(struct store *s, struct bytes id, struct outbox_row *out) MUST_CHECK;
 /* Up to `max` QUEUED rows for `peer` in sending order (priority desc, seq asc) that come after the
  * position (after_priority, after_seq); start with (OUTBOX_PRIORITIES, 0). */
@@ -93,5 +115,29 @@ struct outbox_filter {
 enum err outbox_list(struct store *s, const struct outbox_filter *f, struct outbox_row *rows, size_t max,
 		     size_t *n) MUST_CHECK;
 enum err outbox_count(struct store *s, const struct node_id *peer, uint64_t per_state[static OUTBOX_STATES]) MUST_CHECK;
+
+/* --- settling (9.5) ------------------------------------------------------------------------------------- */
+struct outbox_mark {
+	uint8_t era[OUTBOX_ERA_BYTES];
+	uint64_t seq;  /* no message of this era with a lower number will be sent again */
+	uint64_t told; /* what outbox_settle_told() said last; 0 = nothing since the store was opened */
+	bool changed_since_told; /* seq > told */
+};
+/* One mark for each era of which `peer` may still hold entries, the current one first: the lowest number
+ * that is unfinished in committed state (rows of the open group count as unfinished), or the next number
+ * when none is. Eras in which nothing was given out yet are left out. No SQL. ERR_MALFORMED for a bad id;
+ * an unknown peer has *n = 0. */
+enum err outbox_settle(struct store *s, const struct node_id *peer, struct outbox_mark *marks, size_t max,
+		       size_t *n) MUST_CHECK;
+/* The mark has left in a frame. Kept in memory; an old era whose last mark was told is not told of again. */
+void outbox_settle_told(struct store *s, const struct node_id *peer, const uint8_t era[static 8],
+			uint64_t seq);
+/* SEEN from the recipient: it holds or settled up to `seq` of our newest era. When that is our current era and
+ * our next number is not above it, or when it is an era that we do not know, this database is an older copy:
+ * a new era is drawn, in the group, and *renewed says so (audit it). */
+enum err outbox_seen(struct store *s, const struct node_id *peer, const uint8_t era[static 8], uint64_t seq,
+		     bool *renewed) MUST_CHECK;
+/* After an import or a restore: every peer gets a new era with the next message. In the group. */
+enum err outbox_new_eras(struct store *s) MUST_CHECK;
 
 #endif

@@ -86,6 +86,11 @@ enum err store_prune(struct store *s, uint64_t wall_ms, unsigned max_rows, unsig
  * the group. store_open() takes whichever of the two opens, and then forgets the other. */
 enum err store_prepare_key(struct store *s, struct bytes next_wrap_key) MUST_CHECK;
 
+/* How long this database has been in use, over all runs: monotonic milliseconds, saved with it now and then.
+ * No wall clock goes in. After a crash it may stand up to a minute of writing back, and all idle time since
+ * the last commit: what is measured by it lasts longer, never shorter. */
+uint64_t store_running_ms(struct store *s);
+
 /* Fault injection for tests and the simulator: the n-th next write (0 = off) fails like a full disk. */
 void store_fail_after(struct store *s, unsigned n);
 
