@@ -30,6 +30,12 @@ enum opt {
 	OPT_PINNED_CA,
 	OPT_MIN_VERSION,
 	OPT_REKEY,
+	OPT_IM2,
+	OPT_REQUIRE_IM2,
+	OPT_PAD,
+	OPT_SIGN_ALWAYS,
+	OPT_MESH,
+	OPT_PASSGEN,
 	OPT_CONNECT_RATE,
 	OPT_LOG_LEVEL,
 	OPT_LOG_FORMAT,
@@ -59,6 +65,13 @@ static const struct row {
 	{ "--pinned-ca", "FILE", "with --strict-tls: trust only the certificates in this PEM file", OPT_PINNED_CA },
 	{ "--min-protocol-version", "VERSION", "refuse peers below this version (ironmesh/0.3)", OPT_MIN_VERSION },
 	{ "--rekey-interval", "TIME", "new session keys after this time (30m); 0: never", OPT_REKEY },
+	{ "--im2", "off|on|require", "the native wire: not at all, with who speaks it (on), with nobody else", OPT_IM2 },
+	{ "--require-im2", NULL, "the same as --im2 require", OPT_REQUIRE_IM2 },
+	{ "--pad", NULL, "fill frames of im2 up to a few sizes, so that lengths tell less", OPT_PAD },
+	{ "--sign-always", NULL, "sign every message over im2, so that it proves its author to others too",
+	  OPT_SIGN_ALWAYS },
+	{ "--mesh", "NAME", "the name of the mesh, the same on all its nodes (default)", OPT_MESH },
+	{ "--passgen", "N", "the number of this passphrase, while the mesh changes to another (0)", OPT_PASSGEN },
 	{ "--connect-rate", "N", "connections per second taken from one address (20); 0: no limit",
 	  OPT_CONNECT_RATE },
 	{ "--log-level", "LEVEL", "error, warn, info or debug", OPT_LOG_LEVEL },
@@ -115,6 +128,7 @@ void run_config_init(struct run_config *c)
 		.port = RUN_PORT,
 		.passphrase_fd = -1,
 		.rekey_ms = 1800000,
+		.mesh = RUN_MESH,
 		.connect_rate = -1,
 		.log_level = LOG_INFO,
 	};
@@ -221,6 +235,14 @@ static enum err allow_file(struct policy *p, const char *path, struct fault *f)
 	return e;
 }
 
+static bool plain(const char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s < 0x20 || *s == 0x7f)
+			return false;
+	return true;
+}
+
 static enum err take(struct run_config *c, enum opt opt, const char *v, struct fault *f)
 {
 	unsigned long n;
@@ -300,6 +322,31 @@ static enum err take(struct run_config *c, enum opt opt, const char *v, struct f
 			return usage(f, NULL, "--rekey-interval: %s is not between 10s and 7d", v);
 		c->rekey_ms = ms;
 		return ERR_OK;
+	case OPT_IM2:
+		c->im2_given = true;
+		if (im2_setting_parse(bytes_str(v), &c->policy.im2) != ERR_OK)
+			return usage(f, NULL, "--im2: '%s' is not off, on or require", v);
+		return ERR_OK;
+	case OPT_REQUIRE_IM2:
+		c->require_im2 = true;
+		return ERR_OK;
+	case OPT_PAD:
+		c->pad = true;
+		return ERR_OK;
+	case OPT_SIGN_ALWAYS:
+		c->sign_always = true;
+		return ERR_OK;
+	case OPT_MESH:
+		if (!*v || strlen(v) > RUN_MESH_MAX || !utf8_valid(bytes_str(v)) || !plain(v))
+			return usage(f, "It has 1 to 64 bytes and no control characters.",
+				     "'%s' cannot be the name of a mesh", v);
+		c->mesh = v;
+		return ERR_OK;
+	case OPT_PASSGEN:
+		if (!number_parse(v, 65535, &n))
+			return usage(f, NULL, "--passgen: '%s' is not a number from 0 to 65535", v);
+		c->passgen = (uint16_t)n;
+		return ERR_OK;
 	case OPT_CONNECT_RATE:
 		if (rate_parse(v, &c->connect_rate) != ERR_OK)
 			return usage(f, NULL, "--connect-rate: '%s' is not a number of connections per second", v);
@@ -353,7 +400,7 @@ static enum err refused(int answer, int option, char **argv, struct fault *f)
 	return unknown(argv[optind - 1], f);
 }
 
-static enum err consistent(const struct run_config *c, struct fault *f)
+static enum err consistent(struct run_config *c, struct fault *f)
 {
 	if (c->passphrase_file && c->passphrase_fd >= 0)
 		return usage(f, NULL, "--passphrase-file and --passphrase-fd exclude each other");
@@ -363,6 +410,12 @@ static enum err consistent(const struct run_config *c, struct fault *f)
 	if (c->strict_tls && c->allow_plaintext)
 		return usage(f, "A connection without TLS has no certificate to verify.",
 			     "--strict-tls and --allow-plaintext-ws exclude each other");
+	if (c->require_im2 && c->im2_given && c->policy.im2 != IM2_REQUIRE)
+		return usage(f, NULL, "--require-im2 and another --im2 contradict each other");
+	if (c->require_im2)
+		c->policy.im2 = IM2_REQUIRE;
+	if (c->policy.im2 == IM2_OFF && (c->pad || c->sign_always))
+		return usage(f, "They say how im2 is spoken.", "--pad and --sign-always need --im2 on");
 	if (!c->bind && c->peer_count == 0)
 		return usage(f, "Nobody could reach this node, and it would reach nobody.",
 			     "--no-listen needs a --peer");

@@ -51,6 +51,10 @@ static void no_option_gives_the_standards(void **state)
 	assert_true(c.connect_rate < 0);
 	assert_false(c.policy.trust_on_first_use);
 	assert_false(c.allow_plaintext);
+	assert_int_equal(c.policy.im2, IM2_ON);
+	assert_string_equal(c.mesh, "default");
+	assert_int_equal(c.passgen, 0);
+	assert_false(c.pad || c.sign_always);
 }
 
 static void every_option_reaches_its_member(void **state)
@@ -77,6 +81,24 @@ static void every_option_reaches_its_member(void **state)
 	assert_true(c.connect_rate == 0);
 	assert_int_equal(c.log_level, LOG_DEBUG);
 	assert_int_equal(c.log_format, LOG_JSON);
+}
+
+static void the_native_wire_has_its_options(void **state)
+{
+	assert_int_equal(PARSE("--im2", "require", "--pad", "--sign-always", "--mesh", "b\xc3\xbcro", "--passgen", "65535"),
+			 ERR_OK);
+	assert_int_equal(c.policy.im2, IM2_REQUIRE);
+	assert_true(c.pad && c.sign_always);
+	assert_string_equal(c.mesh, "b\xc3\xbcro");
+	assert_int_equal(c.passgen, 65535);
+	teardown(NULL);
+	setup(NULL);
+	assert_int_equal(PARSE("--im2", "off"), ERR_OK);
+	assert_int_equal(c.policy.im2, IM2_OFF);
+	teardown(NULL);
+	setup(NULL);
+	assert_int_equal(PARSE("--require-im2", "--im2", "require"), ERR_OK);
+	assert_int_equal(c.policy.im2, IM2_REQUIRE);
 }
 
 static void refused(enum err e, const char *what)
@@ -111,6 +133,13 @@ static void wrong_values_are_usage_errors_that_name_them(void **state)
 	refused(PARSE("--connect-rate", "1e7"), "1e7");
 	refused(PARSE("--log-level", "loud"), "loud");
 	refused(PARSE("--log-format", "xml"), "xml");
+	refused(PARSE("--im2", "maybe"), "maybe");
+	refused(PARSE("--mesh", ""), "mesh");
+	refused(PARSE("--mesh", "a\tb"), "mesh");
+	refused(PARSE("--mesh", "\xff"), "mesh");
+	refused(PARSE("--mesh", "12345678901234567890123456789012345678901234567890123456789012345"), "mesh");
+	refused(PARSE("--passgen", "65536"), "65536");
+	refused(PARSE("--passgen", "-1"), "-1");
 }
 
 static void a_slip_of_the_finger_gets_a_suggestion(void **state)
@@ -140,6 +169,10 @@ static void options_that_contradict_are_refused(void **state)
 	refused(PARSE("--pinned-ca", "x"), "--strict-tls");
 	refused(PARSE("--strict-tls", "--allow-plaintext-ws"), "exclude");
 	refused(PARSE("--no-listen"), "--peer");
+	refused(PARSE("--require-im2", "--im2", "on"), "contradict");
+	refused(PARSE("--im2", "off", "--require-im2"), "contradict");
+	refused(PARSE("--im2", "off", "--pad"), "--im2 on");
+	refused(PARSE("--sign-always", "--im2", "off"), "--im2 on");
 	assert_int_equal(PARSE("--no-listen", "--peer", "a:1"), ERR_OK);
 	assert_null(c.bind);
 }
@@ -194,6 +227,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(no_option_gives_the_standards, setup, teardown),
 		cmocka_unit_test_setup_teardown(every_option_reaches_its_member, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_native_wire_has_its_options, setup, teardown),
 		cmocka_unit_test_setup_teardown(wrong_values_are_usage_errors_that_name_them, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_slip_of_the_finger_gets_a_suggestion, setup, teardown),
 		cmocka_unit_test_setup_teardown(missing_and_superfluous_values_are_refused, setup, teardown),
