@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/text.h"
+#include "trust/keyring_internal.h"
 
 #define FILE_MAX (1 << 20)
 #define PART_MAX 64
@@ -96,4 +97,16 @@ struct bytes vector(const struct vectors *v, const char *part, const char *name)
 bool vector_known(const struct vectors *v, const char *part, const char *name)
 {
 	return find(v, part, name) != NULL;
+}
+
+struct keyring *vector_keyring(const struct vectors *v, const char *name)
+{
+	char part[PART_MAX];
+	struct keyring *k;
+
+	snprintf(part, sizeof part, "identity.%s", name);
+	struct bytes seed = vector(v, part, "ed_seed"), salt = vector(v, part, "hkdf_salt");
+	BUG_ON(seed.n != SEED_BYTES || salt.n != HKDF_SALT_BYTES);
+	BUG_ON(keyring_from_seed(seed.p, salt.p, &k) != ERR_OK);
+	return k;
 }

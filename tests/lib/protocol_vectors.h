@@ -9,6 +9,8 @@
 
 #include "base/wire.h"
 
+struct keyring;
+
 struct vector_line {
 	const char *name;
 	const char *word[2];  /* "" when absent; "-" stands for empty bytes */
@@ -24,5 +26,7 @@ void vectors_free(struct vectors *v);
 /* The bytes of the first line "part.name". */
 struct bytes vector(const struct vectors *v, const char *part, const char *name);
 bool vector_known(const struct vectors *v, const char *part, const char *name);
+/* The key pair of [identity.NAME]; the caller frees it. */
+struct keyring *vector_keyring(const struct vectors *v, const char *name);
 
 #endif
