@@ -32,14 +32,19 @@ static void feed(EVP_MD_CTX *c, const void *p, size_t n)
 	BUG_ON(n && EVP_DigestUpdate(c, p, n) != 1);
 }
 
-void sha256_2(struct bytes a, struct bytes b, uint8_t out[static HASH_BYTES])
+void sha256_n(const struct bytes *parts, size_t n, uint8_t out[static HASH_BYTES])
 {
 	EVP_MD_CTX *c = begin();
 
-	feed(c, a.p, a.n);
-	feed(c, b.p, b.n);
+	for (size_t i = 0; i < n; i++)
+		feed(c, parts[i].p, parts[i].n);
 	BUG_ON(EVP_DigestFinal_ex(c, out, NULL) != 1);
 	EVP_MD_CTX_free(c); /* clears the state */
+}
+
+void sha256_2(struct bytes a, struct bytes b, uint8_t out[static HASH_BYTES])
+{
+	sha256_n((const struct bytes[]){a, b}, 2, out);
 }
 
 void sha256(struct bytes in, uint8_t out[static HASH_BYTES])

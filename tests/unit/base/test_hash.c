@@ -42,6 +42,20 @@ static void two_parts_hash_as_one(void **state)
 	}
 }
 
+static void any_number_of_parts_hashes_as_one(void **state)
+{
+	const struct bytes parts[] = {BYTES_LIT("ab"), BYTES_LIT(""), BYTES_LIT("cde"),
+				      bytes_of(NULL, 0), BYTES_LIT("f")};
+	uint8_t a[HASH_BYTES], b[HASH_BYTES];
+
+	sha256(BYTES_LIT("abcdef"), a);
+	sha256_n(parts, sizeof parts / sizeof parts[0], b);
+	assert_memory_equal(a, b, sizeof(a));
+	sha256(bytes_of(NULL, 0), a);
+	sha256_n(parts, 0, b);
+	assert_memory_equal(a, b, sizeof(a));
+}
+
 /* RFC 4231 */
 static void hmac_gives_the_published_macs(void **state)
 {
@@ -143,6 +157,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sha256_gives_the_published_digests),
 		cmocka_unit_test(two_parts_hash_as_one),
+		cmocka_unit_test(any_number_of_parts_hashes_as_one),
 		cmocka_unit_test(hmac_gives_the_published_macs),
 		cmocka_unit_test(hmac_of_two_parts_is_hmac_of_both),
 		cmocka_unit_test(hkdf_gives_the_published_keys),
