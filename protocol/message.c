@@ -171,15 +171,17 @@ static const char *const kinds[] = {
 
 struct bytes message_type_of(const struct message_ext *x, char out[static MSG_TYPE_MAX + 1])
 {
-	int n;
+	const char *word = x->kind == KIND_MESSAGE && x->has_conv ? "CONV" :
+			   x->kind < KINDS ? kinds[x->kind] : NULL;
+	size_t n;
 
-	if (x->kind == KIND_MESSAGE && x->has_conv)
-		n = snprintf(out, MSG_TYPE_MAX + 1, "CONV");
-	else if (x->kind < KINDS)
-		n = snprintf(out, MSG_TYPE_MAX + 1, "%s", kinds[x->kind]);
-	else
-		n = snprintf(out, MSG_TYPE_MAX + 1, KIND_OTHER "%u", x->kind);
-	return bytes_of(out, (size_t)n);
+	if (word) {
+		n = strlen(word);
+		memcpy(out, word, n + 1);
+	} else {
+		n = (size_t)snprintf(out, MSG_TYPE_MAX + 1, KIND_OTHER "%u", x->kind);
+	}
+	return bytes_of(out, n);
 }
 
 enum err message_kind_of(struct bytes type, uint8_t *kind)

@@ -79,6 +79,7 @@ struct message {
 	bool has_wire_id;
 	uint8_t wire_id[MSG_WIRE_ID];
 	uint8_t digest[16];         /* in, im2: content digest (9.5) */
+	uint64_t settled;           /* im2, only signed: no lower seq of this era will come again (9.5); 0 = not said */
 	struct message_ext ext;
 };
 

@@ -10,33 +10,37 @@
 #include "trust/keyring.h"
 
 /* --- messages (9.1) -------------------------------------------------------------------------------- */
-/* The structure of a message whose author is the session peer: without from and to (MSG). m->has_wire_id is
- * required. ERR_LIMIT over BODY_MAX; ERR_MALFORMED for a combination that 9.1 forbids. */
+/* The structure of a message whose author is the session peer: without from, to and settled (MSG).
+ * m->has_wire_id is required; the kind is ext.kind, whatever m->type says; 0.9's ttl is not im2's.
+ * ERR_LIMIT over BODY_MAX; ERR_MALFORMED for what 9.1 forbids. Nothing is appended then. */
 enum err im2_message_write(const struct message *m, struct buf *out) MUST_CHECK;
-/* Size that im2_message_write() would append. */
+/* Size that im2_message_write() would append; 0 when it would refuse. */
 size_t im2_message_size(const struct message *m);
 /* From a session with `author` (MSG: from, to and group absent; else IM2_E_CONTEXT). Fills type, ids, times, ext, body,
- * content digest. id_text and type_text hold what out->id and out->type point to. */
+ * content digest; nothing proves the source but the session. id_text and type_text hold what out->id and
+ * out->type point to. */
 enum im2_refusal im2_message_read(struct bytes value, const struct node_id *author, const struct node_id *self,
 				  struct message *out, char id_text[static 33], char type_text[static MSG_TYPE_MAX + 1]);
-/* 9.5: SHA-256 of the message with from and to written out and without tag 34, first 16 bytes. */
+/* 9.5: SHA-256 of the message with from and to written out and without tag 34, first 16 bytes. `author` and
+ * `to` count only where the message does not name them. Unknown ignorable fields are part of it. */
 void im2_content_digest(const struct im2_fields *msg, const struct node_id *author, const struct node_id *to,
 			uint8_t out[static 16]);
 
 /* --- signed messages (9.3) ------------------------------------------------------------------------- */
-/* One SMSG of `n` messages to one recipient. to_ed: of the recipient. ERR_LIMIT above 256 or SMSG_MAX. */
+/* One SMSG of `n` messages to one recipient. to_ed: of the recipient; m->settled goes with it (tag 34).
+ * ERR_LIMIT above 256 or SMSG_MAX. Nothing is appended on an error. */
 enum err im2_smsg_write(const struct keyring *k, const struct message *m, size_t n, const uint8_t to_ed[static ED_BYTES],
 			struct buf *out) MUST_CHECK;
 struct im2_smsg_reader {
 	struct bytes msgs;        /* what is left of the list */
-	struct node_id author;    /* from */
-	uint64_t settled;         /* of the message taken last: tag 34, 0 = none */
+	struct node_id author, self; /* from, to */
 };
 /* Who claims to be the author, before the signature can be checked: node id as hex. */
 enum im2_refusal im2_smsg_author(struct bytes value, struct node_id *out);
 /* Checks all of 9.3 against the author's key and our own identity; any failure voids the SMSG. */
 enum im2_refusal im2_smsg_open(struct bytes value, const uint8_t author_ed[static ED_BYTES], const struct keyring *self,
 			       struct im2_smsg_reader *out);
+/* source_proven is true; settled is filled. */
 bool im2_smsg_next(struct im2_smsg_reader *r, struct message *out, char id_text[static 33],
 		   char type_text[static MSG_TYPE_MAX + 1]);
 
