@@ -159,14 +159,11 @@ static void demote(struct pins *p, struct rec *old, struct rec *r)
 
 void pins_void_rotation(struct pins *p, struct rec *r)
 {
-	struct rec *old = r, *next = successor_of(p, r);
+	struct rec *next = successor_of(p, r);
 
 	for (int i = 0; next && i < CHAIN_MAX; i++) {
-		struct rec *after = successor_of(p, next);
-
-		demote(p, old, next);
-		old = next;
-		next = after;
+		demote(p, r, next);
+		next = successor_of(p, next);
 	}
 	memset(&r->pin.successor, 0, sizeof r->pin.successor);
 	r->pin.rotated_ms = 0;

@@ -4,10 +4,12 @@
  * JSON, or a version 1 file that gets a valid MAC. What loads is written and read again, and the
  * second text must equal the first.
  */
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "base/secret.h"
 #include "base/text.h"
 #include "trust/keyring_internal.h"
 #include "trust/pins_internal.h"
@@ -38,6 +40,23 @@ static struct pins *fresh(void)
 	return p;
 }
 
+static void invariants_im2(const struct pins *p, const struct rec *r)
+{
+	const struct pin *pin = &r->pin;
+
+	BUG_ON((pin->x_proven || pin->x_imported) && !pin->has_x25519);
+	BUG_ON(pin->x_proven && (pin->x_imported || pins_by_x(p, pin->x25519, NULL) != pin));
+	BUG_ON(node_id_eq(&pin->successor, &pin->id) || !pins_current(p, &pin->id));
+	BUG_ON(r->psks && (r->psks->candidates_n > PSK_CANDIDATES ||
+			   (!r->psks->has_confirmed && r->psks->candidates_n == 0)));
+	for (size_t i = 0; r->psks && i < r->psks->candidates_n; i++) {
+		bool none;
+
+		BUG_ON(is_zero(r->psks->candidates[i].id, PSK_ID));
+		BUG_ON(!psks_accept(r->psks, r->psks->candidates[i].id, &none) || none);
+	}
+}
+
 static void invariants(const struct pins *p)
 {
 	size_t sum = 0;
@@ -52,6 +71,12 @@ static void invariants(const struct pins *p)
 		BUG_ON(r->name_bound && (r->pin.state != PIN_TRUSTED || r->pin.name[0] == '\0'));
 		BUG_ON(r->name_bound && pins_name_holder(p, r->pin.name) != r);
 		BUG_ON(r->pin.address_count > PINS_ADDRESSES_MAX);
+		invariants_im2(p, r);
+	}
+	BUG_ON(p->im2.n > PINS_IM2_ADDRESSES_MAX);
+	for (size_t i = 0; i < p->im2.n; i++) {
+		BUG_ON(i != 0 && strcmp(p->im2.list[i - 1].text, p->im2.list[i].text) >= 0);
+		BUG_ON(!pins_im2_address_has(p, p->im2.list[i].text, NULL));
 	}
 }
 
@@ -73,6 +98,27 @@ static void round_trip(const struct pins *p)
 	buf_fini(&first);
 	buf_fini(&second);
 	pins_free(again);
+}
+
+/* Whatever was loaded, a rotation and its undoing leave a store that can be written. */
+static void rotate_first(struct pins *p)
+{
+	static const uint8_t x[X25519_BYTES] = {9}, seed[SEED_BYTES] = {7};
+	uint8_t ed[ED_BYTES], sk[crypto_sign_SECRETKEYBYTES];
+	struct node_id old;
+
+	if (p->n == 0)
+		return;
+	old = p->recs[0]->pin.id;
+	BUG_ON(crypto_sign_seed_keypair(ed, sk, seed) != 0);
+	if (pins_rotate(p, &old, ed, x, 1753500000250u, true) != ERR_OK)
+		return;
+	invariants(p);
+	round_trip(p);
+	BUG_ON(pins_set_state(p, &old, PIN_REVOKED, "gone", NULL) != ERR_OK);
+	pins_expire_rotated(p, UINT64_MAX);
+	invariants(p);
+	round_trip(p);
 }
 
 static enum err from_inner(struct pins *p, struct bytes in)
@@ -132,6 +178,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (e == ERR_OK) {
 		invariants(p);
 		round_trip(p);
+		rotate_first(p);
 	} else {
 		BUG_ON(pins_count(p) != 0 || (data[0] == 'f' && why[0] == '\0'));
 	}
