@@ -257,6 +257,12 @@ static enum im2_refusal field_take(struct bytes *in, uint64_t *tag, struct bytes
 	return *tag < TAG_END ? lv_take(in, value) : IM2_E_TAG;
 }
 
+static inline bool absent(const struct im2_rule *rule, struct im2_value *v)
+{
+	*v = (struct im2_value){.u = rule->dflt};
+	return rule->required;
+}
+
 enum im2_refusal im2_parse(const struct im2_schema *s, struct bytes in, struct im2_fields *out)
 {
 	uint64_t tag = 0, last = 0;
@@ -270,8 +276,6 @@ enum im2_refusal im2_parse(const struct im2_schema *s, struct bytes in, struct i
 	out->schema = s;
 	out->raw = in;
 	out->present = out->unknown = 0;
-	for (size_t i = 0; i < s->count; i++)
-		out->v[i] = (struct im2_value){.u = s->rules[i].dflt};
 	while (in.n > 0) {
 		r = varint_take(&in, &tag);
 		if (r != IM2_FINE)
@@ -287,9 +291,9 @@ enum im2_refusal im2_parse(const struct im2_schema *s, struct bytes in, struct i
 		if (r != IM2_FINE)
 			return r;
 		for (; next < s->count && s->rules[next].tag < tag; next++)
-			missing |= s->rules[next].required;
+			missing |= absent(&s->rules[next], &out->v[next]);
 		if (next < s->count && s->rules[next].tag == tag) {
-			out->v[next].b = value;
+			out->v[next] = (struct im2_value){.b = value};
 			r = value_take(&s->rules[next], value, &out->v[next].u);
 			if (r != IM2_FINE)
 				return r;
@@ -302,7 +306,7 @@ enum im2_refusal im2_parse(const struct im2_schema *s, struct bytes in, struct i
 	}
 	out->last_tag = (uint16_t)last;
 	for (; next < s->count; next++)
-		missing |= s->rules[next].required;
+		missing |= absent(&s->rules[next], &out->v[next]);
 	if (missing)
 		return IM2_E_MISSING;
 	return s->across ? s->across(out) : IM2_FINE;

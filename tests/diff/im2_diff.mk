@@ -6,7 +6,7 @@ $(B)/tests/diff/%: $(B)/tests/diff/%.o $(B)/tests/lib/protocol_rules.o $(call li
 	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
 .PHONY: im2-diff
 im2-diff: $(B)/tests/diff/im2_diff
-	@IM2REF="$(IM2REF)" $(PYTHON) tests/diff/im2_diff.py $< $(N) $(SEED)
+	@IM2REF="$(IM2REF)" $(PYTHON) -B tests/diff/im2_diff.py $< $(N) $(SEED)
 
 # The tables of im2 as Markdown, from the tables that the program reads with.
 .PHONY: im2-tables
