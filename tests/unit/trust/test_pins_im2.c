@@ -471,6 +471,63 @@ static void bad_members_are_refused(void **state)
 	world_free(&w);
 }
 
+/* Written by the software before im2, for the zero identity: four peers in every state, with an alias,
+ * an address, a TLS key, an X25519 key and an alarm. Its nonce is 00 .. 17. */
+static const char file_before_im2[] =
+	"{\"version\": 2, \"ciphertext\": \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXke9M3X9xgZ1l7Fcbm"
+	"lzRI+wWWe2cnYYHszKgOH2t6yY2Bkf+PIrq6ejyG3HyS4iwQ8pg9asY/cfsfM1RIHNkPVkJbEb6oKFkGOHai"
+	"ac8RsM5xXV+2spF9SGikYxJIyMRrO3/T5kvq6dDGk+qJY+b5hCw/bogIw1VlS3M8YUURcOSc+LMXZbG248Y4"
+	"DtsrfyPTINQxVBWPq7qZeOHm7RI9ggj2mHIszGFxncHWSoTCvkHVgSKGHyGLzHwsJyzaPfnZyzI9Gij8Q1ou"
+	"t4sFV1mP8QfVeOfxfJuLFLszsfcIpQxn4EsxLaaL6FYoCTpEHa1NEfIxJl5Jpag8A0N4BNR2g5rVpzjsfnlQ"
+	"HZ4eQEpsDh4t6mPWrEFr02yoNYBTdIq6rYmgBv6Oq729uMk15wPuTPK9hKrjyfjZEw/vMltIFQboe5wUpr8/"
+	"pbwe3npfqwCYhwIzpPJeXRtuB9FqBSDYqJo/4WyKTPCfCTbCWyVbCFmsv1LDWMXFoer9KJ+lq23xGn3FbnVA"
+	"15EGz3Sm0yOH/XdTeMrWHz8wns4MDYMyFMN511ObvkYbMeQdhTlakL99F2KFfMaVcilNuzzpou+rT89suYCb"
+	"KCoOkF0z7iuFEisPCChbuy45RjUeHF8LeeAkxn4BtjuXsZvbh8YK7oq2Sg5akaxoRF9a0rh6hLxbqmthuboJ"
+	"bk0z2muk6ODPJvZt850jL4ni4I8nTu+J0cpnTo+XCXIvTuQ+jEbHrhwhJML5iEBVgw6NlU6rH9H1207/Awbk"
+	"hRarKG87PAUH0AhMywM/+qENn7gCf79A8g7tMWx5/LYcTdldM4m+YF7LrmZZY5z454UOXsiP/xPq2vCGwe4j"
+	"adl6RK8zHIbvdZstoLe0f3lIVMUGdqhJooLQDb9Jo9WQRi4eU8AbiV3PlDTopNirhVztKsSTlPHZDQdS9ImU"
+	"0pIzlrCt5TvJ+bl7KEkQ4sQDSLDK+nB9p/2D74KIICKUn8Mmu2twFkPiBDUB9OKki9xUJfQM4kyPdza2w/kc"
+	"1YF85dmZWjCQR/7n2cukv+CKRg1GIiTymoB7HQ0f64yrJ014+ld8PoMAw+VzXi4/bdQNSWkwt9Z/y3uXmL2H"
+	"ReIy8GGWGy1IuvDvPAn6PPo2gw8RtOz61GI/krRD4D50YwA7zL5Jb5Cn9MtfStbz2Lx4KcoK/+W27iJ8AoDy"
+	"VTBqCvoLDgTGjmx1SWoaTc7GOKV144N9TuEciq/EMEsUTat4K1r0tY7QJA7ejBijHLsRqy/qH3VUXtQa6NeJ"
+	"0NY+jYn/PLT3Xw/6NgVyyYVJqa4ec8ONsY81CiyWZAnVZxs0kB99Chuh5Z2miRem9gwUXy2t2af1SYtmU/va"
+	"lYKXjxR5uArjC4BqSMfli+MwwVBIwu6ERD9xMwDWlEllsdygj5FZzW0DTiInHPsLpRYnGPHtzhEinwHtjxGp"
+	"Uo13NlKniSD7rlcJVkUSPaOxrqW4k3OSc84iCoJkeBwdEH17jMZaFH8C9Nzhnld65swA8+GyTLX0hHdoksAy"
+	"T/NF1WndiMR6WwKuqHtIBehS/elVzWAIM/t3V2vflE0hg9ANaOQcUtEoL8DFLVpaM5R4DN1Jk8r6V7hSDHra"
+	"Eu57v2R7pxbQIrK0/tRqadjG9ysNlCSH+oW384PEUK0iPO1FI62k1PauwoNAwSMP5adyio9Mo1Bj2W6TurvC"
+	"M5tOte5kBgThNikRW2rqmmrlg86F0nr1hfWzB5ba+xwZLdAoYCLPFGEk43cN4AvwWZc4FIKeDoer4jwIFHCs"
+	"Uj4Rxv5bqTC+Goq23Cl0G2XUd8nn9tch2S7JEM85OCAvbZLhCzlDG3MXZx2mNycwQMZYHz/7HJtuIW0Modl2"
+	"2mM0nMCi1Q+YtAcYkRiMBdK3r3YRmwMZJ6PnkZz5bkNmEq5S+5zcu0/4FKNEXeJBHPtia7DMCu5HeV6oHnEe"
+	"5oBiS88lNwSIwVq1+oINabv11OC7UKglmRmpkP36l53b7jH6zZ7Ci+IbumLR4FlMTcJT0oGjltxZaAImVEoZ"
+	"uD04Awlr6UG6rngn/JVD0udnAlAdMfH+d/UN5Do\", \"_mac\": \"45953284d15679bb0eed377de29fb"
+	"996316e420d7768008af5a8faf84893aa47\"}";
+
+static void file_of_the_software_before_is_written_back(void **state)
+{
+	struct world w;
+	struct buf b;
+	uint8_t nonce[24];
+	struct node_id bob;
+	uint8_t ed[ED_BYTES];
+	char why[256];
+
+	world_make(&w);
+	assert_int_equal(pins_read_file(w.p, bytes_str(file_before_im2), why, sizeof why), ERR_OK);
+	assert_int_equal(pins_count(w.p), 4);
+	assert_int_equal(pins_alarms(w.p, NULL), 1);
+	peer_key(1, ed, &bob);
+	assert_string_equal(pin_of(&w, &bob)->alias, "mine");
+	assert_true(pin_of(&w, &bob)->has_x25519 && !pin_of(&w, &bob)->x_proven);
+	assert_null(pins_by_x(w.p, x_of(7), NULL)); /* only claimed */
+	count_up(nonce, sizeof nonce, 0);
+	test_env_script(&w.t, nonce, sizeof nonce);
+	buf_init(&b, PINS_FILE_MAX);
+	assert_int_equal(pins_write_file(w.p, &b), ERR_OK);
+	assert_string_equal(buf_cstr(&b), file_before_im2);
+	buf_fini(&b);
+	world_free(&w);
+}
+
 /* Any store of any size that knows no im2 is read as it is and written back byte for byte. */
 static void store_of_the_software_before_loads(void **state)
 {
@@ -577,6 +634,7 @@ int main(void)
 		cmocka_unit_test(copy_brings_everything_back),
 		cmocka_unit_test(members_have_one_form),
 		cmocka_unit_test(bad_members_are_refused),
+		cmocka_unit_test(file_of_the_software_before_is_written_back),
 		cmocka_unit_test(store_of_the_software_before_loads),
 		cmocka_unit_test(file_with_a_shared_key_is_settled),
 		cmocka_unit_test(read_only_store_changes_nothing),
