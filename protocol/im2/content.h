@@ -17,7 +17,7 @@ enum err im2_message_write(const struct message *m, struct buf *out) MUST_CHECK;
 /* Size that im2_message_write() would append; 0 when it would refuse. */
 size_t im2_message_size(const struct message *m);
 /* From a session with `author` (MSG: from, to and group absent; else IM2_E_CONTEXT). Fills type, ids, times, ext, body,
- * content digest; nothing proves the source but the session. id_text and type_text hold what out->id and
+ * content digest (zeros for volatile messages, which need none); nothing proves the source but the session. id_text and type_text hold what out->id and
  * out->type point to. */
 enum im2_refusal im2_message_read(struct bytes value, const struct node_id *author, const struct node_id *self,
 				  struct message *out, char id_text[static 33], char type_text[static MSG_TYPE_MAX + 1]);
