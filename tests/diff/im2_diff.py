@@ -317,12 +317,11 @@ def element(k, i):
 
 def edges(maker):
     for name, s in STRUCTS.items():
-        base = None
-        for _ in range(300):
-            d = maker.struct(s, 0)
+        for d in (maker.struct(s, 1), maker.struct(s, 0)):
             d.pop("?", None)
             base = fields(s.enc(d))
-            break
+            for i in range(len(base)):
+                yield name, unfields(base[:i] + base[i + 1:])
         yield name, b""
 
         def with_field(t, v):
