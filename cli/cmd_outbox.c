@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/message.h"
 
 static void print_message(const struct cli *c, const json_t *m)
 {
@@ -10,10 +11,14 @@ static void print_message(const struct cli *c, const json_t *m)
 
 	out_field(&c->out, "message", json_str(m, "msg_id"));
 	out_field(&c->out, "to", show_party(json_object_get(m, "to"), text, sizeof(text)));
-	out_fieldf(&c->out, "state", "%s%s%s", json_str(m, "state") ? json_str(m, "state") : "?",
+	out_fieldf(&c->out, "state", "%s%s%s%s", json_str(m, "state") ? json_str(m, "state") : "?",
+		   json_str(m, "state") && strcmp(json_str(m, "state"), "unknown") == 0 ?
+			   " (may have been delivered)" :
+			   "",
 		   reason && *reason ? ": " : "", reason ? reason : "");
 	out_fieldf(&c->out, "type", "%s, %s, %" PRId64 " bytes", json_str(m, "type") ? json_str(m, "type") : "?",
 		   json_str(m, "priority") ? json_str(m, "priority") : "?", show_int(m, "size"));
+	message_fields(c, m);
 	out_fieldf(&c->out, "attempts", "%" PRId64, show_int(m, "attempts"));
 	out_field(&c->out, "created", time_text((uint64_t)show_int(m, "created_ms"), text, sizeof(text)));
 	out_field(&c->out, "changed", time_text((uint64_t)show_int(m, "changed_ms"), text, sizeof(text)));
@@ -118,7 +123,7 @@ static const struct example retry_examples[] = {
 };
 static const struct opt list_opts[] = {
 	{ "to", 0, OPT_TEXT, "PEER", "only to this peer" },
-	{ "state", 0, OPT_WORD, "queued|sent|delivered|read|failed|expired|rejected|cancelled",
+	{ "state", 0, OPT_WORD, "queued|sent|delivered|read|failed|expired|rejected|cancelled|unknown",
 	  "only in this state" },
 	{ "limit", 0, OPT_NUMBER, "N", "at most this many (100)", 1, 1000 },
 	{ "before", 0, OPT_NUMBER, "SEQ", "only older than this number (see --json)", 0, INT64_MAX },
@@ -129,7 +134,8 @@ static const struct command subs[] = {
 	{ .name = "list", .args = "", .summary = "messages sent from here", .examples = list_examples,
 	  .text = "A message is queued until it is handed to a connection, sent until the peer confirms\n"
 		  "it, then delivered, and read when somebody there took it. It may also end as failed,\n"
-		  "expired, rejected or cancelled.",
+		  "expired, rejected or cancelled; or as unknown: it may have been delivered, and the\n"
+		  "recipient no longer says.",
 	  .opts = list_opts, .run = run_list },
 	{ .name = "show", .args = "MSG_ID", .summary = "one message and what became of it",
 	  .examples = show_examples, .min_args = 1, .max_args = 1, .run = run_show },

@@ -121,8 +121,85 @@ static int nothing_came(const struct receiver *r, bool waited)
 	return r->c->out.json ? (int)f.code : out_outcome(&r->c->out, &f);
 }
 
+/* --- volatile messages: they are in no inbox, so they come as events -------------------------------- */
+
+/* The shape of a message of the inbox; what an event leaves out says nothing. */
+static json_t *of_event(const json_t *e)
+{
+	static const char *const same[] = { "msg_id",	"created_ms", "size",	      "priority", "kind",      "conversation",
+					    "reply_to", "turn",	      "max_turns",    "body",	  "body_b64",  "end_reason",
+					    "signed",	"content_type", "expects_reply" };
+	json_t *m = json_pack("{s:{s:O?, s:O?}, s:O?, s:b}", "from", "id", json_object_get(e, "from"), "name",
+			      json_object_get(e, "name"), "received_ms", json_object_get(e, "at_ms"), "volatile", 1);
+
+	for (size_t i = 0; m && i < sizeof(same) / sizeof(same[0]); i++)
+		if (json_object_get(e, same[i]))
+			json_object_set(m, same[i], json_object_get(e, same[i]));
+	return m;
+}
+
+static enum err subscribe(struct receiver *r, char id[static 40], struct fault *f)
+{
+	json_t *result = NULL;
+	enum err e = cli_connect(r->c, f);
+
+	id[0] = '\0';
+	if (e == ERR_OK && r->from) {
+		e = cli_ask(r->c, "peers.show", json_pack("{s:s}", "peer", r->from), CLIENT_TIMEOUT_MS, &result, f);
+		if (e == ERR_OK && json_str(result, "id"))
+			snprintf(id, 40, "%s", json_str(result, "id"));
+		json_decref(result);
+		result = NULL;
+	}
+	if (e == ERR_OK)
+		e = cli_ask(r->c, "events.subscribe", json_pack("{s:[s]}", "types", "message.volatile"),
+			    CLIENT_TIMEOUT_MS, &result, f);
+	json_decref(result);
+	return e;
+}
+
+/* One event: a message that is wanted, or how many were lost. */
+static void take_event(struct receiver *r, const json_t *event, const char *from)
+{
+	const char *type = json_str(event, "type"), *by = json_str(event, "from");
+	json_t *m;
+
+	if (type && strcmp(type, "events.lost") == 0)
+		out_note(&r->c->out, "%" PRId64 " messages were lost: this reader is slower than they come",
+			 show_int(event, "count"));
+	if (!type || strcmp(type, "message.volatile") != 0 || (*from && (!by || strcmp(by, from) != 0)))
+		return;
+	m = of_event(event);
+	if (m)
+		emit(r, m);
+	json_decref(m);
+}
+
+static enum err take_volatile(struct receiver *r, struct fault *f)
+{
+	char from[40];
+	json_t *event;
+	enum err e = subscribe(r, from, f);
+
+	while (e == ERR_OK && r->got < r->want) {
+		uint64_t now = clock_ms();
+
+		e = client_event(&r->c->client,
+				 r->deadline == UINT64_MAX ? UINT64_MAX : r->deadline > now ? r->deadline - now : 0, &event,
+				 f);
+		if (e != ERR_OK)
+			break;
+		take_event(r, event, from);
+		json_decref(event);
+		if ((r->follow || !r->c->out.json) && out_finish(EXIT_DONE) != EXIT_DONE)
+			return fault_set(f, ERR_IO, EXIT_GENERIC, "a message came and could not be written");
+	}
+	return e == ERR_TIMEOUT && r->deadline != UINT64_MAX ? ERR_OK : e;
+}
+
 static int run_recv(struct cli *c)
 {
+	bool is_volatile = options_given(&c->opts, "volatile");
 	const struct optval *wait = options_get(&c->opts, "wait"), *count = options_get(&c->opts, "count");
 	struct receiver r = {
 		.c = c,
@@ -131,7 +208,7 @@ static int run_recv(struct cli *c)
 		.raw = options_given(&c->opts, "raw"),
 	};
 	struct fault f = { 0 };
-	bool waits = wait->given || r.follow, none = false;
+	bool waits = wait->given || r.follow || is_volatile, none = false;
 	json_t *v;
 	enum err e = ERR_OK;
 
@@ -143,7 +220,9 @@ static int run_recv(struct cli *c)
 					    UINT64_MAX;
 	r.taken = json_array();
 	cli_quiet_interrupt();
-	while (e == ERR_OK && r.got < r.want) {
+	if (is_volatile)
+		e = take_volatile(&r, &f);
+	while (!is_volatile && e == ERR_OK && r.got < r.want) {
 		e = take_some(&r, &none, &f);
 		if (e == ERR_OK && none && left(&r) == 0)
 			break;
@@ -163,6 +242,7 @@ static const struct example examples[] = {
 	{ "ironmesh recv", "the oldest new message; it is marked as read and its sender told" },
 	{ "ironmesh recv --wait 60s --json", "for a program: exit 75 when nothing came" },
 	{ "ironmesh recv --from bob --raw > photo.jpg", "exactly the bytes that were sent" },
+	{ "ironmesh recv --volatile --follow --json", "what is kept nowhere, as it comes" },
 	{ "ironmesh recv --follow --json | while read -r m; do ...; done", "one line per message, for ever" },
 	{ 0 },
 };
@@ -173,6 +253,7 @@ static const struct opt opts[] = {
 	{ "count", 0, OPT_NUMBER, "N", "at most this many (1; with --follow no limit)", 1, 1000000 },
 	{ "follow", 0, OPT_FLAG, NULL, "go on until interrupted; with --json one line each" },
 	{ "raw", 0, OPT_FLAG, NULL, "write the bytes of the bodies and nothing else" },
+	{ "volatile", 0, OPT_FLAG, NULL, "volatile messages, from now on; waits for one unless --wait says how long" },
 	{ 0 },
 };
 
@@ -183,6 +264,9 @@ const struct command cmd_recv = {
 	.examples = examples,
 	.text = "Each message is handed to one receiver only, oldest first. It stays in the inbox,\n"
 		"as read, until it is deleted.\n"
+		"\n"
+		"Volatile messages go to every receiver that runs with --volatile, and to nobody else.\n"
+		"A receiver that is too slow loses some, and is told how many.\n"
 		"\n"
 		"Exit: 0 with at least one message, 75 when there was none.",
 	.opts = opts,

@@ -8,7 +8,7 @@
 #include "cli/commands.h"
 #include "cli/send.h"
 
-#define BODY_MAX        785000u /* what one frame carries; the daemon has the last word */
+#define BODY_MAX        1048576u /* over im2; the daemon has the last word, old peers take less */
 #define WAIT_DEFAULT_MS 30000u
 #define WAIT_WORDS      "delivered|read|sent"
 
@@ -17,8 +17,8 @@
 static enum err too_large(struct fault *f)
 {
 	fault_set(f, ERR_LIMIT, EXIT_USAGE, "the message is larger than %u bytes", BODY_MAX);
-	fault_means(f, "That is the limit of one message on every transport of this version.");
-	fault_next(f, "send it in parts: split -b 700k FILE");
+	fault_means(f, "One message carries at most 1 MiB; larger content goes in parts.");
+	fault_next(f, "split -b 1M FILE part-");
 	return ERR_LIMIT;
 }
 
@@ -106,6 +106,7 @@ enum exit_code send_outcome(const json_t *result, const char *wanted)
 {
 	const char *state = json_str(result, "state");
 
+	/* "unknown" may have been delivered: it is no failure, and sending it again may repeat it. */
 	if (is(state, "failed") || is(state, "expired") || is(state, "rejected") || is(state, "cancelled"))
 		return EXIT_FAILED;
 	return send_reached(state, wanted) ? EXIT_DONE : EXIT_UNDELIVERED;
@@ -130,7 +131,10 @@ static void explain_wait(const json_t *result, const char *wanted, uint64_t wait
 	char id[160], safe[160], span[40];
 
 	text_safe(bytes_str(json_str(result, "msg_id")), id, sizeof(id));
-	if (is(reason, "peer-never-confirms")) {
+	if (is(state, "unknown")) {
+		fault_set(f, ERR_CLOSED, EXIT_UNDELIVERED, "the message may have been delivered");
+		fault_means(f, "The recipient had closed the book on it before this node was restored from a copy.");
+	} else if (is(reason, "peer-never-confirms")) {
 		fault_set(f, ERR_UNSUPPORTED, EXIT_UNDELIVERED,
 			  "sent, but the peer's software never confirms");
 		fault_means(f, "Whether it arrived cannot be known here; --wait-for sent accepts that.");
@@ -192,14 +196,38 @@ static int finish_wait(const struct cli *c, const json_t *result, const char *wa
 
 /* --- the command -------------------------------------------------------------------------- */
 
+/* Options that are there or not, and numbers: each under its name of docs/control.md. */
+static void pack_flags(const struct cli *c, json_t *p)
+{
+	static const struct {
+		const char *option, *param;
+	} flags[] = { { "volatile", "volatile" },
+		      { "agent", "agent" },
+		      { "expects-reply", "expects_reply" },
+		      { "no-receipt", "no_receipt" } },
+	  numbers[] = { { "turn", "turn" }, { "max-turns", "max_turns" } };
+
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+		if (options_given(&c->opts, flags[i].option))
+			json_object_set_new(p, flags[i].param, json_true());
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (options_given(&c->opts, numbers[i].option))
+			json_object_set_new(
+				p, numbers[i].param,
+				json_integer((json_int_t)options_get(&c->opts, numbers[i].option)->number));
+}
+
 static json_t *pack_params(const struct cli *c, const struct buf *body, bool waits, uint64_t wait_ms,
 			   const char *wanted)
 {
 	struct buf b64;
 	const struct optval *ttl = options_get(&c->opts, "ttl");
-	json_t *p = json_pack("{s:s, s:s*, s:s*, s:s*}", "to", cli_arg(c, 0), "type",
+	json_t *p = json_pack("{s:s, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*}", "to", cli_arg(c, 0), "type",
 			      options_text(&c->opts, "type"), "priority",
-			      options_text(&c->opts, "priority"), "msg_id", options_text(&c->opts, "id"));
+			      options_text(&c->opts, "priority"), "msg_id", options_text(&c->opts, "id"), "kind",
+			      options_text(&c->opts, "kind"), "conversation",
+			      options_text(&c->opts, "conversation"), "reply_to", options_text(&c->opts, "reply-to"),
+			      "content_type", options_text(&c->opts, "content-type"));
 
 	/* Always base64: a text of control characters would grow sixfold as a JSON string. */
 	buf_init(&b64, BASE64_LEN(BODY_MAX) + 1);
@@ -208,6 +236,7 @@ static json_t *pack_params(const struct cli *c, const struct buf *body, bool wai
 		p = NULL;
 	} else {
 		json_object_set_new(p, "body_b64", json_stringn((const char *)b64.p, b64.n));
+		pack_flags(c, p);
 		if (ttl->given)
 			json_object_set_new(p, "ttl_ms", json_integer((json_int_t)ttl->number));
 		if (waits)
@@ -217,6 +246,19 @@ static json_t *pack_params(const struct cli *c, const struct buf *body, bool wai
 	}
 	buf_fini(&b64);
 	return p;
+}
+
+/* What the daemon chose or changed. */
+static void say_more(const struct cli *c, const json_t *result)
+{
+	char id[80];
+
+	if (c->out.json)
+		return;
+	if (is(options_text(&c->opts, "conversation"), "new") && json_str(result, "conversation"))
+		printf("conversation %s\n", text_safe(bytes_str(json_str(result, "conversation")), id, sizeof(id)));
+	if (json_is_true(json_object_get(result, "unlinked")))
+		out_note(&c->out, "sent without --reply-to: that message belongs to a conversation with another peer");
 }
 
 static int run_send(struct cli *c)
@@ -236,6 +278,8 @@ static int run_send(struct cli *c)
 	if (wait_for && wait->word && strcmp(wait_for, wait->word) != 0)
 		return cli_usage(c, NULL, "--wait %s and --wait-for %s contradict each other", wait->word,
 				 wait_for);
+	if (options_given(&c->opts, "volatile") && (waits || options_given(&c->opts, "id")))
+		return cli_usage(c, NULL, "--volatile excludes --wait and --id: nobody confirms it, and it is never repeated");
 	buf_init(&body, BODY_MAX + 1);
 	e = take_body(c, &body, &f);
 	if (e == ERR_OK)
@@ -246,11 +290,14 @@ static int run_send(struct cli *c)
 		return out_fault(&c->out, &f);
 	if (waits) {
 		code = finish_wait(c, result, wanted ? wanted : "delivered", wait_ms);
-	} else if (!cli_printed_json(c, result)) {
+	} else if (!cli_printed_json(c, result) && options_given(&c->opts, "volatile")) {
+		printf("sent, and kept nowhere\n");
+	} else if (!c->out.json) {
 		text_safe(bytes_str(json_str(result, "msg_id")), id, sizeof(id));
 		printf("queued as %s\n", id);
 		out_hint(&c->out, "ironmesh outbox show %s", id);
 	}
+	say_more(c, result);
 	json_decref(result);
 	return code;
 }
@@ -260,6 +307,9 @@ static const struct example examples[] = {
 	{ "ironmesh send bob \"hello\" --wait 5s", "prints: delivered in 12 ms via ws" },
 	{ "ironmesh send bob --file photo.jpg --priority low --ttl 1d", NULL },
 	{ "date | ironmesh send bob - --json", NULL },
+	{ "ironmesh send bob \"what is 6*7?\" --kind request --expects-reply --conversation new", NULL },
+	{ "ironmesh send bob 42 --reply-to MSG_ID --agent", "in the same conversation, as a machine" },
+	{ "ironmesh send bob \"t=21.5\" --volatile", "now or never: no disk, no confirmation" },
 	{ "ironmesh send bob \"pay 5\" --id order-17", "safe to repeat: the same id is accepted once" },
 	{ 0 },
 };
@@ -272,7 +322,18 @@ static const struct opt opts[] = {
 	{ "priority", 0, OPT_WORD, "low|normal|high|critical", "what overtakes what" },
 	{ "ttl", 0, OPT_DURATION, "DURATION", "give up after this (7d; 0 never)", 0,
 	  3153600000000 },
-	{ "type", 0, OPT_WORD, "MSG|REQ|RESP|CONV", "what kind of message it is (MSG)" },
+	{ "volatile", 0, OPT_FLAG, NULL, "only over a live im2 session, in one frame; kept nowhere" },
+	{ "kind", 0, OPT_WORD, "message|request|response|notice|event|error|end",
+	  "what kind of message it is (message)" },
+	{ "type", 0, OPT_WORD, "MSG|REQ|RESP|CONV|NOTICE|EVENT|ERROR|END", "the same in the words of the old wire" },
+	{ "conversation", 0, OPT_TEXT, "ID", "what it belongs to: 32 hex digits, or 'new'" },
+	{ "reply-to", 0, OPT_TEXT, "MSG_ID", "the message it answers; conversation and turn follow from that" },
+	{ "expects-reply", 0, OPT_FLAG, NULL, "say that an answer is awaited" },
+	{ "turn", 0, OPT_NUMBER, "N", "its place in the conversation (one after --reply-to)", 0, 65535 },
+	{ "max-turns", 0, OPT_NUMBER, "N", "where machines end the conversation (32)", 0, 65535 },
+	{ "content-type", 0, OPT_TEXT, "TYPE", "media type of the body (text/plain)" },
+	{ "no-receipt", 0, OPT_FLAG, NULL, "ask for no confirmation: 'sent' is all that will be known" },
+	{ "agent", 0, OPT_FLAG, NULL, "a machine sends this: the loop brakes apply" },
 	{ "id", 0, OPT_TEXT, "ID", "your own message id, at most 128 characters" },
 	{ 0 },
 };
@@ -283,8 +344,13 @@ const struct command cmd_send = {
 	.summary = "send a message to a peer",
 	.examples = examples,
 	.text = "PEER is a name, an alias, a node id, or the first digits of one (at least 4).\n"
-		"A body is any bytes, at most 785000. A message that cannot be delivered now stays\n"
-		"on disk and is sent when the peer comes back.\n"
+		"A body is any bytes, at most 1 MiB (785000 to a peer of the old software). A message\n"
+		"that cannot be delivered now stays on disk and is sent when the peer comes back.\n"
+		"Volatile messages are not kept: without a live im2 session they fail at once.\n"
+		"\n"
+		"With --agent the daemon brakes loops: only messages and requests are answered, a\n"
+		"request once and with a response or an error; a conversation ends after its turns,\n"
+		"and takes 60 messages a minute.\n"
 		"\n"
 		"Exit: 0 accepted, or reached what --wait waited for; 6 still queued when --wait\n"
 		"ended; 7 ended without delivery; 3 no daemon; 4 unknown peer; 5 not trusted.",

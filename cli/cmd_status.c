@@ -58,7 +58,8 @@ static void troubles(const struct cli *c, const json_t *status)
 
 static void print_status(const struct cli *c, const json_t *s)
 {
-	const json_t *peers = json_object_get(s, "peers"), *store = json_object_get(s, "store");
+	const json_t *peers = json_object_get(s, "peers"), *store = json_object_get(s, "store"),
+		     *im2 = json_object_get(s, "im2");
 	char text[256];
 
 	out_field(&c->out, "name", json_str(s, "name"));
@@ -69,6 +70,11 @@ static void print_status(const struct cli *c, const json_t *s)
 		   json_str(s, "version") ? json_str(s, "version") : "?", show_int(s, "pid"),
 		   duration_text((uint64_t)show_int(s, "uptime_ms"), text, sizeof(text)));
 	listening(c, s);
+	if (json_is_object(im2))
+		out_fieldf(&c->out, "im2", "%s; mesh key %s%s%s", json_str(im2, "setting") ? json_str(im2, "setting") : "?",
+			   json_str(im2, "mesh_key") ? json_str(im2, "mesh_key") : "?",
+			   json_is_true(json_object_get(im2, "pad")) ? ", padded" : "",
+			   json_is_true(json_object_get(im2, "sign_always")) ? ", always signed" : "");
 	out_fieldf(&c->out, "strangers", "%s",
 		   json_is_true(json_object_get(s, "trust_on_first_use")) ?
 			   "trusted on first use" :

@@ -153,6 +153,16 @@ static int run_repin(struct cli *c)
 		   json_pack("{s:s, s:s}", "subject", cli_arg(c, 0), "id", cli_arg(c, 1)));
 }
 
+static int run_allow_downgrade(struct cli *c)
+{
+	int code = EXIT_DONE;
+
+	if (!cli_confirmed(c, &code, "Let %s speak the old wire again? Whoever sits in between could have wanted just that.",
+			   cli_arg(c, 0)))
+		return code;
+	return one(c, "trust.allow_downgrade", json_pack("{s:s}", "peer", cli_arg(c, 0)));
+}
+
 static int run_export(struct cli *c)
 {
 	struct fault f = { 0 };
@@ -200,6 +210,10 @@ static const struct example repin_examples[] = {
 	{ "ironmesh trust repin bob 0123...ef --yes", "bob has a new key, and told you so himself" },
 	{ 0 },
 };
+static const struct example downgrade_examples[] = {
+	{ "ironmesh trust allow-downgrade bob --yes", "bob went back to the old software, and told you so himself" },
+	{ 0 },
+};
 static const struct example export_examples[] = {
 	{ "ironmesh trust export --out trust.json", "signed by this node" },
 	{ 0 },
@@ -235,6 +249,12 @@ static const struct command subs[] = {
 		  "revoked. Compare the new fingerprint with a person first: a changed key is what an\n"
 		  "attack looks like.",
 	  .flags = CMD_PASSPHRASE | CMD_YES, .min_args = 2, .max_args = 2, .run = run_repin },
+	{ .name = "allow-downgrade", .args = "PEER", .summary = "let a peer that spoke im2 speak the old wire again",
+	  .examples = downgrade_examples,
+	  .text = "An identity that once spoke im2 is refused on the old wire: an attacker in between would\n"
+		  "like it there, where the passphrase can be guessed at. This forgets that it did, with its\n"
+		  "addresses; the next time it speaks im2 the rule holds again.",
+	  .flags = CMD_PASSPHRASE | CMD_YES, .min_args = 1, .max_args = 1, .run = run_allow_downgrade },
 	{ .name = "export", .args = "", .summary = "the trust store as signed JSON",
 	  .examples = export_examples, .opts = export_opts, .flags = CMD_PASSPHRASE, .run = run_export },
 	{ 0 },
@@ -242,7 +262,7 @@ static const struct command subs[] = {
 
 const struct command cmd_trust = {
 	.name = "trust",
-	.summary = "whose key is whose: list, show, pin, verify, set-state, revoke, repin, export",
+	.summary = "whose key is whose: list, show, pin, verify, set-state, revoke, repin, allow-downgrade, export",
 	.examples = list_examples,
 	.subs = subs,
 };

@@ -41,6 +41,41 @@ const char *message_preview(const json_t *message, char *buf, size_t cap)
 	return text_safe(bytes_of(line, n), buf, cap);
 }
 
+static bool other_than(const char *text, const char *usual)
+{
+	return text && *text && strcmp(text, usual) != 0;
+}
+
+void message_fields(const struct cli *c, const json_t *m)
+{
+	const char *s;
+	char when[40];
+
+	if (other_than((s = json_str(m, "kind")), "message"))
+		out_field(&c->out, "kind", s);
+	if ((s = json_str(m, "conversation")) && *s)
+		out_field(&c->out, "conversation", s);
+	if ((s = json_str(m, "reply_to")) && *s)
+		out_field(&c->out, "answers", s);
+	if (show_int(m, "turn") || show_int(m, "max_turns"))
+		out_fieldf(&c->out, "turn", show_int(m, "max_turns") ? "%" PRId64 " of %" PRId64 : "%" PRId64,
+			   show_int(m, "turn"), show_int(m, "max_turns"));
+	if (json_is_true(json_object_get(m, "expects_reply")))
+		out_field(&c->out, "awaits", "an answer");
+	if ((s = json_str(m, "end_reason")) && *s)
+		out_field(&c->out, "ended by", s);
+	if (other_than((s = json_str(m, "content_type")), "text/plain"))
+		out_field(&c->out, "content", s);
+	if (json_is_true(json_object_get(m, "signed")))
+		out_field(&c->out, "signed", "by its author");
+	if (json_is_true(json_object_get(m, "no_receipt")))
+		out_field(&c->out, "receipt", "none was asked for");
+	/* Of a message that came: one of ours has its own line. */
+	if (json_object_get(m, "from") && show_int(m, "expires_ms"))
+		out_field(&c->out, "expires",
+			  time_text((uint64_t)show_int(m, "expires_ms"), when, sizeof(when)));
+}
+
 /* Line by line: the ends of lines are the only control characters that pass. */
 static void print_text(struct bytes text)
 {
@@ -63,7 +98,7 @@ static void print_text(struct bytes text)
 void message_print(const struct cli *c, const json_t *message, bool raw)
 {
 	struct buf b;
-	char from[80], when[40], type[40];
+	char from[80], when[40], type[40], number[32] = "volatile";
 	const char *word = json_str(message, "type");
 	enum err e;
 
@@ -75,13 +110,15 @@ void message_print(const struct cli *c, const json_t *message, bool raw)
 		buf_fini(&b);
 		return;
 	}
-	printf("%s%s%s  %s  #%" PRId64 "%s%s  %" PRId64 " bytes\n", out_on(&c->out, STYLE_BOLD),
+	if (show_int(message, "seq"))
+		snprintf(number, sizeof(number), "#%" PRId64, show_int(message, "seq"));
+	printf("%s%s%s  %s  %s%s%s  %" PRId64 " bytes\n", out_on(&c->out, STYLE_BOLD),
 	       show_party(json_object_get(message, "from"), from, sizeof(from)),
 	       out_off(&c->out, STYLE_BOLD),
-	       time_text((uint64_t)show_int(message, "received_ms"), when, sizeof(when)),
-	       show_int(message, "seq"), word && strcmp(word, "MSG") != 0 ? "  " : "",
+	       time_text((uint64_t)show_int(message, "received_ms"), when, sizeof(when)), number, word && strcmp(word, "MSG") != 0 ? "  " : "",
 	       word && strcmp(word, "MSG") != 0 ? text_safe(bytes_str(word), type, sizeof(type)) : "",
 	       show_int(message, "size"));
+	message_fields(c, message);
 	if (e != ERR_OK)
 		printf("(no body is kept)\n");
 	else if (!json_object_get(message, "body"))

@@ -14,4 +14,7 @@ const char *message_preview(const json_t *message, char *buf, size_t cap);
 void message_print(const struct cli *c, const json_t *message, bool raw);
 void message_table(const struct cli *c, const json_t *messages);
 
+/* Fields of im2 that say something, one a line: conversation, reply, turn, ... */
+void message_fields(const struct cli *c, const json_t *message);
+
 #endif

@@ -21,7 +21,7 @@ enum style show_state(const char *state)
 		{ "online", STYLE_GOOD },  { "pending", STYLE_WARN },   { "queued", STYLE_WARN },
 		{ "sent", STYLE_WARN },    { "held", STYLE_WARN },      { "blocked", STYLE_BAD },
 		{ "revoked", STYLE_BAD },  { "failed", STYLE_BAD },     { "expired", STYLE_BAD },
-		{ "rejected", STYLE_BAD }, { "new", STYLE_BOLD },
+		{ "rejected", STYLE_BAD }, { "unknown", STYLE_WARN },   { "new", STYLE_BOLD },
 	};
 
 	for (size_t i = 0; state && i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -97,8 +97,10 @@ void show_peer(const struct cli *c, const json_t *peer)
 			snprintf(text, sizeof(text), ", %.1f ms", json_number_value(rtt));
 		else
 			text[0] = '\0';
-		out_fieldf(&c->out, "online", "via %s%s",
-			   json_str(peer, "transport") ? json_str(peer, "transport") : "?", text);
+		out_fieldf(&c->out, "online", "via %s%s%s%s",
+			   json_str(peer, "transport") ? json_str(peer, "transport") : "?",
+			   json_str(peer, "suite") ? ", " : "", json_str(peer, "suite") ? json_str(peer, "suite") : "",
+			   text);
 	} else if (json_object_get(peer, "online")) {
 		s = json_str(peer, "connecting");
 		out_field(&c->out, "online", s && *s ? s : "no");
@@ -110,6 +112,9 @@ void show_peer(const struct cli *c, const json_t *peer)
 			   json_is_false(json_object_get(peer, "confirms")) ?
 				   " (never confirms a message)" :
 				   "");
+	if (show_int(peer, "im2_since_ms"))
+		out_fieldf(&c->out, "im2", "since %s; the old wire is refused to it",
+			   time_text((uint64_t)show_int(peer, "im2_since_ms"), text, sizeof(text)));
 	if (show_int(peer, "first_seen_ms"))
 		out_field(&c->out, "first seen",
 			  time_text((uint64_t)show_int(peer, "first_seen_ms"), text, sizeof(text)));
@@ -127,7 +132,7 @@ void show_peer(const struct cli *c, const json_t *peer)
 
 void show_peers(const struct cli *c, const json_t *list)
 {
-	static const char *const heads[] = { "NAME", "STATE", "ONLINE", "QUEUED", "UNREAD", "FINGERPRINT",
+	static const char *const heads[] = { "NAME", "STATE", "ONLINE", "SUITE", "QUEUED", "UNREAD", "FINGERPRINT",
 					     NULL };
 	struct table *t = table_new(heads);
 	char text[256];
@@ -150,6 +155,7 @@ void show_peers(const struct cli *c, const json_t *list)
 		table_cell(t, show_state(state), text);
 		table_cell(t, online ? STYLE_GOOD : STYLE_NONE,
 			   online ? (json_str(p, "transport") ? json_str(p, "transport") : "yes") : "no");
+		table_cell(t, STYLE_NONE, json_str(p, "suite") ? json_str(p, "suite") : "-");
 		table_cellf(t, "%" PRId64, show_int(p, "queued"));
 		table_cellf(t, "%" PRId64, show_int(p, "unread") + show_int(p, "held"));
 		if (fp)
