@@ -10,6 +10,7 @@
 #include "daemon/control.h"
 #include "daemon/home.h"
 #include "daemon/loop.h"
+#include "daemon/meshkey.h"
 #include "daemon/notify.h"
 #include "daemon/ownkey.h"
 #include "daemon/rotation.h"
@@ -56,6 +57,7 @@ struct app {
 	uv_work_t work;
 	bool working;
 	enum err work_err;
+	struct meshkey mesh;
 
 	bool running;  /* READY was said */
 	bool stopping;
@@ -228,7 +230,7 @@ static void try_end(struct app *a)
 	struct timer *timers[] = { &a->audit_timer, &a->pins_timer, &a->prune_timer, &a->watchdog_timer,
 				   &a->soon_timer, &a->late_timer };
 
-	if (!a->stopping || a->left || a->working)
+	if (!a->stopping || a->left || a->working || a->mesh.working)
 		return;
 	if (a->node) {
 		write_last(a);
@@ -265,6 +267,7 @@ static void stop(struct app *a)
 	if (a->stopping)
 		return;
 	a->stopping = true;
+	meshkey_stop(&a->mesh);
 	if (a->running) {
 		notify_manager("STOPPING=1");
 		log_info("stopping");
@@ -359,6 +362,8 @@ static void warn_of_choices(struct app *a)
 		warn(a, "plain ws:// is allowed: who listens on the wire sees who talks to whom, and when");
 	if (c->connect_rate == 0)
 		warn(a, "no limit on connections per source");
+	if (c->policy.im2 == IM2_OFF)
+		warn(a, "im2 is off: whoever listens on the wire can guess at the passphrase of the mesh");
 }
 
 static enum err open_store(struct app *a, struct fault *f)
@@ -417,6 +422,8 @@ static enum err open_node(struct app *a, struct fault *f)
 		.handshake_ms = 5000,
 		.past_ms = 30000,
 		.future_ms = 5000,
+		.im2_pad = c->pad,
+		.im2_sign_always = c->sign_always,
 		.policy = (struct policy *)&c->policy,
 		.limits.connects_per_s = c->connect_rate,
 	};
@@ -495,9 +502,35 @@ static enum err open_control(struct app *a, struct fault *f)
 	info->plaintext = a->c->allow_plaintext;
 	info->trust_on_first_use = a->c->policy.trust_on_first_use;
 	info->policy = &a->c->policy;
+	info->mesh = a->c->mesh;
+	info->mesh_key = &a->mesh.state;
+	info->im2_pad = a->c->pad;
+	info->im2_sign_always = a->c->sign_always;
 	if (a->c->bind)
 		snprintf(info->listen[0], sizeof(info->listen[0]), v6 ? "[%s]:%u" : "%s:%u", a->c->bind, a->port);
 	return control_new(&cc, &a->control, f);
+}
+
+static enum err take_mesh_key(void *ctx, struct bytes key)
+{
+	struct app *a = ctx;
+
+	return node_mesh_key(a->node, a->c->passgen, key);
+}
+
+static void mesh_key_idle(void *ctx)
+{
+	try_end(ctx);
+}
+
+static void start_mesh_key(struct app *a)
+{
+	if (a->c->policy.im2 == IM2_OFF)
+		return;
+	a->mesh = (struct meshkey){ .env = env_of(a), .loop = &a->loop.uv, .mesh = a->c->mesh, .take = take_mesh_key,
+				    .idle = mesh_key_idle, .ctx = a,
+				    .passphrase = secret_bytes(&a->unlock.mesh) };
+	meshkey_start(&a->mesh);
 }
 
 static void watch_signals(struct app *a)
@@ -568,6 +601,7 @@ static enum err start(struct app *a, struct fault *f)
 	if (e != ERR_OK)
 		return e;
 	watch_signals(a);
+	start_mesh_key(a);
 	timer_in(env_of(a), &a->prune_timer, PRUNE_BITE_MS);
 	say_ready(a);
 	node_dial_all(a->node);
@@ -588,6 +622,7 @@ static void more_descriptors(void)
 static void close_all(struct app *a)
 {
 	node_free(a->node);
+	brakes_free(a->commands.brakes);
 	tp_free(a->ws);
 	events_free(a->events);
 	audit_close(a->audit);
@@ -616,6 +651,7 @@ enum err app_run(const char *home, const struct run_config *c, struct fault *f)
 	a->c = c;
 	a->home = home;
 	a->lock = -1;
+	a->mesh.state = "off";
 	timer_init(&a->audit_timer, audit_due, a);
 	timer_init(&a->pins_timer, pins_due, a);
 	timer_init(&a->prune_timer, prune_due, a);

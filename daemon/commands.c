@@ -8,16 +8,28 @@
 #define WHO 256        /* whatever names a peer or an address */
 #define WAIT_MAX 86400000 /* a day */
 #define TTL_MAX 3153600000000 /* a hundred years */
-#define ANY_LONG CONTROL_LINE_MAX
+#define ANY_LONG CONTROL_REQUEST_MAX
 #define OFF (CMD_OFFLINE | CMD_ONLINE)
+
+/* What is said of a message itself, alone or among many. */
+#define MESSAGE_PARAMS                                                                             \
+	TEXT("body", ANY_LONG), TEXT("body_b64", ANY_LONG), TEXT("type", MSG_TYPE_MAX), TEXT("kind", 16), \
+		TEXT("priority", 16), INT("ttl_ms", 0, TTL_MAX), TEXT("msg_id", MSG_ID_MAX),           \
+		TEXT("conversation", 36), TEXT("reply_to", MSG_ID_MAX), BOOL("expects_reply"),         \
+		BOOL("no_receipt"), INT("turn", 0, UINT16_MAX), INT("max_turns", 0, UINT16_MAX),       \
+		TEXT("content_type", 127)
+
+static const struct command MESSAGE = { .method = "a message", .params = { MESSAGE_PARAMS } };
 
 static const struct command TABLE[] = {
 	{ "version", command_version, OFF },
 	{ "status", command_status, CMD_ONLINE },
 	{ "send", command_send, CMD_ONLINE | CMD_CHANGES,
-	  { MUST_TEXT("to", WHO), TEXT("body", ANY_LONG), TEXT("body_b64", ANY_LONG),
-	    TEXT("type", MSG_TYPE_MAX), TEXT("priority", 16), INT("ttl_ms", 0, TTL_MAX),
-	    TEXT("msg_id", MSG_ID_MAX), INT("wait_ms", 0, WAIT_MAX), TEXT("wait_for", 16) } },
+	  { MUST_TEXT("to", WHO), MESSAGE_PARAMS, BOOL("volatile"), BOOL("agent"), INT("wait_ms", 0, WAIT_MAX),
+	    TEXT("wait_for", 16) } },
+	{ "send_many", command_send_many, CMD_ONLINE | CMD_CHANGES,
+	  { MUST_TEXT("to", WHO), { "messages", PARAM_LIST, true, 1, SEND_MANY_MAX }, BOOL("volatile"),
+	    BOOL("agent"), INT("wait_ms", 0, WAIT_MAX) } },
 	{ "wait", command_wait, CMD_ONLINE,
 	  { MUST_TEXT("msg_id", MSG_ID_MAX), { "wait_ms", PARAM_INT, true, 0, WAIT_MAX },
 	    TEXT("wait_for", 16) } },
@@ -64,6 +76,8 @@ static const struct command TABLE[] = {
 	  { MUST_TEXT("peer", WHO), MUST_TEXT("reason", 90) } },
 	{ "trust.repin", command_trust_repin, OFF | CMD_KEY | CMD_STATE | CMD_CHANGES,
 	  { MUST_TEXT("subject", WHO), MUST_TEXT("id", 64) } },
+	{ "trust.allow_downgrade", command_trust_allow_downgrade, OFF | CMD_KEY | CMD_STATE | CMD_CHANGES,
+	  { MUST_TEXT("peer", WHO) } },
 	{ "trust.export", command_trust_export, OFF | CMD_KEY | CMD_STATE },
 	{ "audit.verify", command_audit_verify, OFF | CMD_KEY },
 	{ "audit.tail", command_audit_tail, OFF, { INT("limit", 1, 10000) } },
@@ -140,6 +154,10 @@ static bool fits(const struct param *p, const json_t *v, char why[static 96])
 				return false;
 		}
 		return true;
+	case PARAM_LIST:
+		snprintf(why, 96, "a list of %lld to %lld", (long long)p->min, (long long)p->max);
+		n = json_array_size(v);
+		return json_is_array(v) && n >= (size_t)p->min && n <= (size_t)p->max;
 	case PARAM_NONE:
 		break;
 	}
@@ -184,6 +202,11 @@ static enum err check_params(const struct command *m, const json_t *params, stru
 			return fault_set(f, ERR_USAGE, EXIT_USAGE, "%s needs the parameter '%s'", m->method,
 					 m->params[i].name);
 	return ERR_OK;
+}
+
+enum err command_check_message(const json_t *message, struct fault *f)
+{
+	return json_is_string(message) ? ERR_OK : check_params(&MESSAGE, message, f);
 }
 
 enum err command_run(const struct command *m, struct call *c, const json_t *params)
@@ -297,6 +320,20 @@ json_t *peer_ref(const struct command_ctx *cx, const struct node_id *id)
 	return json_pack("{s:s, s:o}", "id", id->hex, "name", text_or_null(name));
 }
 
+void peer_add(struct buf *b, const struct command_ctx *cx, const struct node_id *id)
+{
+	const struct pin *pin = pins_get(cx->pins, id);
+	const char *name = !pin ? "" : pin->alias[0] ? pin->alias : pin->name;
+	char safe[256];
+
+	buf_printf(b, ",\"to\":{\"id\":\"%s\",\"name\":", id->hex);
+	if (name[0])
+		json_add_string(b, bytes_str(text_safe(bytes_str(name), safe, sizeof safe)));
+	else
+		buf_add_str(b, "null");
+	buf_add_u8(b, '}');
+}
+
 void command_audit(struct command_ctx *cx, const char *event, const char *peer_id, const char *state)
 {
 	if (!cx->audit)
@@ -348,6 +385,6 @@ void request_fail(struct request *r, const struct fault *f)
 /* --- version, status ------------------------------------------------------------------------------------- */
 enum err command_version(struct call *c)
 {
-	return result_is(c, json_pack("{s:s, s:s, s:i, s:s}", "schema", "ironmesh.version/1", "version",
-				      IRONMESH_VERSION, "api", CONTROL_API, "protocol", "ironmesh/0.9"));
+	return result_is(c, json_pack("{s:s, s:s, s:i, s:s, s:[s, s]}", "schema", "ironmesh.version/1", "version",
+				      IRONMESH_VERSION, "api", CONTROL_API, "protocol", "ironmesh/0.9", "suites", "im2", "0.9"));
 }

@@ -11,11 +11,14 @@
 #define DAEMON_COMMANDS_H
 
 #include "base/json.h"
+#include "daemon/brakes.h"
 #include "daemon/events.h"
 #include "daemon/node.h"
 
 #define CONTROL_API 1
-#define CONTROL_LINE_MAX 1600000u /* bytes of one line, both ways, with its end */
+#define CONTROL_LINE_MAX 1600000u    /* bytes of one line out, with its end */
+#define CONTROL_REQUEST_MAX 4194304u /* of one line in, likewise */
+#define SEND_MANY_MAX 1024           /* messages of one send_many */
 
 /* What only the owner of the program knows; shown in `status`. */
 struct app_info {
@@ -23,6 +26,9 @@ struct app_info {
 	char listen[4][ADDRESS_MAX + 1]; /* "host:port" as bound; unused ones empty */
 	bool plaintext, trust_on_first_use;
 	const struct policy *policy;    /* NULL offline */
+	const char *mesh;               /* im2.md 2.4 */
+	const char *const *mesh_key;    /* its state: "off", "computing", "ready", "failed"; NULL offline */
+	bool im2_pad, im2_sign_always;
 	char warnings[8][240];          /* for people; unused ones empty */
 };
 
@@ -43,6 +49,7 @@ struct command_ctx {
 	struct bytes key_passphrase;
 	void (*stop)(void *ctx);
 	void *stop_ctx;
+	struct brakes *brakes;          /* made when an agent sends first; whoever owns this frees it */
 	bool rotated;                   /* set by keys.rotate: nothing is changed any more */
 };
 
@@ -60,6 +67,7 @@ struct request {
 	void (*cancel)(struct request *r);
 	void *state;
 	struct subscriber *subscriber;  /* of its connection, for events.subscribe; its owner ends it */
+	bool blocking;                  /* while it waits, nothing further of its connection is read */
 	bool short_lived;               /* waits for a commit only: worth finishing after an end of file */
 	char id[REQUEST_ID_MAX + 1];    /* JSON text; "" = a notification, nothing is answered */
 };
@@ -86,15 +94,15 @@ enum command_flags {
 	CMD_PEER_STATE = 32,            /* offline: CMD_KEY and CMD_STATE only when `peer` is given */
 };
 
-enum param_kind { PARAM_NONE, PARAM_TEXT, PARAM_INT, PARAM_BOOL, PARAM_WORDS };
+enum param_kind { PARAM_NONE, PARAM_TEXT, PARAM_INT, PARAM_BOOL, PARAM_WORDS, PARAM_LIST };
 
 struct param {
 	const char *name;
 	enum param_kind kind;
 	bool required;
-	int64_t min, max;               /* INT: the value; TEXT: bytes; WORDS: how many */
+	int64_t min, max;               /* INT: the value; TEXT: bytes; WORDS, LIST: how many */
 };
-#define COMMAND_PARAMS 10
+#define COMMAND_PARAMS 24
 
 struct command {
 	const char *method;
@@ -107,6 +115,8 @@ const struct command *command_find(struct bytes method);
 const struct command *command_at(size_t i); /* NULL past the end */
 /* Says in `f` which method `typed` was probably meant to be, if one is near. */
 void command_suggest(const char *typed, struct fault *f);
+/* One message of send_many: a text, or an object with what `send` says of the message itself. ERR_USAGE. */
+enum err command_check_message(const json_t *message, struct fault *f) MUST_CHECK;
 /* Borrows `params` (NULL = none). Checks them, then runs. Every error fills c->f. */
 enum err command_run(const struct command *m, struct call *c, const json_t *params) MUST_CHECK;
 

@@ -44,17 +44,34 @@ static enum err add_body(struct call *c, json_t *o, int64_t seq, size_t *cost)
 	return e;
 }
 
+/* By the author's clock; 0 = nobody said: the old wire carries none, and an author may have no clock. */
+static uint64_t expiry_of(const struct inbox_row *r, const struct message_ext *x)
+{
+	if (!r->has_wire || !r->created_ms)
+		return 0;
+	return r->created_ms + (x->ttl_s ? x->ttl_s : MSG_TTL_DEFAULT_S) * 1000ull;
+}
+
 static json_t *inbox_json(const struct command_ctx *cx, const struct inbox_row *r)
 {
-	return json_pack("{s:I, s:o, s:o, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:b, s:I}", "seq", (json_int_t)r->seq,
+	struct message_ext x;
+	json_t *o = json_pack("{s:I, s:o, s:o, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:b, s:I}", "seq", (json_int_t)r->seq,
 			 "msg_id", text_or_null(r->id), "from", peer_ref(cx, &r->author), "via",
 			 peer_ref(cx, &r->via), "type", text_or_null(r->type), "priority",
 			 priority_text(r->priority), "state", inbox_state_word(r->state), "created_ms",
 			 (json_int_t)r->created_ms, "received_ms", (json_int_t)r->received_ms, "read_ms",
 			 (json_int_t)r->read_ms, "proven", r->proven, "size", (json_int_t)r->body_len);
+
+	if (!o)
+		return NULL;
+	fields_of_row(bytes_of(r->meta, r->meta_len), r->type, &x);
+	fields_json(o, &x);
+	(void)json_object_set_new(o, "signed", json_boolean(r->proven));
+	(void)json_object_set_new(o, "expires_ms", json_integer((json_int_t)expiry_of(r, &x)));
+	return o;
 }
 
-#define ROW_COST 1024 /* of a message besides its body */
+#define ROW_COST 2048 /* of a message besides its body */
 
 /* Appends one; *full when it does not fit the line any more (then nothing is appended). */
 static enum err append_message(struct call *c, json_t *list, const struct inbox_row *r, bool bodies, size_t *used,

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/commands.h"
+#include "daemon/fields.h"
 
 /* Room for what stands around a result in its line. */
 #define RESULT_MAX (CONTROL_LINE_MAX - 512)
@@ -34,6 +35,28 @@ json_t *alarms_json(const struct pins *p);
 json_t *text_or_null(const char *text);
 json_t *base64_json(struct bytes b);
 
+/* ,"to":{"id":..,"name":..} */
+void peer_add(struct buf *b, const struct command_ctx *cx, const struct node_id *id);
+/* The row that `msg_id` names. */
+enum err message_row(struct call *c, struct outbox_row *row) MUST_CHECK;
+
+/* --- a message that a program wants sent (draft.c) ------------------------------------------------- */
+struct draft {
+	struct submit m;
+	struct buf own;                 /* a body that was base64 */
+	bool is_volatile, agent;
+	bool unlinked;                  /* reply_to named a message of another peer's conversation */
+	bool has_parent;                /* the message that is answered is in the inbox */
+	struct brakes_parent parent;
+};
+void draft_init(struct draft *d, const struct node_id *to, bool is_volatile, bool agent);
+void draft_fini(struct draft *d);
+/* From c->params, which were checked. What `m` borrows is theirs, or in `own`. */
+enum err draft_read(struct call *c, struct draft *d) MUST_CHECK;
+/* Past the brakes and to the node; `done` as in node_submit(), never called for a volatile one. */
+enum err draft_send(struct call *c, struct draft *d, submit_done done, void *ctx,
+		    char id[static MSG_ID_MAX + 1]) MUST_CHECK;
+
 /* Writes an entry and makes it an `audit` event. Pairs as audit_note(). */
 void command_audit(struct command_ctx *cx, const char *event, const char *peer_id, const char *state);
 /* Pins after a mutation of ours: written, or a fault. */
@@ -44,6 +67,7 @@ COMMAND(command_version);
 COMMAND(command_status);
 COMMAND(command_subscribe);
 COMMAND(command_send);
+COMMAND(command_send_many);
 COMMAND(command_wait);
 COMMAND(command_outbox_list);
 COMMAND(command_outbox_show);
@@ -72,14 +96,12 @@ COMMAND(command_trust_verify);
 COMMAND(command_trust_set_state);
 COMMAND(command_trust_revoke);
 COMMAND(command_trust_repin);
+COMMAND(command_trust_allow_downgrade);
 COMMAND(command_trust_export);
 COMMAND(command_audit_verify);
 COMMAND(command_audit_tail);
 COMMAND(command_audit_stats);
 COMMAND(command_audit_export);
 COMMAND(command_audit_verify_export);
-
-/* The lower-case word of a priority; "normal" for a number that is none. */
-const char *priority_text(uint8_t p);
 
 #endif

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "protocol/im2/im2.h"
+
 /* --- status ---------------------------------------------------------------------------------------- */
 static void set_int(json_t *o, const char *name, uint64_t v)
 {
@@ -23,12 +25,16 @@ static json_t *peer_counts(const struct command_ctx *cx)
 static json_t *counters_json(const struct command_ctx *cx)
 {
 	const struct node_counters *n = node_counters(cx->node);
+	const struct im2_counters *im2 = node_im2_counters(cx->node);
 	struct transport_stats t;
 	json_t *o = json_object();
 	char name[40];
 
 #define X(member, name) set_int(o, name, n->member);
 	NODE_COUNTERS(X)
+#undef X
+#define X(member, name) set_int(o, name, im2 ? im2->member : 0);
+	IM2_COUNTERS(X)
 #undef X
 	set_int(o, "banned_now", node_banned(cx->node));
 	node_transport_stats(cx->node, &t);
@@ -70,6 +76,14 @@ json_t *alarms_json(const struct pins *p)
 	return list;
 }
 
+static json_t *im2_json(const struct app_info *i)
+{
+	return json_pack("{s:s, s:s, s:s, s:b, s:b}", "setting",
+			 im2_setting_word(i->policy ? i->policy->im2 : IM2_OFF), "mesh_key",
+			 i->mesh_key ? *i->mesh_key : "off", "mesh", i->mesh ? i->mesh : "", "pad", i->im2_pad,
+			 "sign_always", i->im2_sign_always);
+}
+
 static json_t *trust_store_json(const struct pins *p)
 {
 	const char *why = NULL;
@@ -103,7 +117,7 @@ enum err command_status(struct call *c)
 	return result_is(
 		c,
 		json_pack("{s:s, s:s, s:i, s:o, s:s, s:s, s:i, s:I, s:o, s:b, s:b, s:o, s:o, s:o, s:{s:I, s:I, s:I},"
-			  " s:{s:I}, s:o, s:o, s:o, s:o}",
+			  " s:{s:I}, s:o, s:o, s:o, s:o, s:o}",
 			  "schema", "ironmesh.status/1", "version", IRONMESH_VERSION, "api", CONTROL_API, "name",
 			  text_or_null(cx->name), "id", id->hex, "fingerprint", fingerprint_text(id, fp), "pid",
 			  (int)getpid(), "uptime_ms", (json_int_t)(env_now(cx->env) - cx->info.started_ms),
@@ -114,7 +128,8 @@ enum err command_status(struct call *c)
 			  (json_int_t)st.commits, "audit", "entries", (json_int_t)audit_entries(cx->audit),
 			  "trust_store", trust_store_json(cx->pins), "alarms", alarms_json(cx->pins), "counters",
 			  counters_json(cx), "warnings",
-			  texts(cx->info.warnings[0], 8, sizeof cx->info.warnings[0])));
+			  texts(cx->info.warnings[0], 8, sizeof cx->info.warnings[0]), "im2",
+			  im2_json(&cx->info)));
 }
 
 enum err command_subscribe(struct call *c)
@@ -162,6 +177,14 @@ static json_t *addresses_json(const struct pin *p)
 	return list;
 }
 
+/* What is spoken, or was the last time. */
+static json_t *suite_json(const struct pin *p, const struct peer_view *v)
+{
+	if (v->online)
+		return text_or_null(v->generation);
+	return p->im2_since_ms ? json_string("im2") : json_null();
+}
+
 /* `targets` are the static peers. */
 static json_t *peer_json(const struct command_ctx *cx, const struct pin *p, const struct target_view *targets,
 			 size_t target_count)
@@ -181,7 +204,7 @@ static json_t *peer_json(const struct command_ctx *cx, const struct pin *p, cons
 			t = &targets[i];
 	return json_pack(
 		"{s:s, s:s, s:o, s:o, s:s, s:b, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:I, s:I, s:I, s:o,"
-		" s:o, s:o, s:b}",
+		" s:o, s:o, s:b, s:o, s:I}",
 		"id", p->id.hex, "fingerprint", fingerprint_text(&p->id, fp), "name", text_or_null(p->name), "alias",
 		text_or_null(p->alias), "state", pin_state_word(p->state), "verified", p->verified, "via",
 		text_or_null(p->via), "online", v.online, "transport", text_or_null(v.online ? v.transport : NULL),
@@ -192,7 +215,8 @@ static json_t *peer_json(const struct command_ctx *cx, const struct pin *p, cons
 		addresses_json(p), "queued", (json_int_t)out[OUTBOX_QUEUED], "unread", (json_int_t)in[INBOX_NEW],
 		"held", (json_int_t)in[INBOX_HELD], "rtt_ms", v.rtt_ms >= 0 ? json_real(v.rtt_ms) : json_null(),
 		"reason", text_or_null(p->reason), "connecting",
-		text_or_null(t && !v.online ? connecting_text(cx, t, why) : NULL), "static", t != NULL);
+		text_or_null(t && !v.online ? connecting_text(cx, t, why) : NULL), "static", t != NULL,
+		"suite", suite_json(p, &v), "im2_since_ms", (json_int_t)p->im2_since_ms);
 }
 
 /* A static peer that was never reached. */
@@ -201,13 +225,14 @@ static json_t *target_json(const struct command_ctx *cx, const struct target_vie
 	char why[320];
 
 	return json_pack("{s:o, s:n, s:n, s:n, s:s, s:b, s:n, s:b, s:n, s:n, s:n, s:b, s:o, s:I, s:I, s:[o], s:I, s:I,"
-			 " s:I, s:n, s:n, s:o, s:b}",
+			 " s:I, s:n, s:n, s:o, s:b, s:n, s:I}",
 			 "id", t->has_id ? json_string(t->id.hex) : json_null(), "fingerprint", "name", "alias",
 			 "state", "unknown", "verified", 0, "via", "online", t->online, "transport", "generation",
 			 "version", "confirms", 0, "address", text_or_null(t->address), "first_seen_ms",
 			 (json_int_t)0, "last_seen_ms", (json_int_t)0, "addresses", text_or_null(t->address),
 			 "queued", (json_int_t)0, "unread", (json_int_t)0, "held", (json_int_t)0, "rtt_ms", "reason",
-			 "connecting", text_or_null(connecting_text(cx, t, why)), "static", 1);
+			 "connecting", text_or_null(connecting_text(cx, t, why)), "static", 1, "suite", "im2_since_ms",
+			 (json_int_t)0);
 }
 
 struct targets {
@@ -268,7 +293,7 @@ struct listing {
 };
 
 /* An entry without its texts; what a peer calls itself is short, an address is not. */
-#define PEER_COST 1100
+#define PEER_COST 1200
 
 static bool list_one(void *ctx, const struct pin *pin)
 {

@@ -208,6 +208,39 @@ enum err command_trust_repin(struct call *c)
 	return result_is(c, peer_result(c->cx, pins_get(c->cx->pins, &id)));
 }
 
+/* The operator says that this identity may speak the old wire again: that it once spoke im2 is forgotten, with
+ * the addresses behind which it did (im2.md 4.3). */
+enum err command_trust_allow_downgrade(struct call *c)
+{
+	struct pins_copy *before;
+	const struct pin *pin;
+	struct node_id id;
+	enum err e = arg_peer(c, "peer", &pin);
+
+	if (e != ERR_OK)
+		return e;
+	id = pin->id;
+	if (!pin->im2_since_ms) {
+		fault_set(c->f, ERR_WRONG_STATE, EXIT_GENERIC, "this identity has never spoken im2");
+		fault_means(c->f, "the old wire is not refused to it, unless this daemon runs with --require-im2");
+		fault_next(c->f, "ironmesh peers show %s", id.hex);
+		return ERR_WRONG_STATE;
+	}
+	if (c->cx->node) {
+		e = node_peer_allow_downgrade(c->cx->node, &id, c->f);
+	} else {
+		e = pins_copy(c->cx->pins, &before);
+		if (e == ERR_OK)
+			e = pins_settle(c->cx->pins, before, pins_forget_im2(c->cx->pins, &id), c->f);
+		if (e == ERR_OK)
+			command_audit(c->cx, "DOWNGRADE_ALLOWED", id.hex,
+				      pin_state_word(pins_get(c->cx->pins, &id)->state));
+	}
+	if (e != ERR_OK)
+		return e;
+	return result_is(c, peer_result(c->cx, pins_get(c->cx->pins, &id)));
+}
+
 enum err command_trust_export(struct call *c)
 {
 	struct buf text;

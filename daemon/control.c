@@ -226,12 +226,14 @@ static void on_check(uv_check_t *h)
 	flush_all(h->data);
 }
 
-/* One line for the client. An event is refused before the answers need the room. */
-static bool put_line(void *ctx, struct bytes line, bool event)
+/* One line for the client. Events are refused before the answers need the room, volatile ones before others. */
+static bool put_line(void *ctx, struct bytes line, enum rpc_line_kind kind)
 {
+	static const size_t room[] = { [RPC_ANSWER] = SIZE_MAX, [RPC_EVENT] = CONTROL_EVENTS_UNSENT,
+				       [RPC_VOLATILE] = CONTROL_VOLATILE_UNSENT };
 	struct client *c = ctx;
 
-	if (c->closing || c->broken || (event && unsent(c) + line.n > CONTROL_EVENTS_UNSENT))
+	if (c->closing || c->broken || unsent(c) + line.n > room[kind])
 		return false;
 	buf_add(&c->out, line);
 	if (c->out.err != ERR_OK) {
@@ -246,7 +248,8 @@ static bool put_line(void *ctx, struct bytes line, bool event)
 /* --- input ------------------------------------------------------------------------------------------ */
 static bool may_read(const struct client *c)
 {
-	return !c->closing && !c->broken && c->rpc.unanswered < CONTROL_UNANSWERED && unsent(c) <= CONTROL_UNSENT;
+	return !c->closing && !c->broken && c->rpc.unanswered < CONTROL_UNANSWERED &&
+	       unsent(c) <= CONTROL_UNSENT && !rpc_blocked(&c->rpc);
 }
 
 static void too_long(struct client *c)
@@ -259,7 +262,7 @@ static void too_long(struct client *c)
 	if (c->closing)
 		return;
 	buf_init(&line, 4096);
-	rpc_error_line(&line, "null", RPC_NOT_REQUEST, "a line has more than 1600000 bytes with its end", NULL);
+	rpc_error_line(&line, "null", RPC_NOT_REQUEST, "a line has more than 4194304 bytes with its end", NULL);
 	b = uv_buf_init((char *)line.p, (unsigned)line.n);
 	if (!c->writing && line.err == ERR_OK)
 		(void)uv_try_write((uv_stream_t *)&c->pipe, &b, 1);
@@ -283,7 +286,7 @@ static size_t take_lines(struct client *c, struct bytes data, size_t seen)
 			break;
 		}
 		n = (size_t)(end - (data.p + at));
-		if (n >= CONTROL_LINE_MAX) {
+		if (n >= CONTROL_REQUEST_MAX) {
 			c->seen = n;
 			break;
 		}
@@ -373,7 +376,7 @@ static void handle_input(struct client *c)
 			c->seen = 0;
 			buf_trim(&c->in, KEEP_BYTES);
 		}
-		if (c->in.n >= CONTROL_LINE_MAX && c->seen >= CONTROL_LINE_MAX) {
+		if (c->in.n >= CONTROL_REQUEST_MAX && c->seen >= CONTROL_REQUEST_MAX) {
 			too_long(c);
 			return;
 		}
@@ -433,7 +436,7 @@ static void on_connection(uv_stream_t *st, int status)
 		return; /* libuv keeps the connection and asks again */
 	c->server = s;
 	ring_init(&c->link);
-	buf_init(&c->in, CONTROL_LINE_MAX + READ_BYTES);
+	buf_init(&c->in, CONTROL_REQUEST_MAX + READ_BYTES);
 	/* One answer is at most a line; requests of one read may add many at once. */
 	buf_init(&c->out, CONTROL_UNSENT + CONTROL_UNANSWERED * (size_t)CONTROL_LINE_MAX);
 	buf_init(&c->sending, c->out.max);

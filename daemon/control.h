@@ -19,7 +19,8 @@
 #define CONTROL_CONNECTIONS 64
 #define CONTROL_UNANSWERED 256        /* of one connection: it is not read further */
 #define CONTROL_UNSENT (4u << 20)     /* bytes of one connection: likewise */
-#define CONTROL_EVENTS_UNSENT (1u << 20) /* above it events are lost */
+#define CONTROL_EVENTS_UNSENT (3u << 20)   /* above it events are lost */
+#define CONTROL_VOLATILE_UNSENT (2u << 20) /* and volatile messages above this */
 
 struct control;
 

@@ -2,10 +2,12 @@
 
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "base/map.h"
+#include "daemon/fields.h"
 
 #define WAITED_IDS_MAX 65536
-#define EVENT_TEXT_MAX 16384
+#define EVENT_TEXT_KEEP 65536
 
 struct events {
 	struct env *env;
@@ -88,19 +90,19 @@ static void member(struct buf *b, const char *name, const char *value)
 /* False: no room for that either. */
 static bool tell_lost(struct events *h, struct subscriber *s)
 {
-	char text[160];
+	char text[200];
 	int n;
 
 	if (!s->lost)
 		return true;
 	n = snprintf(text, sizeof text,
 		     "{\"schema\":\"ironmesh.event/1\",\"seq\":%llu,\"at_ms\":%llu,\"type\":\"events.lost\","
-		     "\"count\":%llu}",
+		     "\"count\":%llu,\"volatile\":%llu}",
 		     (unsigned long long)++h->seq, (unsigned long long)env_wall(h->env),
-		     (unsigned long long)s->lost);
-	if (!s->deliver(s->ctx, bytes_of(text, (size_t)n)))
+		     (unsigned long long)s->lost, (unsigned long long)s->lost_volatile);
+	if (!s->deliver(s->ctx, bytes_of(text, (size_t)n), false))
 		return false;
-	s->lost = 0;
+	s->lost = s->lost_volatile = 0;
 	return true;
 }
 
@@ -110,21 +112,27 @@ void events_room(struct events *h, struct subscriber *s)
 		(void)tell_lost(h, s);
 }
 
-static void hand_out(struct events *h, const char *type)
+static void hand_out(struct events *h, const char *type, bool is_volatile)
 {
 	buf_add_u8(&h->text, '}');
 	if (h->text.err != ERR_OK)
-		return;
+		log_warn("event-not-built type=%s err=%s", type, err_word(h->text.err));
 	for (struct ring *r = h->subscribers.next; r != &h->subscribers; r = h->cursor) {
 		struct subscriber *s = ring_entry(r, struct subscriber, link);
 
 		h->cursor = r->next;
 		if (!wants(s, type))
 			continue;
-		if (!tell_lost(h, s) || !s->deliver(s->ctx, buf_bytes(&h->text)))
-			s->lost++;
+		/* While volatile ones are being lost, none is told of the loss in the room that others need. */
+		if (h->text.err == ERR_OK && (is_volatile ? !s->lost : tell_lost(h, s)) &&
+		    s->deliver(s->ctx, buf_bytes(&h->text), is_volatile))
+			continue;
+		s->lost++;
+		s->lost_volatile += is_volatile;
 	}
 	h->cursor = NULL;
+	buf_reset(&h->text);
+	buf_trim(&h->text, EVENT_TEXT_KEEP);
 }
 
 void events_subscribe(struct events *h, struct subscriber *s)
@@ -260,9 +268,36 @@ static void build(struct events *h, const struct node_event *e)
 		alarm_members(b, e->alarm);
 }
 
+/* What is in no inbox: all of it. Ids are hex of ours, so only the texts are cleaned. */
+static void build_volatile(struct events *h, const struct node_event *e)
+{
+	const struct message *m = e->message;
+	struct buf *b = &h->text;
+
+	begin(h, e->type);
+	buf_printf(b, ",\"from\":\"%s\"", e->peer.hex);
+	member(b, "name", e->name);
+	member(b, "msg_id", e->msg_id);
+	buf_printf(b, ",\"created_ms\":%llu,\"size\":%zu", (unsigned long long)m->created_ms, m->body.n);
+	if (m->priority != PRIO_NORMAL && m->priority < PRIO_COUNT)
+		buf_printf(b, ",\"priority\":\"%s\"", priority_text(m->priority));
+	fields_add(b, &m->ext);
+	if (m->source_proven)
+		buf_add_str(b, ",\"signed\":true");
+	fields_add_body(b, m->body);
+}
+
 void events_observe(void *hub, const struct node_event *e)
 {
 	struct events *h = hub;
+
+	if (e->message) {
+		if (!anybody(h, e->type))
+			return;
+		build_volatile(h, e);
+		hand_out(h, e->type, true);
+		return;
+	}
 
 	if (e->msg_id && starts_with(e->type, "message."))
 		tell_message(h, e);
@@ -271,7 +306,7 @@ void events_observe(void *hub, const struct node_event *e)
 	if (!anybody(h, e->type))
 		return;
 	build(h, e);
-	hand_out(h, e->type);
+	hand_out(h, e->type, false);
 }
 
 void events_emit(struct events *h, const char *type, const json_t *members)
@@ -293,7 +328,7 @@ void events_emit(struct events *h, const char *type, const json_t *members)
 		else
 			buf_add_str(&h->text, json_is_true(value) ? "true" : "null");
 	}
-	hand_out(h, type);
+	hand_out(h, type, false);
 }
 
 void events_audit(void *hub, const char *event)
@@ -304,5 +339,5 @@ void events_audit(void *hub, const char *event)
 		return;
 	begin(h, "audit");
 	member(&h->text, "event", event);
-	hand_out(h, "audit");
+	hand_out(h, "audit", false);
 }

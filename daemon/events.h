@@ -5,7 +5,7 @@
  *
  * Subscribers get JSON (docs/control.md, `event` notifications), built only when somebody's prefixes
  * match. A subscriber that cannot take an event loses it and later gets one `events.lost` with the
- * count. Waiters are told of one message id, or that something arrived; they get no JSON.
+ * counts; volatile messages, which come by the thousand, are the first to go. Waiters are told of one message id, or that something arrived; they get no JSON.
  *
  * A callback may remove any subscriber or waiter, its own too. It must not call into the node: it is
  * called from the middle of its work. Arm a timer for that.
@@ -28,17 +28,19 @@ void events_audit(void *hub, const char *event);
 /* An event that is not the node's: `members` (an object) is borrowed, may be NULL. */
 void events_emit(struct events *h, const char *type, const json_t *members);
 
+#define EVENT_TEXT_MAX (1u << 20) /* bytes of one: a volatile message carries its body */
 #define EVENT_TYPES_MAX 32
 #define EVENT_TYPE_LEN 40
 
 struct subscriber {
 	struct ring link;
-	/* One JSON object without a line end: {"schema":"ironmesh.event/1",...}. False: no room, lost. */
-	bool (*deliver)(void *ctx, struct bytes json);
+	/* One JSON object without a line end: {"schema":"ironmesh.event/1",...}. False: no room, lost. A volatile
+	 * one has less claim to room than the others. */
+	bool (*deliver)(void *ctx, struct bytes json, bool is_volatile);
 	void *ctx;
 	size_t type_count;              /* 0 = all */
 	char types[EVENT_TYPES_MAX][EVENT_TYPE_LEN + 1]; /* prefixes */
-	uint64_t lost;
+	uint64_t lost, lost_volatile; /* in all, and of these */
 };
 /* `s` stays the caller's. */
 void events_subscribe(struct events *h, struct subscriber *s);

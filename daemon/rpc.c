@@ -40,7 +40,7 @@ static void put_error(struct rpc *r, const char *id, int code, const char *messa
 	buf_init(&b, 16384);
 	rpc_error_line(&b, id, code, message, f);
 	if (b.err == ERR_OK)
-		(void)r->put(r->ctx, buf_bytes(&b), false);
+		(void)r->put(r->ctx, buf_bytes(&b), RPC_ANSWER);
 	buf_fini(&b);
 }
 
@@ -56,27 +56,24 @@ static void put_result(struct rpc *r, const char *id, struct bytes result)
 	buf_add(&b, result);
 	buf_add_str(&b, "}\n");
 	if (b.err == ERR_OK)
-		(void)r->put(r->ctx, buf_bytes(&b), false);
+		(void)r->put(r->ctx, buf_bytes(&b), RPC_ANSWER);
 	else
 		put_error(r, id, RPC_REFUSED, "the daemon has no memory for this", NULL);
 	buf_fini(&b);
 }
 
-static bool deliver(void *ctx, struct bytes json)
+static bool deliver(void *ctx, struct bytes json, bool is_volatile)
 {
 	struct rpc *r = ctx;
-	struct buf b;
-	bool taken;
+	struct buf *b = &r->line;
 
 	if (r->closed)
 		return false;
-	buf_init(&b, json.n + 64);
-	buf_add_str(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"event\",\"params\":");
-	buf_add(&b, json);
-	buf_add_str(&b, "}\n");
-	taken = b.err == ERR_OK && r->put(r->ctx, buf_bytes(&b), true);
-	buf_fini(&b);
-	return taken;
+	buf_reset(b);
+	buf_add(b, BYTES_LIT("{\"jsonrpc\":\"2.0\",\"method\":\"event\",\"params\":"));
+	buf_add(b, json);
+	buf_add(b, BYTES_LIT("}\n"));
+	return b->err == ERR_OK && r->put(r->ctx, buf_bytes(b), is_volatile ? RPC_VOLATILE : RPC_EVENT);
 }
 
 /* --- requests ----------------------------------------------------------------------------------------- */
@@ -199,7 +196,7 @@ void rpc_line(struct rpc *r, struct bytes line)
 
 	if (r->closed || blank(line))
 		return;
-	if (json_load_strict(line, CONTROL_LINE_MAX, &v) != ERR_OK) {
+	if (json_load_strict(line, CONTROL_REQUEST_MAX, &v) != ERR_OK) {
 		put_error(r, "null", RPC_NOT_JSON, "the line is not valid JSON", NULL);
 		return;
 	}
@@ -207,13 +204,18 @@ void rpc_line(struct rpc *r, struct bytes line)
 	json_decref(v);
 }
 
-void rpc_init(struct rpc *r, struct command_ctx *commands,
-	      bool (*put)(void *ctx, struct bytes line, bool event), void *ctx)
+bool rpc_blocked(const struct rpc *r)
+{
+	return !ring_empty(&r->requests) && ring_entry(r->requests.prev, const struct request, link)->blocking;
+}
+
+void rpc_init(struct rpc *r, struct command_ctx *commands, rpc_put put, void *ctx)
 {
 	memset(r, 0, sizeof *r);
 	r->commands = commands;
 	r->put = put;
 	r->ctx = ctx;
+	buf_init(&r->line, EVENT_TEXT_MAX + 128);
 	ring_init(&r->requests);
 	ring_init(&r->subscriber.link);
 	r->subscriber.deliver = deliver;
@@ -250,4 +252,5 @@ void rpc_close(struct rpc *r)
 		return;
 	r->closed = true;
 	give_up(r, true);
+	buf_fini(&r->line);
 }

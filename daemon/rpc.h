@@ -8,21 +8,27 @@
 
 #include "daemon/commands.h"
 
+/* Who goes first when there is no room: the last of these. */
+enum rpc_line_kind { RPC_ANSWER, RPC_EVENT, RPC_VOLATILE };
+typedef bool (*rpc_put)(void *ctx, struct bytes line, enum rpc_line_kind kind);
+
 struct rpc {
 	struct command_ctx *commands;
 	/* False: it was not taken (an event that has no room, or a connection that is gone). */
-	bool (*put)(void *ctx, struct bytes line, bool event);
+	rpc_put put;
 	void *ctx;
 	struct ring requests;         /* unanswered */
 	unsigned unanswered;
 	struct subscriber subscriber;
+	struct buf line;              /* an event with what stands around it */
 	bool closed;
 };
 
-void rpc_init(struct rpc *r, struct command_ctx *commands,
-	      bool (*put)(void *ctx, struct bytes line, bool event), void *ctx);
-/* One line without its end, at most CONTROL_LINE_MAX bytes. Blank lines are nothing. */
+void rpc_init(struct rpc *r, struct command_ctx *commands, rpc_put put, void *ctx);
+/* One line without its end, less than CONTROL_REQUEST_MAX bytes. Blank lines are nothing. */
 void rpc_line(struct rpc *r, struct bytes line);
+/* The last request waits for room: give it no further line yet. */
+bool rpc_blocked(const struct rpc *r);
 /* The other side will send no more, and may be gone: what waits for the world is given up, what waits
  * for the disk is still answered. */
 void rpc_ended(struct rpc *r);

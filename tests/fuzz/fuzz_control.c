@@ -83,6 +83,7 @@ static void begin(void)
 static void end(void)
 {
 	events_free(cx.events);
+	brakes_free(cx.brakes);
 	node_free(cx.node);
 	store_close(cx.store);
 	audit_close(cx.audit);
@@ -91,8 +92,9 @@ static void end(void)
 	BUG_ON(timers_next(&env) != UINT64_MAX);
 }
 
-static bool put(void *ctx, struct bytes line, bool event)
+static bool put(void *ctx, struct bytes line, enum rpc_line_kind kind)
 {
+	bool event = kind != RPC_ANSWER;
 	json_t *v;
 
 	BUG_ON(line.n < 2 || line.n > CONTROL_LINE_MAX || line.p[line.n - 1] != '\n');

@@ -27,11 +27,11 @@ static void edge_random(void *ctx, void *out, size_t n)
 	randombytes_buf(out, n);
 }
 
-static bool edge_put(void *ctx, struct bytes line, bool event)
+static bool edge_put(void *ctx, struct bytes line, enum rpc_line_kind kind)
 {
 	struct edge *e = ctx;
 
-	if (event && e->out.n + line.n > e->room)
+	if (kind != RPC_ANSWER && e->out.n + line.n > e->room)
 		return false;
 	assert_int_equal(line.p[line.n - 1], '\n');
 	buf_add(&e->out, line);
@@ -75,6 +75,7 @@ void edge_init(struct edge *e)
 void edge_fini(struct edge *e)
 {
 	rpc_close(&e->rpc);
+	brakes_free(e->cx.brakes);
 	events_free(e->events);
 	node_free(e->node);
 	policy_fini(&e->policy);
