@@ -3,7 +3,11 @@
  *
  * Listener: sends the challenge of 0.9 with `suites` (or, when im2 is required, the binary S1) and decides
  * by the first byte of the answer. Dialler: looks at S1. The session it gives forwards everything to the
- * chosen one; until then it answers as a session in its handshake.
+ * chosen one; until then it answers as a session in its handshake. A choice is never taken back: what
+ * chose im2 ends rather than go on as 0.9.
+ *
+ * A dialler that must not speak 0.9 (require, pinned_im2) and is offered nothing else ends with
+ * ERR_DOWNGRADE, BLAME_NONE and the word "downgrade-refused", without having said a byte (4.3).
  */
 #ifndef PROTOCOL_OPENING_H
 #define PROTOCOL_OPENING_H
@@ -13,11 +17,15 @@
 
 struct opening_config {
 	struct session_config v09;     /* offer_im2 and mark_im2 are set here from `im2` */
-	struct im2_host *im2;          /* NULL: 0.9 only */
+	struct im2_host *im2;          /* NULL: 0.9 only, whatever the rest says */
 	bool require;                  /* never 0.9 */
 	bool pinned_im2;               /* dialler: this address or identity has spoken im2: never 0.9 (4.3) */
-	struct im2_link_config link;   /* role, s1 and nonce are filled here */
+	struct im2_link_config link;   /* role, s1 and nonce are filled here; chan and cb are copied */
 };
+/* ERR_NOMEM, or what im2_link_new() says. */
 enum err opening_new(const struct opening_config *c, struct session **out) MUST_CHECK;
+/* The session behind `s`, which may be from opening_new() or not: for im2_is_link() and the im2_link_* calls. `s`
+ * itself when nothing stands in between, NULL while undecided. Stays valid as long as `s`. */
+struct session *opening_chosen(struct session *s);
 
 #endif
