@@ -342,9 +342,17 @@ static const struct session_ops ops = {
 	.tick = op_tick,
 };
 
-struct session *opening_chosen(struct session *s)
+struct session *opening_settle(struct session *s)
 {
-	return s->ops == &ops ? opening_of(s)->chosen : s;
+	struct opening *o = opening_of(s);
+	struct session *chosen;
+
+	if (s->ops != &ops || !o->decided || !o->chosen)
+		return s;
+	chosen = o->chosen;
+	o->chosen = NULL;
+	op_free(s);
+	return chosen;
 }
 
 static void copy(struct bytes *x, uint8_t *to)

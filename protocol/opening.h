@@ -2,9 +2,9 @@
  * opening.h -- which generation a connection speaks (im2.md 4). The one file that knows both.
  *
  * Listener: sends the challenge of 0.9 with `suites` (or, when im2 is required, the binary S1) and decides
- * by the first byte of the answer. Dialler: looks at S1. The session it gives forwards everything to the
- * chosen one; until then it answers as a session in its handshake. A choice is never taken back: what
- * chose im2 ends rather than go on as 0.9.
+ * by the first byte of the answer. Dialler: looks at S1. Until the choice falls the session it gives is one in
+ * its handshake; then opening_settle() gives the chosen one in its place. A choice is never taken back:
+ * what chose im2 ends rather than go on as 0.9.
  *
  * A dialler that must not speak 0.9 (require, pinned_im2) and is offered nothing else ends with
  * ERR_DOWNGRADE, BLAME_NONE and the word "downgrade-refused", without having said a byte (4.3).
@@ -24,8 +24,9 @@ struct opening_config {
 };
 /* ERR_NOMEM, or what im2_link_new() says. */
 enum err opening_new(const struct opening_config *c, struct session **out) MUST_CHECK;
-/* The session behind `s`, which may be from opening_new() or not: for im2_is_link() and the im2_link_* calls. `s`
- * itself when nothing stands in between, NULL while undecided. Stays valid as long as `s`. */
-struct session *opening_chosen(struct session *s);
+/* Call after every session_take(), before draining: what to go on with instead of `s`. Once the choice fell this is
+ * the chosen session itself, so that nothing stands in between and im2_is_link() and the im2_link_* calls see a
+ * link; `s` is freed then. Any other session comes back as it is, at the cost of a comparison. */
+struct session *opening_settle(struct session *s) MUST_CHECK;
 
 #endif
