@@ -99,6 +99,7 @@ struct session_event {
 	uint16_t tag;                /* ITEM */
 	struct bytes item;
 	uint64_t rtt_ms;
+	uint64_t wait_ms;            /* OVER with BLAME_REMOTE: how long it asks us to wait; 0 = it did not say */
 	enum err err;
 	enum session_blame blame;
 	const char *word;            /* a fixed word for counters and logs, or cleaned remote text */

@@ -132,6 +132,9 @@ enum err im2_link_new(struct im2_host *h, const struct im2_link_config *c, struc
 bool im2_is_link(const struct session *s);
 
 /* --- beyond session.h; `s` is an im2 link that is online ------------------------------------------- */
+/* Whether its identity is trusted: decides which limits of 18.3 count. Of the peer, until it is said again; a new
+ * peer is not. */
+void im2_link_trusted(struct session *s, bool trusted);
 /* Queues one item (RECORD, RECDIG, RECREQ, SRECEIPT, ...) behind what waits. ERR_LIMIT, ERR_AGAIN, ERR_WRONG_STATE. */
 enum err im2_link_item(struct session *s, uint16_t tag, struct bytes value) MUST_CHECK;
 /* Bytes that wait in the batch and in transfers of this peer. */

@@ -120,6 +120,10 @@ static void note(struct end *e, const struct session_event *ev)
 	x->blame = ev->blame;
 	x->kind = ev->receipt;
 	x->rtt_ms = ev->rtt_ms;
+	x->wait_ms = ev->wait_ms;
+	memcpy(x->era, ev->era, sizeof x->era);
+	x->seq = ev->seq;
+	x->tag = ev->tag;
 	copy_text(x->word, sizeof x->word, bytes_str(ev->word));
 	if (ev->type == SESSION_EV_RECEIPT) {
 		copy_text(x->id, sizeof x->id, ev->receipt_id);

@@ -47,7 +47,10 @@ struct seen {
 	size_t body_n;
 	char msg_type[16];
 	bool proven, sealed;
-	uint64_t rtt_ms, created_ms;
+	uint64_t rtt_ms, created_ms, wait_ms;
+	uint8_t era[8]; /* im2: marks and items */
+	uint64_t seq;
+	uint16_t tag;
 };
 #define SEEN_MAX 4096
 #define WIRE_MAX 512

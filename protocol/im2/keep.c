@@ -1,0 +1,201 @@
+/*
+ * keep.c -- the sessions of a peer (im2.md 6.1, 6.3, 6.4) and its pair secrets (6.2).
+ */
+#include <stdlib.h>
+
+#include "protocol/im2/im2_internal.h"
+
+#define HALF_MS 30000
+#define HALF_RADIO_MS 300000
+#define TOGETHER_MS 10000
+#define TOGETHER_RADIO_MS 120000
+
+/* --- by index ------------------------------------------------------------------------------------------ */
+struct im2_session *im2_session_find(struct im2_host *h, const uint8_t index[static 4])
+{
+	void *v = map_peek(h->sessions, bytes_of(index, 4));
+	struct im2_session *s = NULL;
+
+	if (v)
+		memcpy(&s, v, sizeof s);
+	return s;
+}
+
+struct im2_session *im2_session_new(struct im2_host *h)
+{
+	struct im2_session *s = calloc(1, sizeof *s);
+	bool created = false;
+	void *slot;
+
+	if (!s)
+		return NULL;
+	while (!created) {
+		env_random(h->c.env, s->index, sizeof s->index);
+		if (map_put(h->sessions, BYTES_ARR(s->index), 0, &slot, &created) != ERR_OK) {
+			free(s);
+			return NULL;
+		}
+	}
+	memcpy(slot, &s, sizeof s);
+	s->state = KEEP_SHAKING;
+	s->gone_ms = UINT64_MAX;
+	return s;
+}
+
+void im2_session_keys(struct im2_session *s, const struct im2_secrets *secrets, const uint8_t theirs[static 4])
+{
+	memcpy(s->tx.key, secrets->tx, sizeof s->tx.key);
+	memcpy(s->tx.index, theirs, sizeof s->tx.index);
+	s->tx.next = 0;
+	memcpy(s->rx, secrets->rx, sizeof s->rx);
+	memcpy(s->exporter, secrets->exporter, sizeof s->exporter);
+	memcpy(s->id, secrets->session_id, sizeof s->id);
+}
+
+/* Takes it out of its peer's lists. */
+static void unlist(struct im2_session *s)
+{
+	struct im2_peer *p = s->peer;
+
+	if (!p)
+		return;
+	if (p->current == s)
+		p->current = NULL;
+	if (p->previous == s)
+		p->previous = NULL;
+	for (unsigned i = 0; i < p->half_n; i++) {
+		if (p->half[i] != s)
+			continue;
+		memmove(&p->half[i], &p->half[i + 1], (--p->half_n - i) * sizeof p->half[0]);
+		break;
+	}
+}
+
+void im2_session_erase(struct im2_host *h, struct im2_session *s)
+{
+	if (!s)
+		return;
+	/* Numbers of transfers belong to a session; what was carried stays (7.6). */
+	if (s->peer && s->peer->current == s && s->peer->transfers)
+		im2_transfers_session(s->peer->transfers);
+	unlist(s);
+	for (struct im2_link *l = h->links; l; l = l->next) {
+		if (l->under == s)
+			l->under = NULL;
+		if (l->shake && l->shake->s == s)
+			l->shake->s = NULL;
+	}
+	map_del(h->sessions, BYTES_ARR(s->index));
+	if (s->state != KEEP_SHAKING)
+		h->n.sessions_erased++;
+	wipe(s, sizeof *s);
+	free(s);
+}
+
+void im2_peer_erase_sessions(struct im2_host *h, struct im2_peer *p)
+{
+	im2_session_erase(h, p->current);
+	im2_session_erase(h, p->previous);
+	while (p->half_n)
+		im2_session_erase(h, p->half[0]);
+}
+
+/* --- states ---------------------------------------------------------------------------------------------- */
+void im2_session_half(struct im2_host *h, struct im2_peer *p, struct im2_session *s)
+{
+	uint64_t now = im2_now(h);
+
+	if (p->half_n == IM2_HALF_MAX)
+		im2_session_erase(h, p->half[0]);
+	p->half[p->half_n++] = s;
+	s->peer = p;
+	s->state = KEEP_HALF;
+	s->born_ms = now;
+	s->gone_ms = now + (h->c.radio ? HALF_RADIO_MS : HALF_MS);
+	im2_host_due(h, s->gone_ms);
+}
+
+static void become_previous(struct im2_host *h, struct im2_peer *p, struct im2_session *s)
+{
+	uint64_t until = im2_now(h) + h->c.limits.overlap_ms;
+
+	if (p->previous != s)
+		im2_session_erase(h, p->previous);
+	p->previous = s;
+	s->state = KEEP_PREVIOUS;
+	if (until < s->gone_ms)
+		s->gone_ms = until;
+	im2_host_due(h, s->gone_ms);
+}
+
+/* Whose id is the smaller one: then that end's handshake wins (6.4). */
+static bool initiator_is_smaller(const struct im2_host *h, const struct im2_peer *p, const struct im2_session *s)
+{
+	bool we = memcmp(keyring_id(h->c.keyring)->hex, p->id.hex, NODE_ID_LEN) < 0;
+
+	return s->initiator == we;
+}
+
+void im2_session_confirm(struct im2_host *h, struct im2_peer *p, struct im2_session *s)
+{
+	struct im2_session *old = p->current;
+	uint64_t now = im2_now(h);
+	uint64_t together = h->c.radio ? TOGETHER_RADIO_MS : TOGETHER_MS;
+
+	unlist(s);
+	s->peer = p;
+	s->via = NULL;
+	s->born_ms = now;
+	s->confirmed_ms = now;
+	s->gone_ms = now + h->c.limits.reject_after_ms;
+	im2_host_due(h, s->gone_ms);
+	p->rekey_tries = 0;
+	p->rekey_at_ms = 0;
+	if (old && old != s && old->initiator != s->initiator && now - old->confirmed_ms < together &&
+	    im2_session_usable(h, old) && initiator_is_smaller(h, p, old)) {
+		become_previous(h, p, s);
+		return;
+	}
+	p->current = s;
+	s->state = KEEP_CURRENT;
+	if (old && old != s) {
+		become_previous(h, p, old);
+		if (p->transfers)
+			im2_transfers_session(p->transfers);
+	}
+	if (p->transfers)
+		im2_transfers_credit(p->transfers, p->has_credit ? p->credit :
+				     h->c.radio ? IM2_DEFAULT_CREDIT_RADIO : IM2_DEFAULT_CREDIT);
+}
+
+bool im2_session_usable(const struct im2_host *h, const struct im2_session *s)
+{
+	return s && im2_now(h) < s->gone_ms && s->tx.next < h->c.limits.reject_after_frames &&
+	       s->tx.next < IM2_COUNTER_END;
+}
+
+/* --- pair secrets (6.2) ----------------------------------------------------------------------------------- */
+static enum err change(struct im2_host *h, const uint8_t *ed, const uint8_t *key, bool confirm)
+{
+	const struct im2_trust *t = &h->c.trust;
+	bool replaced = false, changed;
+	enum err e = ERR_OK;
+	struct psks p;
+
+	t->psks_get(t->ctx, ed, &p);
+	changed = confirm ? psks_confirm(&p, key, &replaced) : psks_candidate(&p, key);
+	if (changed)
+		e = t->psks_put(t->ctx, ed, &p, replaced);
+	psks_wipe(&p);
+	return e;
+}
+
+enum err im2_psk_candidate(struct im2_host *h, const uint8_t ed[static ED_BYTES], const uint8_t key[static PSK_BYTES])
+{
+	return change(h, ed, key, false);
+}
+
+enum err im2_psk_confirm(struct im2_host *h, const uint8_t ed[static ED_BYTES], const uint8_t key[static PSK_BYTES])
+{
+	return change(h, ed, key, true);
+}
