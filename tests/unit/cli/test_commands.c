@@ -71,6 +71,102 @@ static void send_passes_every_option_on(void **state)
 	assert_string_equal(r.out, "read via ws\n");
 }
 
+static void send_says_what_im2_adds(void **state)
+{
+	SCRIPT({ "send",
+		 "{\"to\":\"bob\",\"body_b64\":\"aA==\",\"kind\":\"request\",\"conversation\":\"new\","
+		 "\"expects_reply\":true,\"max_turns\":8,\"turn\":0,\"content_type\":\"application/json\"}",
+		 "{\"schema\":\"ironmesh.send/1\",\"msg_id\":\"x1\",\"state\":\"queued\",\"conversation\":\"c0ffee\"}" },
+	       { "send",
+		 "{\"to\":\"bob\",\"body_b64\":\"aA==\",\"reply_to\":\"x1\",\"agent\":true,\"no_receipt\":true}",
+		 "{\"schema\":\"ironmesh.send/1\",\"msg_id\":\"x2\",\"state\":\"queued\",\"unlinked\":true}" },
+	       { "send", "{\"to\":\"bob\",\"body_b64\":\"aA==\",\"volatile\":true}",
+		 "{\"schema\":\"ironmesh.send/1\",\"msg_id\":\"x3\",\"state\":\"sent\",\"volatile\":true}" },
+	       { "send", NULL, NULL,
+		 "{\"code\":-32000,\"message\":\"bob is not connected\",\"data\":{\"err\":\"closed\",\"exit\":75,"
+		 "\"next\":\"ironmesh peers show bob\"}}" },
+	       { "send", NULL,
+		 "{\"schema\":\"ironmesh.send/1\",\"msg_id\":\"x4\",\"state\":\"unknown\",\"timed_out\":false}" });
+	assert_int_equal(RUN("send", "bob", "h", "--kind", "request", "--conversation", "new", "--expects-reply",
+			     "--max-turns", "8", "--turn", "0", "--content-type", "application/json", "--home", "@"),
+			 0);
+	assert_string_equal(r.out, "queued as x1\nconversation c0ffee\n");
+	assert_int_equal(RUN("send", "bob", "h", "--reply-to", "x1", "--agent", "--no-receipt", "--home", "@"), 0);
+	assert_true(rig_warned(&r, "without --reply-to"));
+	assert_int_equal(RUN("send", "bob", "h", "--volatile", "--home", "@"), 0);
+	assert_string_equal(r.out, "sent, and kept nowhere\n");
+	assert_int_equal(RUN("send", "bob", "h", "--volatile", "--home", "@"), 75);
+	assert_true(rig_warned(&r, "peers show bob"));
+	assert_int_equal(RUN("send", "bob", "h", "--wait", "1s", "--home", "@"), 6);
+	assert_true(rig_warned(&r, "may have been delivered"));
+	assert_int_equal(RUN("send", "bob", "h", "--volatile", "--wait", "1s", "--home", "@"), 2);
+	assert_int_equal(RUN("send", "bob", "h", "--volatile", "--id", "x", "--home", "@"), 2);
+	assert_int_equal(RUN("send", "bob", "h", "--kind", "reply", "--home", "@"), 2);
+	assert_int_equal(RUN("send", "bob", "h", "--turn", "65536", "--home", "@"), 2);
+}
+
+static void what_im2_adds_is_shown(void **state)
+{
+#define IM2_FIELDS                                                                                 \
+	"\"kind\":\"request\",\"conversation\":\"c0ffee\",\"reply_to\":\"beef\",\"turn\":3,\"max_turns\":9," \
+	"\"expects_reply\":true,\"content_type\":\"application/json\",\"expires_ms\":86400000,\"signed\":true"
+	SCRIPT({ "inbox.list", NULL,
+		 "{\"schema\":\"s/1\",\"messages\":[{\"seq\":7,\"from\":{\"id\":\"bb\",\"name\":\"bob\"},\"body\":\"x\","
+		 IM2_FIELDS "}]}" },
+	       { "outbox.show", NULL,
+		 "{\"schema\":\"s/1\",\"msg_id\":\"m\",\"state\":\"unknown\",\"no_receipt\":true," IM2_FIELDS "}" });
+	assert_int_equal(RUN("inbox", "show", "7", "--home", "@"), 0);
+	assert_true(rig_said(&r, "request"));
+	assert_true(rig_said(&r, "c0ffee"));
+	assert_true(rig_said(&r, "beef"));
+	assert_true(rig_said(&r, "3 of 9"));
+	assert_true(rig_said(&r, "an answer"));
+	assert_true(rig_said(&r, "application/json"));
+	assert_true(rig_said(&r, "by its author"));
+	assert_true(rig_said(&r, "expires"));
+	assert_int_equal(RUN("outbox", "show", "m", "--home", "@"), 0);
+	assert_true(rig_said(&r, "unknown (may have been delivered)"));
+	assert_true(rig_said(&r, "none was asked for"));
+}
+
+#define VOLATILE(n, from)                                                                          \
+	"{\"jsonrpc\":\"2.0\",\"method\":\"event\",\"params\":{\"schema\":\"ironmesh.event/1\",\"seq\":" #n \
+	",\"at_ms\":1,\"type\":\"message.volatile\",\"from\":\"" from "\",\"name\":\"b\\u001bob\",\"msg_id\":\"m" #n \
+	"\",\"size\":3,\"kind\":\"event\",\"body\":\"one\"}}"
+#define LOST "{\"jsonrpc\":\"2.0\",\"method\":\"event\",\"params\":{\"type\":\"events.lost\",\"count\":5,\"volatile\":5}}"
+#define SUBSCRIBED "{\"schema\":\"ironmesh.events/1\",\"subscribed\":true}"
+
+static void recv_prints_volatile_messages_as_they_come(void **state)
+{
+	json_t *v, *m;
+
+	SCRIPT({ "events.subscribe", "{\"types\":[\"message.volatile\"]}", SUBSCRIBED, NULL, VOLATILE(1, "bb") },
+	       { "events.subscribe", NULL, SUBSCRIBED, NULL, VOLATILE(1, "bb") },
+	       { "events.subscribe", NULL, SUBSCRIBED, NULL, LOST "\n" VOLATILE(6, "bb") "\n" VOLATILE(7, "bb") },
+	       { "peers.show", "{\"peer\":\"carol\"}", "{\"schema\":\"ironmesh.peer/1\",\"id\":\"cc\"}" },
+	       { "events.subscribe", NULL, SUBSCRIBED, NULL, VOLATILE(1, "bb") "\n" VOLATILE(2, "cc") },
+	       { "events.subscribe", NULL, SUBSCRIBED });
+	assert_int_equal(RUN("recv", "--volatile", "--home", "@"), 0);
+	assert_true(rig_said(&r, "b?ob"));
+	assert_true(rig_said(&r, "volatile"));
+	assert_true(rig_said(&r, "\none\n"));
+	assert_int_equal(RUN("recv", "--volatile", "--json", "--home", "@"), 0);
+	v = rig_json(&r);
+	m = json_array_get(json_object_get(v, "messages"), 0);
+	assert_string_equal(json_str(json_object_get(m, "from"), "id"), "bb");
+	assert_string_equal(json_str(m, "body"), "one");
+	assert_true(json_is_true(json_object_get(m, "volatile")));
+	json_decref(v);
+	assert_int_equal(RUN("recv", "--volatile", "--follow", "--count", "2", "--raw", "--home", "@"), 0);
+	assert_string_equal(r.out, "oneone");
+	assert_true(rig_warned(&r, "5 messages were lost"));
+	assert_int_equal(RUN("recv", "--volatile", "--from", "carol", "--json", "--home", "@"), 0);
+	v = rig_json(&r);
+	assert_string_equal(json_str(json_array_get(json_object_get(v, "messages"), 0), "msg_id"), "m2");
+	json_decref(v);
+	assert_int_equal(RUN("recv", "--volatile", "--home", "@"), 3); /* the daemon went away */
+}
+
 static void send_waits_and_says_how_long_it_took(void **state)
 {
 	SCRIPT({ "send", "{\"to\":\"bob\",\"body_b64\":\"aGk=\",\"wait_ms\":5000}",
@@ -158,20 +254,20 @@ static void send_reads_stdin_and_files_as_bytes(void **state)
 
 static void send_names_the_size_limit_before_it_asks_anybody(void **state)
 {
-	char path[120], *big = calloc(1, 785002);
+	char path[120], *big = calloc(1, 1048578);
 	FILE *f;
 
 	assert_non_null(big);
-	memset(big, 'a', 785001);
+	memset(big, 'a', 1048577);
 	snprintf(path, sizeof(path), "%s/big", r.dir);
 	f = fopen(path, "w");
 	fputs(big, f);
 	fclose(f);
 	assert_int_equal(RUN("send", "--home", "@", "bob", "--file", path), 2);
-	assert_true(rig_warned(&r, "785000"));
+	assert_true(rig_warned(&r, "1048576"));
 	r.input = big;
 	assert_int_equal(RUN("send", "--home", "@", "bob", "-"), 2);
-	assert_true(rig_warned(&r, "785000"));
+	assert_true(rig_warned(&r, "1048576"));
 	free(big);
 	assert_int_equal(RUN("send", "--home", "@", "bob", "--file", "/nonexistent"), 2);
 	assert_int_equal(RUN("send", "--home", "@", "bob"), 2);
@@ -310,7 +406,8 @@ static void peers_and_trust_map_to_their_methods(void **state)
 	       { "trust.verify", "{\"peer\":\"bob\",\"confirm\":true}", PEER },
 	       { "trust.set_state", "{\"peer\":\"bob\",\"state\":\"blocked\"}", PEER },
 	       { "trust.revoke", "{\"peer\":\"bob\",\"reason\":\"stolen\"}", PEER },
-	       { "trust.repin", "{\"subject\":\"bob\",\"id\":\"cc\"}", PEER });
+	       { "trust.repin", "{\"subject\":\"bob\",\"id\":\"cc\"}", PEER },
+	       { "trust.allow_downgrade", "{\"peer\":\"bob\"}", PEER });
 	assert_int_equal(RUN("peers", "list", "--state", "pending", "--home", "@"), 0);
 	assert_int_equal(RUN("peers", "show", "bob", "--home", "@"), 0);
 	assert_true(rig_said(&r, "bb00 11"));
@@ -325,6 +422,7 @@ static void peers_and_trust_map_to_their_methods(void **state)
 	assert_int_equal(RUN("trust", "set-state", "bob", "blocked", "--home", "@"), 0);
 	assert_int_equal(RUN("trust", "revoke", "bob", "--reason", "stolen", "--yes", "--home", "@"), 0);
 	assert_int_equal(RUN("trust", "repin", "bob", "cc", "--yes", "--home", "@"), 0);
+	assert_int_equal(RUN("trust", "allow-downgrade", "bob", "--yes", "--home", "@"), 0);
 }
 
 static void what_cannot_be_undone_needs_yes_without_a_terminal(void **state)
@@ -333,6 +431,7 @@ static void what_cannot_be_undone_needs_yes_without_a_terminal(void **state)
 	assert_true(rig_warned(&r, "--yes"));
 	assert_int_equal(RUN("trust", "revoke", "bob", "--reason", "x", "--home", "@"), 2);
 	assert_int_equal(RUN("trust", "repin", "bob", "cc", "--home", "@"), 2);
+	assert_int_equal(RUN("trust", "allow-downgrade", "bob", "--home", "@"), 2);
 	assert_int_equal(RUN("keys", "rotate", "--home", "@"), 2);
 	assert_int_equal(RUN("inbox", "delete", "3", "--home", "@"), 2);
 	assert_int_equal(RUN("trust", "verify", "bob", "--home", "@"), 2);
@@ -573,6 +672,9 @@ int main(void)
 		T(no_daemon_is_exit_3_with_the_command_that_starts_one),
 		T(send_hands_over_bytes_and_prints_the_id),
 		T(send_passes_every_option_on),
+		T(send_says_what_im2_adds),
+		T(what_im2_adds_is_shown),
+		T(recv_prints_volatile_messages_as_they_come),
 		T(send_waits_and_says_how_long_it_took),
 		T(wait_takes_what_to_wait_for_and_how_long),
 		T(send_exits_6_when_the_wait_ends_first),
