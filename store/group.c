@@ -5,6 +5,9 @@
 
 sqlite3_stmt *store_stmt(struct store *s, enum stmt_id id, const char *sql)
 {
+	/* Receipts wait for the end of the group only as long as nobody asks about their rows. */
+	if (id >= ST_OUT_FIRST && id <= ST_OUT_LAST && s->receipts_n && outbox_flush(s) != ERR_OK)
+		return NULL;
 	if (s->stmt[id]) {
 		sqlite3_reset(s->stmt[id]);
 	} else if (sqlite3_prepare_v3(s->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &s->stmt[id],
@@ -17,6 +20,7 @@ sqlite3_stmt *store_stmt(struct store *s, enum stmt_id id, const char *sql)
 
 static void undo(struct store *s)
 {
+	s->receipts_n = 0;
 	for (int i = 0; i < ST_COUNT; i++)
 		sqlite3_reset(s->stmt[i]);
 	/* A full disk or an I/O error may have rolled back by itself. */
@@ -30,6 +34,9 @@ static void undo(struct store *s)
 	for (int i = 0; i < BOXES; i++)
 		idmap_rollback(&s->ids[i]);
 	memcpy(s->last_seq, s->kept_last_seq, sizeof(s->last_seq));
+	waiting_rollback(&s->waiting);
+	entries_rollback(&s->entries, s->kept_last_seq[BOX_IN]);
+	s->wiped = false;
 	s->group_rows = 0;
 	s->open = false;
 }
@@ -51,20 +58,30 @@ static bool injected(struct store *s)
 	return s->fail_after != 0 && --s->fail_after == 0;
 }
 
+enum err store_begin(struct store *s)
+{
+	if (s->failed)
+		return ERR_STORE;
+	if (s->open)
+		return ERR_OK;
+	sqlite3_stmt *begin = store_stmt(s, ST_BEGIN, "BEGIN IMMEDIATE");
+	if (!begin)
+		return ERR_STORE;
+	int rc = sqlite3_step(begin);
+	sqlite3_reset(begin);
+	if (rc != SQLITE_DONE)
+		return store_fail_group(s, "begin");
+	s->open = true;
+	return ERR_OK;
+}
+
 enum err store_write(struct store *s, sqlite3_stmt *st)
 {
 	if (!st || s->failed)
 		return ERR_STORE;
-	if (!s->open) {
-		sqlite3_stmt *begin = store_stmt(s, ST_BEGIN, "BEGIN IMMEDIATE");
-		if (!begin)
-			return ERR_STORE;
-		int rc = sqlite3_step(begin);
-		sqlite3_reset(begin);
-		if (rc != SQLITE_DONE)
-			return store_fail_group(s, "begin");
-		s->open = true;
-	}
+	enum err e = store_begin(s);
+	if (e != ERR_OK)
+		return e;
 	if (injected(s)) {
 		sqlite3_reset(st);
 		return store_fail_group(s, "write");
@@ -99,21 +116,8 @@ enum err store_read(struct store *s, sqlite3_stmt *st, bool *row)
 	return ERR_STORE;
 }
 
-enum err store_commit(struct store *s)
+static void committed(struct store *s)
 {
-	if (s->failed) {
-		s->failed = false;
-		return ERR_STORE;
-	}
-	if (!s->open)
-		return ERR_OK;
-	sqlite3_stmt *st = store_stmt(s, ST_COMMIT, "COMMIT");
-	if (!st || injected(s) || sqlite3_step(st) != SQLITE_DONE) {
-		enum err e = store_fail_group(s, "commit");
-		s->failed = false;
-		return e;
-	}
-	sqlite3_reset(st);
 	s->open = false;
 	s->commits++;
 	s->rows += s->group_rows;
@@ -122,6 +126,50 @@ enum err store_commit(struct store *s)
 	for (int i = 0; i < BOXES; i++)
 		idmap_commit(&s->ids[i]);
 	memcpy(s->kept_last_seq, s->last_seq, sizeof(s->last_seq));
+	waiting_commit(&s->waiting);
+	for (size_t i = 0; i < s->entries.dirty_n; i++)
+		s->entries.dirty[i]->left_dirty = s->entries.dirty[i]->due_dirty = false;
+	s->entries.dirty_n = 0;
+	entries_commit(&s->entries, store_running_ms(s));
+	if (s->wiped)
+		atomic_store(&s->erase_due, true);
+	s->wiped = false;
+}
+
+/* What is written once for the whole group. */
+static enum err flush(struct store *s)
+{
+	enum err e = outbox_flush(s);
+
+	if (e == ERR_OK)
+		e = inbox_flush(s);
+	if (e == ERR_OK && store_running_ms(s) - s->running_saved >= RUNNING_MS)
+		e = store_save_running(s);
+	return e;
+}
+
+enum err store_commit(struct store *s)
+{
+	if (s->failed) {
+		s->failed = false;
+		return ERR_STORE;
+	}
+	if (!s->open)
+		return ERR_OK;
+	if (flush(s) != ERR_OK) {
+		/* Not every error has undone the group: memory may have been short. */
+		enum err e = store_fail_group(s, "flush");
+		s->failed = false;
+		return e;
+	}
+	sqlite3_stmt *st = store_stmt(s, ST_COMMIT, "COMMIT");
+	if (!st || injected(s) || sqlite3_step(st) != SQLITE_DONE) {
+		enum err e = store_fail_group(s, "commit");
+		s->failed = false;
+		return e;
+	}
+	sqlite3_reset(st);
+	committed(s);
 	store_checkpoint_tail(s);
 	return ERR_OK;
 }
@@ -141,42 +189,4 @@ void store_rollback(struct store *s)
 void store_fail_after(struct store *s, unsigned n)
 {
 	s->fail_after = n;
-}
-
-void bind_int(sqlite3_stmt *st, int i, uint64_t v)
-{
-	sqlite3_bind_int64(st, i, (sqlite3_int64)clip_time(v));
-}
-
-void bind_bytes(sqlite3_stmt *st, int i, struct bytes b)
-{
-	/* A null pointer would bind NULL; an empty value is still a value. */
-	sqlite3_bind_blob64(st, i, b.n ? (const void *)b.p : "", b.n, SQLITE_STATIC);
-}
-
-struct bytes column_bytes(sqlite3_stmt *st, int i)
-{
-	const void *p = sqlite3_column_blob(st, i);
-
-	return bytes_of(p, p ? (size_t)sqlite3_column_bytes(st, i) : 0);
-}
-
-enum err peer_blob(const struct node_id *id, uint8_t out[static PEER_BLOB_BYTES])
-{
-	return hex_decode(bytes_of(id->hex, NODE_ID_LEN), out, PEER_BLOB_BYTES);
-}
-
-enum err peer_from_column(sqlite3_stmt *st, int i, struct node_id *out)
-{
-	struct bytes b = column_bytes(st, i);
-
-	if (b.n != PEER_BLOB_BYTES)
-		return ERR_CORRUPT;
-	hex_encode(b, out->hex);
-	return ERR_OK;
-}
-
-bool id_ok(struct bytes id)
-{
-	return id.n >= 1 && id.n <= STORE_ID_MAX && !memchr(id.p, 0, id.n);
 }

@@ -97,9 +97,9 @@ static enum err grow(struct idmap *m)
 	return ERR_OK;
 }
 
-enum err idmap_reserve(struct idmap *m)
+enum err idmap_reserve(struct idmap *m, unsigned more)
 {
-	if (m->journal_n == m->journal_cap) {
+	if (m->journal_n + more > m->journal_cap) {
 		size_t cap = m->journal_cap ? m->journal_cap * 2 : 128;
 		struct idmap_change *j = reallocarray(m->journal, cap, sizeof(*j));
 		if (!j)
@@ -107,7 +107,7 @@ enum err idmap_reserve(struct idmap *m)
 		m->journal = j;
 		m->journal_cap = cap;
 	}
-	return m->n + 1 > mask(m) / 4 * 3 ? grow(m) : ERR_OK;
+	return m->n + more > mask(m) / 4 * 3 ? grow(m) : ERR_OK;
 }
 
 static void change(struct idmap *m, uint64_t slot, bool added)

@@ -35,9 +35,9 @@ struct idmap_probe {
 
 enum err idmap_init(struct idmap *m, struct env *env) MUST_CHECK;
 void idmap_fini(struct idmap *m);
-/* Makes room for one more change, so that it cannot fail after the row was written. ERR_FULL,
+/* Makes room for so many changes, so that they cannot fail after the row was written. ERR_FULL,
  * ERR_NOMEM. */
-enum err idmap_reserve(struct idmap *m) MUST_CHECK;
+enum err idmap_reserve(struct idmap *m, unsigned more) MUST_CHECK;
 void idmap_add(struct idmap *m, struct bytes id, int64_t seq);
 void idmap_del(struct idmap *m, struct bytes id, int64_t seq);
 void idmap_commit(struct idmap *m);

@@ -2,29 +2,49 @@
 #include "store/inbox_internal.h"
 
 #include "base/log.h"
+#include "base/text.h"
 
-static enum err open_type(struct store *s, struct bytes sealed, struct inbox_row *r)
+static enum err open_words(struct store *s, struct bytes sealed, uint64_t keep, struct inbox_row *r,
+			   uint8_t digest[static INBOX_DIGEST_BYTES], bool *has_digest)
 {
 	uint8_t ad[IN_AD_MAX];
 
 	buf_reset(&s->clear_words);
-	enum err e = seal_open(&s->seal, inbox_ad(IN_WORDS, r, ad), sealed, &s->clear_words);
+	enum err e = seal_open(&s->seal, inbox_ad(IN_WORDS, r, keep, ad), sealed, &s->clear_words);
 	if (e != ERR_OK)
 		return e;
-	if (s->clear_words.n > STORE_TYPE_MAX)
+	struct bytes type = buf_bytes(&s->clear_words), meta = {0};
+	if (type.n && type.p[0] == 0) {
+		struct rd rd = rd_init(type.p + 1, type.n - 1);
+		type = rd_bytes(&rd, rd_u8(&rd));
+		*has_digest = rd_u8(&rd) == 1;
+		if (*has_digest)
+			rd_copy(&rd, digest, INBOX_DIGEST_BYTES);
+		meta = rd_rest(&rd);
+		if (rd_end(&rd) != ERR_OK)
+			return ERR_CORRUPT;
+	}
+	if (type.n > STORE_TYPE_MAX || meta.n > INBOX_META_MAX)
 		return ERR_CORRUPT;
-	memcpy(r->type, s->clear_words.p, s->clear_words.n);
-	r->type[s->clear_words.n] = 0;
+	memcpy(r->type, type.p, type.n);
+	r->type[type.n] = 0;
+	r->meta_len = (uint16_t)meta.n;
+	if (meta.n)
+		memcpy(r->meta, meta.p, meta.n);
 	return ERR_OK;
 }
 
-enum err inbox_row_from(struct store *s, sqlite3_stmt *st, struct inbox_row *r)
+static enum err read_row(struct store *s, sqlite3_stmt *st, struct inbox_row *r,
+			 uint8_t digest[static INBOX_DIGEST_BYTES], bool *has_digest)
 {
-	struct bytes id = column_bytes(st, 3);
+	struct bytes id = column_bytes(st, 3), wire = column_bytes(st, 12);
 	int64_t priority = sqlite3_column_int64(st, 4), state = sqlite3_column_int64(st, 5);
 	int64_t proven = sqlite3_column_int64(st, 6), len = sqlite3_column_int64(st, 10);
 
-	memset(r, 0, sizeof(*r));
+	*has_digest = false;
+	r->id[0] = r->type[0] = 0;
+	r->meta_len = 0;
+	r->author.hex[0] = r->via.hex[0] = 0;
 	r->seq = sqlite3_column_int64(st, 0);
 	enum err author = peer_from_column(st, 1, &r->author),
 		 via = peer_from_column(st, 2, &r->via);
@@ -35,12 +55,29 @@ enum err inbox_row_from(struct store *s, sqlite3_stmt *st, struct inbox_row *r)
 	r->received_ms = (uint64_t)sqlite3_column_int64(st, 8);
 	r->read_ms = (uint64_t)sqlite3_column_int64(st, 9);
 	r->body_len = (uint32_t)len;
-	if (author != ERR_OK || via != ERR_OK || !id_ok(id) || priority < 0 ||
+	r->has_wire = wire.n == sizeof(r->wire_id);
+	if (r->has_wire)
+		memcpy(r->wire_id, wire.p, sizeof(r->wire_id));
+	if (author != ERR_OK || via != ERR_OK || !row_id_ok(id, wire) || priority < 0 ||
 	    priority >= OUTBOX_PRIORITIES || state < 0 || state >= INBOX_STATES || proven < 0 ||
 	    proven > 1 || len < 0 || len > STORE_BODY_MAX)
 		return ERR_CORRUPT;
-	memcpy(r->id, id.p, id.n);
-	return open_type(s, column_bytes(st, 11), r);
+	if (id.n) {
+		memcpy(r->id, id.p, id.n);
+		r->id[id.n] = 0;
+	} else {
+		hex_encode(wire, r->id);
+	}
+	return open_words(s, column_bytes(st, 11), (uint64_t)sqlite3_column_int64(st, 13), r, digest,
+			  has_digest);
+}
+
+enum err inbox_row_from(struct store *s, sqlite3_stmt *st, struct inbox_row *r)
+{
+	uint8_t digest[INBOX_DIGEST_BYTES];
+	bool has_digest;
+
+	return read_row(s, st, r, digest, &has_digest);
 }
 
 enum err inbox_collect(struct store *s, sqlite3_stmt *st, struct inbox_row *rows, size_t max,
@@ -71,7 +108,8 @@ enum err inbox_collect(struct store *s, sqlite3_stmt *st, struct inbox_row *rows
 	return e;
 }
 
-enum err inbox_fetch(struct store *s, int64_t seq, struct inbox_row *r)
+enum err inbox_fetch_digest(struct store *s, int64_t seq, struct inbox_row *r,
+			    uint8_t digest[static INBOX_DIGEST_BYTES], bool *has_digest)
 {
 	sqlite3_stmt *st =
 		store_stmt(s, ST_IN_BY_SEQ, "SELECT " IN_COLUMNS " FROM inbox WHERE seq = ?1");
@@ -85,9 +123,17 @@ enum err inbox_fetch(struct store *s, int64_t seq, struct inbox_row *r)
 		return e;
 	if (!row)
 		return ERR_NOTFOUND;
-	e = inbox_row_from(s, st, r);
+	e = read_row(s, st, r, digest, has_digest);
 	sqlite3_reset(st);
 	return e;
+}
+
+enum err inbox_fetch(struct store *s, int64_t seq, struct inbox_row *r)
+{
+	uint8_t digest[INBOX_DIGEST_BYTES];
+	bool has_digest;
+
+	return inbox_fetch_digest(s, seq, r, digest, &has_digest);
 }
 
 enum err inbox_get(struct store *s, int64_t seq, struct inbox_row *out)
@@ -102,6 +148,7 @@ enum err inbox_get(struct store *s, int64_t seq, struct inbox_row *out)
 
 enum err inbox_find(struct store *s, struct bytes id, struct inbox_row *rows, size_t max, size_t *n)
 {
+	uint8_t raw[WIRE_ID_BYTES];
 	struct idmap_probe p;
 	size_t count = 0;
 	int64_t seq;
@@ -110,7 +157,7 @@ enum err inbox_find(struct store *s, struct bytes id, struct inbox_row *rows, si
 		*n = 0;
 		return ERR_OK;
 	}
-	idmap_find(&s->ids[BOX_IN], id, &p);
+	idmap_find(&s->ids[BOX_IN], id_key(id, raw), &p);
 	while (count < max && idmap_next(&s->ids[BOX_IN], &p, &seq)) {
 		enum err e = inbox_fetch(s, seq, &rows[count]);
 		if (e != ERR_OK && e != ERR_CORRUPT)
@@ -142,11 +189,11 @@ enum err inbox_body(struct store *s, int64_t seq, struct buf *out)
 	e = inbox_row_from(s, st, &r);
 	if (e == ERR_OK && r.state == INBOX_DROPPED)
 		e = ERR_WRONG_STATE;
-	struct bytes sealed = column_bytes(st, 12);
+	struct bytes sealed = column_bytes(st, 14);
 	if (e == ERR_OK && sealed.n != r.body_len + SEAL_OVERHEAD)
 		e = ERR_CORRUPT;
 	if (e == ERR_OK)
-		e = seal_open(&s->seal, inbox_ad(IN_BODY, &r, ad), sealed, out);
+		e = seal_open(&s->seal, inbox_ad(IN_BODY, &r, 0, ad), sealed, out);
 	sqlite3_reset(st);
 	return e;
 }
@@ -235,7 +282,7 @@ static enum err delete_row(struct store *s, const struct old_row *o)
 {
 	enum err e = counts_reserve(&s->counts, o->count.peer);
 	if (e == ERR_OK)
-		e = idmap_reserve(&s->ids[BOX_IN]);
+		e = idmap_reserve(&s->ids[BOX_IN], 2);
 	if (e != ERR_OK)
 		return e;
 	sqlite3_stmt *st = store_stmt(s, ST_IN_DELETE, "DELETE FROM inbox WHERE seq = ?1");
@@ -251,7 +298,10 @@ static enum err delete_row(struct store *s, const struct old_row *o)
 	if (e != ERR_OK)
 		return e;
 	counts_move(&s->counts, &o->count);
-	idmap_del(&s->ids[BOX_IN], bytes_of(o->id, o->id_n), o->seq);
+	struct row_keys keys;
+	for (unsigned i = 0, n = row_keys(bytes_of(o->id, o->id_n), o->has_wire ? o->wire : NULL, &keys);
+	     i < n; i++)
+		idmap_del(&s->ids[BOX_IN], keys.key[i], o->seq);
 	return ERR_OK;
 }
 
@@ -269,7 +319,7 @@ enum err inbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, uns
 		sqlite3_stmt *st =
 			store_stmt(s, ST_IN_PRUNE_SCAN,
 				   "SELECT seq, author, state, max(received, read), body_len,"
-				   " id FROM inbox WHERE seq > ?1 ORDER BY seq");
+				   " id, wire FROM inbox WHERE seq > ?1 ORDER BY seq");
 		if (!st)
 			return ERR_STORE;
 		sqlite3_bind_int64(st, 1, s->prune_at[BOX_IN]);
@@ -278,12 +328,17 @@ enum err inbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, uns
 			if (e != ERR_OK || !row)
 				break;
 			int64_t seq = s->prune_at[BOX_IN] = sqlite3_column_int64(st, 0);
-			struct bytes author = column_bytes(st, 1), id = column_bytes(st, 5);
+			struct bytes author = column_bytes(st, 1), id = column_bytes(st, 5),
+				     wire = column_bytes(st, 6);
 			int64_t state = sqlite3_column_int64(st, 2);
 			/* The highest one stays: its number must not be given out again. */
 			if ((state != INBOX_READ && state != INBOX_DROPPED) ||
 			    (uint64_t)sqlite3_column_int64(st, 3) >= before_ms ||
-			    seq == s->last_seq[BOX_IN] || author.n != PEER_BLOB_BYTES || !id_ok(id))
+			    seq == s->last_seq[BOX_IN] || author.n != PEER_BLOB_BYTES ||
+			    !row_id_ok(id, wire))
+				continue;
+			/* A repeat may still come: the row is what answers it. */
+			if (wire.n && inbox_wire_known(s, author.p, wire.p))
 				continue;
 			batch[n].seq = seq;
 			batch[n].count = (struct count_move){
@@ -293,8 +348,7 @@ enum err inbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, uns
 				.bytes = (uint32_t)sqlite3_column_int64(st, 4),
 			};
 			memcpy(batch[n].count.peer, author.p, PEER_BLOB_BYTES);
-			memcpy(batch[n].id, id.p, id.n);
-			batch[n].id_n = id.n;
+			old_row_names(&batch[n], id, wire);
 			n++;
 		}
 		sqlite3_reset(st);

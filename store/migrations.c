@@ -46,8 +46,43 @@ static const char VERSION_1[] =
 	"CREATE INDEX inbox_held ON inbox (author, seq) WHERE state = 2;"
 	"CREATE TABLE inbox_body (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;";
 
+/*
+ * Version 2: im2. `wire` is era || number, `keep` running milliseconds; an id that is the hex of the wire id
+ * is empty. Queued rows get their wire ids when the store is opened, since their words are sealed anew. What
+ * waits is found in memory (waiting_internal.h), so its indices go. `reported` may be 2: let out of the hold.
+ * out_era: numbers up to `reserved` may have been given out. in_era: the mark, and until when the era may be
+ * needed. in_left: receipts up to this row have left. kv: see kv.h.
+ */
+static const char VERSION_2[] =
+	"ALTER TABLE outbox ADD COLUMN wire BLOB;"
+	"ALTER TABLE inbox ADD COLUMN wire BLOB;"
+	"ALTER TABLE inbox ADD COLUMN keep INTEGER NOT NULL DEFAULT 0;"
+	"DROP INDEX outbox_queue;"
+	"DROP INDEX outbox_expiry;"
+	"CREATE INDEX inbox_due ON inbox (author, seq) WHERE reported = 2;"
+	"CREATE TABLE out_era ("
+	" peer BLOB NOT NULL,"
+	" era BLOB NOT NULL,"
+	" born INTEGER NOT NULL,"
+	" reserved INTEGER NOT NULL,"
+	" PRIMARY KEY (peer, era)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE in_era ("
+	" author BLOB NOT NULL,"
+	" era BLOB NOT NULL,"
+	" born INTEGER NOT NULL,"
+	" mark INTEGER NOT NULL,"
+	" keep INTEGER NOT NULL,"
+	" PRIMARY KEY (author, era)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE in_left (author BLOB PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE kv ("
+	" space TEXT NOT NULL,"
+	" key BLOB NOT NULL,"
+	" value BLOB NOT NULL,"
+	" PRIMARY KEY (space, key)) STRICT;";
+
 const struct migration MIGRATIONS[] = {
 	{1, VERSION_1},
+	{2, VERSION_2},
 };
 const size_t MIGRATIONS_N = sizeof(MIGRATIONS) / sizeof(MIGRATIONS[0]);
 
@@ -110,7 +145,7 @@ enum err migrations_run(sqlite3 *db, const struct migration *list, size_t n,
 		e = step(db, &list[i], first, ctx);
 		if (e != ERR_OK)
 			return e;
-		if (list[i].version > 1)
+		if (version > 0)
 			log_info("store-migrated version=%d", list[i].version);
 	}
 	return ERR_OK;

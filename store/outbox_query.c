@@ -1,7 +1,10 @@
 /* Reading the outbox: what waits, what has run out, what the user asks for; and pruning. */
 #include "store/outbox_internal.h"
 
+#include <stdlib.h>
+
 #include "base/log.h"
+#include "base/text.h"
 
 /* Above so many waiting rows, listing them newest first walks the table instead of sorting. */
 #define SORT_MAX 4096
@@ -37,121 +40,160 @@ enum err outbox_collect(struct store *s, sqlite3_stmt *st, struct outbox_row *ro
 enum err outbox_waiting(struct store *s, const struct node_id *peer, uint8_t after_priority,
 			int64_t after_seq, struct outbox_row *rows, size_t max, size_t *n)
 {
+	int first = OUTBOX_PRIORITIES - 1 - (int)after_priority;
 	uint8_t blob[PEER_BLOB_BYTES];
+	const struct out_peer *p;
+	size_t count = 0;
 
 	if (peer_blob(peer, blob) != ERR_OK)
 		return ERR_MALFORMED;
-	if (counts_peer(&s->counts, blob, BOX_OUT, OUTBOX_QUEUED) == 0) {
-		*n = 0;
-		return ERR_OK;
-	}
-	sqlite3_stmt *st = store_stmt(s, ST_OUT_WAITING,
-				      "SELECT " OUT_COLUMNS " FROM outbox INDEXED BY outbox_queue"
-				      " WHERE state = 0 AND peer = ?1 AND (rank, seq) > (?2, ?3)"
-				      " ORDER BY rank, seq");
-	if (!st)
-		return ERR_STORE;
-	bind_bytes(st, 1, BYTES_ARR(blob));
-	sqlite3_bind_int(st, 2, OUTBOX_PRIORITIES - 1 - (int)after_priority);
-	sqlite3_bind_int64(st, 3, after_seq);
-	return outbox_collect(s, st, rows, max, n);
-}
-
-enum err outbox_peers(struct store *s, struct node_id *out, size_t max, size_t *n)
-{
-	uint8_t last[PEER_BLOB_BYTES] = {0};
-	struct bytes after = bytes_of(last, 0); /* sorts before every peer */
-	size_t count = 0;
-	bool row;
-
-	while (count < max) {
-		/* One seek for each peer, not one step for each row. */
-		sqlite3_stmt *st =
-			store_stmt(s, ST_OUT_NEXT_PEER,
-				   "SELECT peer FROM outbox INDEXED BY outbox_queue"
-				   " WHERE state = 0 AND peer > ?1 ORDER BY peer LIMIT 1");
-		if (st)
-			bind_bytes(st, 1, after);
-		enum err e = store_read(s, st, &row);
-		if (e != ERR_OK)
-			return e;
-		if (!row)
-			break;
-		e = peer_from_column(st, 0, &out[count]);
-		if (e == ERR_OK)
-			e = peer_blob(&out[count], last);
-		sqlite3_reset(st);
-		if (e != ERR_OK)
-			return ERR_CORRUPT;
-		after.n = sizeof(last);
-		count++;
+	p = waiting_peer(&s->waiting, blob);
+	for (int rank = first < 0 ? 0 : first; p && rank < OUTBOX_PRIORITIES; rank++) {
+		const struct sorted *q = &p->queue[rank];
+		size_t i = rank == first && after_seq >= 0 ? sorted_floor(q, (uint64_t)after_seq + 1) : 0;
+		for (; i < q->n && count < max; i++) {
+			const struct out_wait *w = sorted_at(q, i);
+			enum err e = outbox_fetch(s, (int64_t)w->row, OUT_WHOLE, &rows[count]);
+			if (e == ERR_CORRUPT)
+				log_error("store-row-corrupt box=outbox seq=%lld", (long long)w->row);
+			else if (e != ERR_OK)
+				return e == ERR_NOTFOUND ? ERR_CORRUPT : e;
+			else
+				count++;
+		}
 	}
 	*n = count;
 	return ERR_OK;
 }
 
+static bool any_waits(const struct out_peer *p)
+{
+	for (unsigned i = 0; i < OUTBOX_PRIORITIES; i++)
+		if (p->queue[i].n)
+			return true;
+	return false;
+}
+
+struct peer_list {
+	struct node_id *out;
+	size_t n, max;
+};
+
+static bool list_peer(void *ctx, struct bytes key, void *value)
+{
+	struct peer_list *l = ctx;
+
+	if (l->n < l->max && any_waits(*(struct out_peer **)value))
+		hex_encode(key, l->out[l->n++].hex);
+	return true;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct node_id));
+}
+
+enum err outbox_peers(struct store *s, struct node_id *out, size_t max, size_t *n)
+{
+	struct peer_list l = {.out = out, .max = max};
+
+	map_each(s->waiting.peers, list_peer, &l);
+	if (l.n)
+		qsort(out, l.n, sizeof(out[0]), by_name);
+	*n = l.n;
+	return ERR_OK;
+}
+
 enum err outbox_next_expiry(struct store *s, uint64_t *wall_ms)
 {
-	sqlite3_stmt *st = store_stmt(s, ST_OUT_NEXT_EXPIRY,
-				      "SELECT expires FROM outbox INDEXED BY outbox_expiry"
-				      " WHERE state = 0 AND expires <> 0 ORDER BY expires LIMIT 1");
-	bool row;
-	enum err e = store_read(s, st, &row);
-
-	if (e != ERR_OK)
-		return e;
-	*wall_ms = row ? (uint64_t)sqlite3_column_int64(st, 0) : UINT64_MAX;
-	sqlite3_reset(st);
-	return ERR_OK;
+	return waiting_next_expiry(&s->waiting, wall_ms);
 }
 
 enum err outbox_expire(struct store *s, uint64_t wall_ms, struct outbox_row *rows, size_t max,
 		       size_t *n)
 {
+	struct out_expiry x;
 	size_t count = 0;
-	bool row = false;
+	bool found;
 	enum err e = ERR_OK;
-	sqlite3_stmt *st = store_stmt(s, ST_OUT_EXPIRED,
-				      "SELECT " OUT_COLUMNS " FROM outbox INDEXED BY outbox_expiry"
-				      " WHERE state = 0 AND expires <> 0 AND expires <= ?1"
-				      " ORDER BY expires");
-	if (!st)
-		return ERR_STORE;
-	bind_int(st, 1, wall_ms);
+
 	while (count < max) {
-		e = store_read(s, st, &row);
-		if (e != ERR_OK || !row)
+		e = waiting_pop_expired(&s->waiting, clip_time(wall_ms), &x, &found);
+		if (e != ERR_OK || !found)
 			break;
 		/* Its time has passed, whether or not the row can be read. */
-		e = outbox_row_from(s, st, &rows[count]);
-		if (e != ERR_OK && e != ERR_CORRUPT)
+		e = outbox_fetch(s, (int64_t)x.row, OUT_WHOLE, &rows[count]);
+		if (e == ERR_OK || e == ERR_CORRUPT)
+			e = outbox_write_state(s, &rows[count], OUTBOX_EXPIRED, NULL, wall_ms);
+		if (e != ERR_OK) {
+			s->waiting.heap_lost = true; /* it still waits */
 			break;
-		e = ERR_OK;
+		}
 		count++;
 	}
-	sqlite3_reset(st);
-	for (size_t i = 0; e == ERR_OK && i < count; i++)
-		e = outbox_write_state(s, &rows[i], OUTBOX_EXPIRED, NULL, wall_ms);
 	if (e == ERR_OK)
 		*n = count;
 	return e;
 }
 
-static enum err list_queued(struct store *s, struct bytes peer, int64_t before, size_t max,
+struct row_list {
+	int64_t *rows;
+	size_t n;
+	int64_t before;
+};
+
+static bool list_rows(void *ctx, struct bytes key, void *value)
+{
+	const struct out_peer *p = *(struct out_peer **)value;
+	struct row_list *l = ctx;
+
+	for (unsigned rank = 0; rank < OUTBOX_PRIORITIES; rank++) {
+		for (size_t i = 0; i < p->queue[rank].n; i++) {
+			const struct out_wait *w = sorted_at(&p->queue[rank], i);
+			if ((int64_t)w->row < l->before)
+				l->rows[l->n++] = (int64_t)w->row;
+		}
+	}
+	return true;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return x > y ? -1 : x < y;
+}
+
+/* `there`: how many wait for `peer`, or for all when it is NULL. */
+static enum err list_queued(struct store *s, const uint8_t *peer, int64_t before, size_t there, size_t max,
 			    struct outbox_row *rows, size_t *n)
 {
-	sqlite3_stmt *st = store_stmt(s, ST_OUT_LIST_QUEUED,
-				      "SELECT " OUT_COLUMNS " FROM outbox INDEXED BY outbox_queue"
-				      " WHERE state = 0 AND seq < ?1 AND (?2 IS NULL OR peer = ?2)"
-				      " ORDER BY seq DESC LIMIT ?3");
-	if (!st)
-		return ERR_STORE;
-	sqlite3_bind_int64(st, 1, before);
-	sqlite3_bind_null(st, 2);
-	if (peer.n)
-		bind_bytes(st, 2, peer);
-	bind_int(st, 3, max);
-	return outbox_collect(s, st, rows, max, n);
+	struct row_list l = {.rows = calloc(there + 1, sizeof(int64_t)), .before = before};
+	struct out_peer *p = peer ? waiting_peer(&s->waiting, peer) : NULL;
+	size_t count = 0;
+	enum err e = ERR_OK;
+
+	if (!l.rows)
+		return ERR_NOMEM;
+	if (p)
+		list_rows(&l, bytes_of(peer, PEER_BLOB_BYTES), &p);
+	else if (!peer)
+		map_each(s->waiting.peers, list_rows, &l);
+	qsort(l.rows, l.n, sizeof(l.rows[0]), newest_first);
+	for (size_t i = 0; i < l.n && count < max; i++) {
+		e = outbox_fetch(s, l.rows[i], OUT_WHOLE, &rows[count]);
+		if (e == ERR_CORRUPT)
+			log_error("store-row-corrupt box=outbox seq=%lld", (long long)l.rows[i]);
+		else if (e != ERR_OK)
+			break;
+		else
+			count++;
+	}
+	free(l.rows);
+	if (e != ERR_OK && e != ERR_CORRUPT)
+		return e;
+	*n = count;
+	return ERR_OK;
 }
 
 enum err outbox_list(struct store *s, const struct outbox_filter *f, struct outbox_row *rows,
@@ -178,7 +220,7 @@ enum err outbox_list(struct store *s, const struct outbox_filter *f, struct outb
 	if (max > there)
 		max = (size_t)there;
 	if (f->state == OUTBOX_QUEUED && there <= SORT_MAX)
-		return list_queued(s, peer, before, max, rows, n);
+		return list_queued(s, f->peer ? blob : NULL, before, (size_t)there, max, rows, n);
 
 	sqlite3_stmt *st = store_stmt(s, ST_OUT_LIST,
 				      "SELECT " OUT_COLUMNS " FROM outbox WHERE seq < ?1"
@@ -211,7 +253,7 @@ static enum err delete_row(struct store *s, const struct old_row *o)
 {
 	enum err e = counts_reserve(&s->counts, o->count.peer);
 	if (e == ERR_OK)
-		e = idmap_reserve(&s->ids[BOX_OUT]);
+		e = idmap_reserve(&s->ids[BOX_OUT], 2);
 	if (e != ERR_OK)
 		return e;
 	sqlite3_stmt *st = store_stmt(s, ST_OUT_DELETE, "DELETE FROM outbox WHERE seq = ?1");
@@ -227,7 +269,10 @@ static enum err delete_row(struct store *s, const struct old_row *o)
 	if (e != ERR_OK)
 		return e;
 	counts_move(&s->counts, &o->count);
-	idmap_del(&s->ids[BOX_OUT], bytes_of(o->id, o->id_n), o->seq);
+	struct row_keys keys;
+	for (unsigned i = 0, n = row_keys(bytes_of(o->id, o->id_n), o->has_wire ? o->wire : NULL, &keys);
+	     i < n; i++)
+		idmap_del(&s->ids[BOX_OUT], keys.key[i], o->seq);
 	return ERR_OK;
 }
 
@@ -243,7 +288,7 @@ enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, un
 		size_t n = 0;
 		sqlite3_stmt *st =
 			store_stmt(s, ST_OUT_PRUNE_SCAN,
-				   "SELECT seq, peer, state, changed, body_len, id FROM outbox"
+				   "SELECT seq, peer, state, changed, body_len, id, wire FROM outbox"
 				   " WHERE seq > ?1 ORDER BY seq");
 		if (!st)
 			return ERR_STORE;
@@ -253,12 +298,14 @@ enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, un
 			if (e != ERR_OK || !row)
 				break;
 			int64_t seq = s->prune_at[BOX_OUT] = sqlite3_column_int64(st, 0);
-			struct bytes peer = column_bytes(st, 1), id = column_bytes(st, 5);
+			struct bytes peer = column_bytes(st, 1), id = column_bytes(st, 5),
+				     wire = column_bytes(st, 6);
 			int64_t state = sqlite3_column_int64(st, 2);
 			/* The highest one stays: its number must not be given out again. */
 			if (state == OUTBOX_QUEUED || state < 0 || state >= OUTBOX_STATES ||
 			    (uint64_t)sqlite3_column_int64(st, 3) >= before_ms ||
-			    seq == s->last_seq[BOX_OUT] || peer.n != PEER_BLOB_BYTES || !id_ok(id))
+			    seq == s->last_seq[BOX_OUT] || peer.n != PEER_BLOB_BYTES ||
+			    !row_id_ok(id, wire))
 				continue;
 			batch[n].seq = seq;
 			batch[n].count = (struct count_move){
@@ -268,8 +315,7 @@ enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, un
 				.bytes = (uint32_t)sqlite3_column_int64(st, 4),
 			};
 			memcpy(batch[n].count.peer, peer.p, PEER_BLOB_BYTES);
-			memcpy(batch[n].id, id.p, id.n);
-			batch[n].id_n = id.n;
+			old_row_names(&batch[n], id, wire);
 			n++;
 		}
 		sqlite3_reset(st);

@@ -1,7 +1,8 @@
 /* rooms: store trust base
  *
  * Microseconds per row of the store, bodies of 1 KiB, on a real file: put, receipt, inbox put, in
- * groups of 1, 16 and 64 rows a commit, with a thread that checkpoints as the daemon's pool does.
+ * groups of 1, 16 and 64 rows a commit, with a thread that checkpoints as the daemon's pool does. Named
+ * by wire ids as im2 does, then by ids of the sender's choice as 0.9 does.
  *
  *	bench_store [folder] [rows] [peers]
  */
@@ -65,12 +66,17 @@ static struct node_id peer_of(unsigned i)
 }
 
 static char (*ids)[37];
+static uint8_t (*wires)[16];
+static bool named;
 
 static void make_ids(unsigned n)
 {
 	uint8_t r[16];
 
 	ids = calloc(n, sizeof(*ids));
+	wires = calloc(n, sizeof(*wires));
+	if (!ids || !wires)
+		exit(1);
 	for (unsigned i = 0; i < n; i++) {
 		randombytes_buf(r, sizeof(r));
 		snprintf(ids[i], sizeof(ids[i]),
@@ -93,20 +99,22 @@ enum kind { PUT, RECEIPT, INBOX };
 static void one(enum kind kind, unsigned i, const uint8_t *body)
 {
 	struct node_id peer = peer_of(i);
-	struct bytes id = bytes_of(ids[i], 36);
 	uint64_t now = clock_ms(NULL);
 	enum inbox_state state;
+	char hex[33];
 	int64_t seq;
 
+	sodium_bin2hex(hex, sizeof(hex), wires[i], sizeof(wires[i]));
+	struct bytes id = named ? bytes_of(ids[i], 36) : bytes_of(hex, 32);
 	if (kind == PUT) {
-		struct outbox_new m = {.id = id,
+		struct outbox_new m = {.id = named ? id : bytes_of("", 0),
 				       .to = peer,
 				       .type = BYTES_LIT("MSG"),
 				       .priority = 1,
 				       .created_ms = now,
 				       .expires_ms = now + 604800000,
 				       .body = bytes_of(body, BODY)};
-		check(outbox_put(store, &m, &seq), "outbox_put");
+		check(outbox_put(store, &m, &seq, wires[i]), "outbox_put");
 	} else if (kind == RECEIPT) {
 		check(outbox_receipt(store, &peer, id, OUTBOX_DELIVERED, NULL, now, &seq),
 		      "receipt");
@@ -119,8 +127,28 @@ static void one(enum kind kind, unsigned i, const uint8_t *body)
 				      .created_ms = now,
 				      .received_ms = now,
 				      .proven = true,
-				      .body = bytes_of(body, BODY)};
+				      .body = bytes_of(body, BODY),
+				      .has_wire = !named,
+				      .clock_plausible = true};
+		memcpy(m.wire_id, wires[i], sizeof(m.wire_id));
 		check(inbox_put(store, &m, &seq, &state), "inbox_put");
+	}
+}
+
+/* What the sessions say between the messages: settled every 256, receipts left with each group. */
+static void said(enum kind kind, unsigned i, unsigned group)
+{
+	for (unsigned p = 0; !named && kind == INBOX && p < peers; p++) {
+		struct node_id peer = peer_of(p);
+		struct outbox_mark marks[4];
+		size_t n;
+
+		inbox_receipts_left(store, &peer, INT64_MAX / 2);
+		if (i % 256 >= group)
+			continue;
+		check(outbox_settle(store, &peer, marks, 4, &n), "outbox_settle");
+		for (size_t k = 0; k < n; k++)
+			check(inbox_settled(store, &peer, marks[k].era, marks[k].seq), "settled");
 	}
 }
 
@@ -139,6 +167,7 @@ static void run(enum kind kind, unsigned from, unsigned n, unsigned group, const
 		commit += took;
 		if (took > sum.slowest)
 			sum.slowest = took;
+		said(kind, i, group);
 		if (store_checkpoint_due(store))
 			atomic_store(&wanted, true);
 	}
@@ -184,14 +213,15 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	randombytes_buf(body, sizeof(body));
-	make_ids(rows * 3);
+	make_ids(rows * 6);
 	pthread_create(&thread, NULL, checkpointer, NULL);
-	for (unsigned g = 0; g < 3; g++) {
-		unsigned n = GROUPS[g] == 1 ? rows / 10 : rows;
-		printf("groups of %u, %u rows\n", GROUPS[g], n);
-		run(PUT, g * rows, n, GROUPS[g], body);
-		run(RECEIPT, g * rows, n, GROUPS[g], body);
-		run(INBOX, g * rows, n, GROUPS[g], body);
+	for (unsigned g = 0; g < 6; g++) {
+		unsigned group = GROUPS[g % 3], n = group == 1 ? rows / 10 : rows;
+		named = g >= 3;
+		printf("groups of %u, %u rows, %s\n", group, n, named ? "named" : "wire ids");
+		run(PUT, g * rows, n, group, body);
+		run(RECEIPT, g * rows, n, group, body);
+		run(INBOX, g * rows, n, group, body);
 		store_stats(store, &st);
 		printf("  file %.1f MiB, wal %.1f MiB, checkpoints %llu\n",
 		       (double)st.file_bytes / 1048576, (double)st.wal_bytes / 1048576,
@@ -207,5 +237,6 @@ int main(int argc, char **argv)
 	}
 	rmdir(dir);
 	free(ids);
+	free(wires);
 	return 0;
 }

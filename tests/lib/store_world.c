@@ -97,7 +97,7 @@ int64_t world_out(struct store *s, const struct world *w, unsigned peer, const c
 	};
 	int64_t seq = -1;
 
-	return outbox_put(s, &m, &seq) == ERR_OK ? seq : -1;
+	return outbox_put(s, &m, &seq, (uint8_t[16]){0}) == ERR_OK ? seq : -1;
 }
 
 int64_t world_in(struct store *s, const struct world *w, unsigned author, const char *id, bool held,

@@ -135,7 +135,7 @@ static int setup(void **state)
 	peer = m.to = *keyring_id(other);
 	assert_int_equal(pins_pin(s.pins, keyring_ed(other), "bob", 1, NULL), ERR_OK);
 	keyring_free(other);
-	assert_int_equal(outbox_put(s.store, &m, &seq), ERR_OK);
+	assert_int_equal(outbox_put(s.store, &m, &seq, (uint8_t[16]){0}), ERR_OK);
 	assert_int_equal(store_commit(s.store), ERR_OK);
 	audit_note(s.audit, "STARTUP", (struct bytes){ 0 }, NULL);
 	close_home(&s);

@@ -109,7 +109,7 @@ static struct store *prepared(void)
 	bool changed;
 	int64_t seq;
 
-	assert_int_equal(outbox_put(s, &brief, &seq), ERR_OK);
+	assert_int_equal(outbox_put(s, &brief, &seq, (uint8_t[16]){0}), ERR_OK);
 	for (unsigned i = 0; i < 8; i++) {
 		char id[16];
 		snprintf(id, sizeof(id), "old-%u", i);
@@ -144,7 +144,7 @@ static enum err scripted_group(struct store *s)
 	*at++ = outbox_receipt(s, &three, BYTES_LIT("new-2"), OUTBOX_REJECTED, "not wanted", 51,
 			       &seq);
 	*at++ = outbox_move(s, 3, OUTBOX_FAILED, "gave up", 52);
-	*at++ = outbox_requeue(s, 3, 54);
+	*at++ = outbox_requeue(s, 3, 54, (char[129]){0});
 	*at++ = outbox_attempt(s, 5);
 	*at++ = outbox_expire(s, 60, out, 4, &n);
 	*at++ = inbox_mark_read(s, 3, 53, &changed);
@@ -227,14 +227,14 @@ static void after_a_refusal_the_group_takes_nothing_more(void **state)
 
 	assert_true(world_out(s, &w, 1, "a", 0, "x") > 0);
 	store_fail_after(s, 2); /* the row is written, its body is not */
-	assert_int_equal(outbox_put(s, &m, &seq), ERR_STORE);
+	assert_int_equal(outbox_put(s, &m, &seq, (uint8_t[16]){0}), ERR_STORE);
 	assert_true(store_dirty(s));
 	m.id = BYTES_LIT("c");
-	assert_int_equal(outbox_put(s, &m, &seq), ERR_STORE);
+	assert_int_equal(outbox_put(s, &m, &seq, (uint8_t[16]){0}), ERR_STORE);
 	assert_int_equal(outbox_get(s, BYTES_LIT("a"), &r), ERR_NOTFOUND); /* died with the group */
 	assert_int_equal(store_commit(s), ERR_STORE);
 	assert_int_equal(store_commit(s), ERR_OK);
-	assert_int_equal(outbox_put(s, &m, &seq), ERR_OK);
+	assert_int_equal(outbox_put(s, &m, &seq, (uint8_t[16]){0}), ERR_OK);
 	assert_int_equal(seq, 1);
 	assert_int_equal(store_commit(s), ERR_OK);
 	assert_int_equal(outbox_get(s, BYTES_LIT("c"), &r), ERR_OK);

@@ -53,7 +53,7 @@ static void toggle(unsigned i)
 {
 	char text[16];
 
-	assert_int_equal(idmap_reserve(&m), ERR_OK);
+	assert_int_equal(idmap_reserve(&m, 1), ERR_OK);
 	if (in[i])
 		idmap_del(&m, name(i, text), (int64_t)i + 1);
 	else

@@ -319,10 +319,10 @@ static void no_text_of_a_message_is_in_any_file(void **state)
 
 	assert_int_equal(audit_open(w.log, k, &w.env, &a, NULL), ERR_OK);
 	audit_note(a, "STARTUP", bytes_of("", 0), "name", "alice", NULL);
-	assert_int_equal(outbox_put(s, &m, &seq), ERR_OK);
+	assert_int_equal(outbox_put(s, &m, &seq, (uint8_t[16]){0}), ERR_OK);
 	assert_int_equal(inbox_put(s, &in, &seq, &st), ERR_OK);
 	m.id = BYTES_LIT("second");
-	assert_int_equal(outbox_put(s, &m, &seq), ERR_OK);
+	assert_int_equal(outbox_put(s, &m, &seq, (uint8_t[16]){0}), ERR_OK);
 	assert_int_equal(store_commit(s), ERR_OK);
 	assert_int_equal(outbox_move(s, seq, OUTBOX_REJECTED, "SECRETREASON", 1), ERR_OK);
 	assert_int_equal(store_commit(s), ERR_OK);
