@@ -286,7 +286,7 @@ static void records_keep_their_budgets(void **state)
 	im2_set_u(&f, 0, 3);
 	buf_reset(&body);
 	im2_write(&im2_route, &f, &body);
-	im2_record_write(w->alice, IM2_REC_ROUTE_T, 200, WALL_T, 86400, buf_bytes(&body), &record);
+	im2_record_write(w->alice, IM2_REC_ROUTE_T, 17, WALL_T, 86400, buf_bytes(&body), &record);
 	f = (struct im2_fields){0};
 	im2_set_b(&f, 0, buf_bytes(&record));
 	im2_set_u(&f, 1, 0);
