@@ -282,21 +282,21 @@ static void a_bad_line_costs_only_itself(void **state)
 
 static void the_longest_line_is_read_and_one_byte_more_ends_it(void **state)
 {
-	static char line[CONTROL_LINE_MAX + 1];
+	static char line[CONTROL_REQUEST_MAX + 1];
 	bool up;
 	int fd;
 
 	assert_int_equal(start(), ERR_OK);
 	fd = dial();
 	memset(line, 'x', sizeof line);
-	line[CONTROL_LINE_MAX - 1] = '\n';
-	assert_true(say(fd, line, CONTROL_LINE_MAX));
+	line[CONTROL_REQUEST_MAX - 1] = '\n';
+	assert_true(say(fd, line, CONTROL_REQUEST_MAX));
 	hear(fd, big, sizeof big, &up);
 	assert_true(up);
 	assert_non_null(strstr(big, "-32700"));
-	line[CONTROL_LINE_MAX - 1] = 'x';
-	line[CONTROL_LINE_MAX] = '\n';
-	(void)say(fd, line, CONTROL_LINE_MAX + 1);
+	line[CONTROL_REQUEST_MAX - 1] = 'x';
+	line[CONTROL_REQUEST_MAX] = '\n';
+	(void)say(fd, line, CONTROL_REQUEST_MAX + 1);
 	hear(fd, big, sizeof big, &up);
 	assert_false(up);
 	assert_int_equal(lines_in(big), 1);
@@ -417,7 +417,7 @@ static void a_slow_subscriber_loses_events_and_hears_how_many(void **state)
 	assert_int_equal(start(), ERR_OK);
 	fd = dial();
 	say_text(fd, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"events.subscribe\"}\n");
-	for (int i = 0; i < 20000; i++) {
+	for (int i = 0; i < 40000; i++) {
 		events_observe(e.events, &ev);
 		if (i % 100 == 0)
 			step();
@@ -428,7 +428,58 @@ static void a_slow_subscriber_loses_events_and_hears_how_many(void **state)
 	}
 	assert_true(up);
 	assert_true(lost);
-	assert_true(got > 100 && got < 20000);
+	assert_true(got > 100 && got < 40000);
+	close(fd);
+	steps(3);
+}
+
+static size_t times(const char *text, const char *what)
+{
+	size_t n = 0;
+
+	for (; (text = strstr(text, what)); text++)
+		n++;
+	return n;
+}
+
+/* What comes by the thousand does not push out what comes seldom. */
+static void volatile_messages_are_lost_before_other_events(void **state)
+{
+	static char text[8 << 20];
+	char body[1024];
+	struct message m = { .body = bytes_of(body, sizeof body) };
+	struct node_event flood = { .type = "message.volatile", .peer = edge_peer(&e, "bob"), .msg_id = "v",
+				    .message = &m };
+	struct node_event seldom = { .type = "message.read", .msg_id = "m" };
+	size_t n = 0, got, kept, lost;
+	const char *at;
+	bool up;
+	int fd;
+
+	memset(body, 'v', sizeof body);
+	assert_int_equal(start(), ERR_OK);
+	fd = dial();
+	say_text(fd, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"events.subscribe\"}\n");
+	for (int i = 0; i < 6000; i++) {
+		events_observe(e.events, &flood);
+		if (i % 60 == 0)
+			events_observe(e.events, &seldom);
+	}
+	while ((got = hear(fd, text + n, sizeof text - n, &up)) > 0)
+		n += got;
+	assert_true(up);
+	kept = times(text, "\"type\":\"message.volatile\"");
+	assert_true(kept > 1000 && kept < 6000);
+	assert_int_equal(times(text, "\"type\":\"message.read\""), 100);
+	lost = 0;
+	for (at = text; (at = strstr(at, "\"type\":\"events.lost\"")); at++) {
+		unsigned long long count = 0, of_these = 0;
+
+		assert_int_equal(sscanf(at, "\"type\":\"events.lost\",\"count\":%llu,\"volatile\":%llu", &count, &of_these), 2);
+		assert_int_equal(count, of_these);
+		lost += (size_t)count;
+	}
+	assert_int_equal(kept + lost, 6000);
 	close(fd);
 	steps(3);
 }
@@ -466,6 +517,7 @@ int main(void)
 		T(the_65th_connection_is_told_and_closed),
 		T(a_deep_home_is_reached_too),
 		T(a_slow_subscriber_loses_events_and_hears_how_many),
+		T(volatile_messages_are_lost_before_other_events),
 		T(an_entry_of_the_audit_log_is_an_event),
 	};
 
