@@ -208,7 +208,7 @@ void room_pass(struct room *r, uint64_t ms)
 
 /* --- a peer made by hand: it holds the keys and says what it likes --- */
 
-void puppet_frame(struct pair_puppet *n, struct user *to, struct bytes items)
+void crafted_frame(struct crafted *n, struct user *to, struct bytes items)
 {
 	struct buf u;
 
@@ -219,17 +219,17 @@ void puppet_frame(struct pair_puppet *n, struct user *to, struct bytes items)
 	buf_fini(&u);
 }
 
-void puppet_item(struct pair_puppet *n, struct user *to, uint16_t tag, struct bytes value)
+void crafted_item(struct crafted *n, struct user *to, uint16_t tag, struct bytes value)
 {
 	struct buf b;
 
 	buf_init(&b, IM2_PAIR_UNIT_MAX);
 	im2_item_add(&b, tag, value);
-	puppet_frame(n, to, buf_bytes(&b));
+	crafted_frame(n, to, buf_bytes(&b));
 	buf_fini(&b);
 }
 
-void puppet_sas(struct pair_puppet *n, struct user *to, uint8_t step, struct bytes value)
+void crafted_sas(struct crafted *n, struct user *to, uint8_t step, struct bytes value)
 {
 	struct buf b;
 
@@ -239,11 +239,11 @@ void puppet_sas(struct pair_puppet *n, struct user *to, uint8_t step, struct byt
 	buf_add_u8(&b, step);
 	buf_add_u8(&b, 3);
 	im2_lv_add(&b, value);
-	puppet_item(n, to, IM2_ITEM_SAS, buf_bytes(&b));
+	crafted_item(n, to, IM2_ITEM_SAS, buf_bytes(&b));
 	buf_fini(&b);
 }
 
-void puppet_listens(struct pair_puppet *n, struct room *r, uint8_t role)
+void crafted_listens(struct crafted *n, struct room *r, uint8_t role)
 {
 	struct im2_binding b = {.transport = IM2_WEBSOCKET, .chan = BYTES_LIT(IM2_PAIR_PATH)};
 	struct im2_hello mine = {.rx = {9, 9, 9, 9}, .pair_role = role};
@@ -280,7 +280,7 @@ void puppet_listens(struct pair_puppet *n, struct room *r, uint8_t role)
 	buf_fini(&prs);
 }
 
-void puppet_dials(struct pair_puppet *n, struct room *r, uint8_t role)
+void crafted_dials(struct crafted *n, struct room *r, uint8_t role)
 {
 	struct im2_binding b = {.transport = IM2_WEBSOCKET, .chan = BYTES_LIT(IM2_PAIR_PATH)};
 	struct im2_hello mine = {.rx = {9, 9, 9, 9}, .pair_role = role};

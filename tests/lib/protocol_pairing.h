@@ -70,18 +70,18 @@ void user_close(struct user *u);
 void user_drain(struct user *u);
 struct buf user_pop(struct user *u);            /* the oldest unit; the caller frees it */
 
-struct pair_puppet {
+struct crafted {
 	struct im2_xx xx;
 	struct im2_secrets keys;
 	struct im2_tx tx;
 	struct im2_hello peer;
 };
-/* The puppet listens, the dialler is under test: up to X4, and its decision. */
-void puppet_listens(struct pair_puppet *n, struct room *r, uint8_t role);
-/* The puppet dials, the listener is under test: up to X4, before the first frame. */
-void puppet_dials(struct pair_puppet *n, struct room *r, uint8_t role);
-void puppet_frame(struct pair_puppet *n, struct user *to, struct bytes items);
-void puppet_item(struct pair_puppet *n, struct user *to, uint16_t tag, struct bytes value);
-void puppet_sas(struct pair_puppet *n, struct user *to, uint8_t step, struct bytes value);
+/* The crafted peer listens, the dialler is under test: up to X4, and its decision. */
+void crafted_listens(struct crafted *n, struct room *r, uint8_t role);
+/* The crafted peer dials, the listener is under test: up to X4, before the first frame. */
+void crafted_dials(struct crafted *n, struct room *r, uint8_t role);
+void crafted_frame(struct crafted *n, struct user *to, struct bytes items);
+void crafted_item(struct crafted *n, struct user *to, uint16_t tag, struct bytes value);
+void crafted_sas(struct crafted *n, struct user *to, uint8_t step, struct bytes value);
 
 #endif

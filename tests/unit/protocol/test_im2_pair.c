@@ -537,49 +537,49 @@ static void assert_refused(const struct user *u, enum im2_refusal why)
 static void a_grant_out_of_role_is_refused(void **state)
 {
 	struct bytes grant = vector(&v, "pair_sas", "grant");
-	struct pair_puppet n;
+	struct crafted n;
 	struct room r;
 
 	/* We want nothing. */
 	room_init(&r, &people, false);
 	r.q.c.hello.pair_role = IM2_PAIR_PIN_ONLY;
-	puppet_listens(&n, &r, IM2_PAIR_GRANTS);
+	crafted_listens(&n, &r, IM2_PAIR_GRANTS);
 	assert_int_equal(r.q.paired, 1);
-	puppet_item(&n, &r.q, IM2_ITEM_GRANT, grant);
+	crafted_item(&n, &r.q, IM2_ITEM_GRANT, grant);
 	assert_refused(&r.q, IM2_E_CONTEXT);
 	room_fini(&r);
 	/* It said that it grants nothing. */
 	for (uint8_t role = 0; role <= 2; role += 2) {
 		room_init(&r, &people, false);
-		puppet_listens(&n, &r, role);
-		puppet_item(&n, &r.q, IM2_ITEM_GRANT, grant);
+		crafted_listens(&n, &r, role);
+		crafted_item(&n, &r.q, IM2_ITEM_GRANT, grant);
 		assert_refused(&r.q, IM2_E_CONTEXT);
 		room_fini(&r);
 	}
 	/* We are the one who grants. */
 	room_init(&r, &people, false);
-	puppet_dials(&n, &r, IM2_PAIR_WANTS);
-	puppet_item(&n, &r.p, IM2_ITEM_GRANT, grant);
+	crafted_dials(&n, &r, IM2_PAIR_WANTS);
+	crafted_item(&n, &r.p, IM2_ITEM_GRANT, grant);
 	assert_refused(&r.p, IM2_E_CONTEXT);
 	assert_int_equal(r.p.paired, 1);
 	room_fini(&r);
 	/* Before the users agreed. */
 	room_init(&r, &people, true);
-	puppet_listens(&n, &r, IM2_PAIR_GRANTS);
-	puppet_item(&n, &r.q, IM2_ITEM_GRANT, grant);
+	crafted_listens(&n, &r, IM2_PAIR_GRANTS);
+	crafted_item(&n, &r.q, IM2_ITEM_GRANT, grant);
 	assert_refused(&r.q, IM2_E_CONTEXT);
 	assert_int_equal(r.q.paired, 0);
 	room_fini(&r);
 	/* A grant that is none. */
 	room_init(&r, &people, false);
-	puppet_listens(&n, &r, IM2_PAIR_GRANTS);
-	puppet_item(&n, &r.q, IM2_ITEM_GRANT, BYTES_LIT("\x01\x01\x01\x03\x02xx"));
+	crafted_listens(&n, &r, IM2_PAIR_GRANTS);
+	crafted_item(&n, &r.q, IM2_ITEM_GRANT, BYTES_LIT("\x01\x01\x01\x03\x02xx"));
 	assert_refused(&r.q, IM2_E_LENGTH);
 	room_fini(&r);
 	/* An acknowledgement of nothing. */
 	room_init(&r, &people, false);
-	puppet_listens(&n, &r, IM2_PAIR_GRANTS);
-	puppet_item(&n, &r.q, IM2_ITEM_GRANTACK, bytes_of(NULL, 0));
+	crafted_listens(&n, &r, IM2_PAIR_GRANTS);
+	crafted_item(&n, &r.q, IM2_ITEM_GRANTACK, bytes_of(NULL, 0));
 	assert_refused(&r.q, IM2_E_CONTEXT);
 	room_fini(&r);
 }
@@ -587,42 +587,42 @@ static void a_grant_out_of_role_is_refused(void **state)
 static void other_items_are_not_served_here(void **state)
 {
 	uint8_t ping[8] = {1};
-	struct pair_puppet n;
+	struct crafted n;
 	struct room r;
 
 	room_init(&r, &people, false);
-	puppet_listens(&n, &r, IM2_PAIR_GRANTS);
+	crafted_listens(&n, &r, IM2_PAIR_GRANTS);
 	struct buf first = user_pop(&r.q); /* the frame that confirms */
 	buf_fini(&first);
-	puppet_item(&n, &r.q, IM2_ITEM_PING, BYTES_ARR(ping));
+	crafted_item(&n, &r.q, IM2_ITEM_PING, BYTES_ARR(ping));
 	assert_int_equal(r.q.wire_n, 1);
 	assert_int_equal(r.q.wire[0].n, IM2_FRAME_OVERHEAD + 10);
-	puppet_item(&n, &r.q, 1001, bytes_of(NULL, 0)); /* odd and unknown: an ITEMERR */
+	crafted_item(&n, &r.q, 1001, bytes_of(NULL, 0)); /* odd and unknown: an ITEMERR */
 	assert_int_equal(r.q.wire_n, 2);
-	puppet_item(&n, &r.q, 1000, bytes_of(NULL, 0)); /* even and unknown: skipped */
+	crafted_item(&n, &r.q, 1000, bytes_of(NULL, 0)); /* even and unknown: skipped */
 	assert_int_equal(r.q.wire_n, 2);
-	puppet_item(&n, &r.q, IM2_ITEM_MSG, bytes_of(NULL, 0));
+	crafted_item(&n, &r.q, IM2_ITEM_MSG, bytes_of(NULL, 0));
 	assert_int_equal(r.q.wire_n, 3);
 	assert_int_equal(r.q.overs, 0);
-	puppet_item(&n, &r.q, IM2_ITEM_SAS, BYTES_LIT("\x01\x01\x04\x03\x00"));
+	crafted_item(&n, &r.q, IM2_ITEM_SAS, BYTES_LIT("\x01\x01\x04\x03\x00"));
 	assert_refused(&r.q, IM2_E_CONTEXT);
 	room_fini(&r);
 	/* A list that does not parse. */
 	room_init(&r, &people, false);
-	puppet_listens(&n, &r, IM2_PAIR_GRANTS);
-	puppet_frame(&n, &r.q, BYTES_LIT("\x00\x01"));
+	crafted_listens(&n, &r, IM2_PAIR_GRANTS);
+	crafted_frame(&n, &r.q, BYTES_LIT("\x00\x01"));
 	assert_refused(&r.q, IM2_E_PAD);
 	room_fini(&r);
 }
 
 static void frames_that_do_not_open_have_no_effect(void **state)
 {
-	struct pair_puppet n;
+	struct crafted n;
 	struct room r;
 	struct buf u;
 
 	room_init(&r, &people, false);
-	puppet_dials(&n, &r, IM2_PAIR_WANTS);
+	crafted_dials(&n, &r, IM2_PAIR_WANTS);
 	buf_init(&u, 4096);
 	assert_int_equal(im2_frame_build(&n.tx, bytes_of(NULL, 0), 0, &u), ERR_OK);
 	for (size_t bit = 8; bit < 8 * u.n; bit++) {
@@ -715,11 +715,11 @@ static void what_cannot_be_opened_is_said_at_once(void **state)
 static void an_error_unit_later_is_no_error(void **state)
 {
 	uint8_t err[] = {IM2_UNIT_ERR, IM2_ERR_DENIED};
-	struct pair_puppet n;
+	struct crafted n;
 	struct room r;
 
 	room_init(&r, &people, false);
-	puppet_listens(&n, &r, IM2_PAIR_GRANTS);
+	crafted_listens(&n, &r, IM2_PAIR_GRANTS);
 	im2_pair_take(r.q.p, BYTES_ARR(err)); /* anybody can forge it */
 	user_drain(&r.q);
 	assert_int_equal(r.q.overs, 0);

@@ -159,23 +159,23 @@ static void a_man_in_the_middle_shows_other_digits(void **state)
 static void a_value_that_was_not_committed_is_refused(void **state)
 {
 	uint8_t n_l[16] = {1, 2, 3}, other[16] = {1, 2, 4}, commit[32];
-	struct pair_puppet n;
+	struct crafted n;
 	struct room r;
 
 	im2_sas_commit(n_l, commit);
 	room_init(&r, &people, true);
-	puppet_listens(&n, &r, IM2_PAIR_GRANTS);
-	puppet_sas(&n, &r.q, 1, BYTES_ARR(commit));
+	crafted_listens(&n, &r, IM2_PAIR_GRANTS);
+	crafted_sas(&n, &r.q, 1, BYTES_ARR(commit));
 	assert_int_equal(r.q.wire_n, 1); /* its value is out only now */
-	puppet_sas(&n, &r.q, 3, BYTES_ARR(other));
+	crafted_sas(&n, &r.q, 3, BYTES_ARR(other));
 	assert_refused(&r.q, IM2_E_AEAD);
 	assert_int_equal(r.q.compares + r.q.paired, 0);
 	room_fini(&r);
 
 	room_init(&r, &people, true);
-	puppet_listens(&n, &r, IM2_PAIR_GRANTS);
-	puppet_sas(&n, &r.q, 1, BYTES_ARR(commit));
-	puppet_sas(&n, &r.q, 3, BYTES_ARR(n_l));
+	crafted_listens(&n, &r, IM2_PAIR_GRANTS);
+	crafted_sas(&n, &r.q, 1, BYTES_ARR(commit));
+	crafted_sas(&n, &r.q, 3, BYTES_ARR(n_l));
 	assert_int_equal(r.q.compares, 1);
 	room_fini(&r);
 }
@@ -198,28 +198,28 @@ static void steps_out_of_order_end_it(void **state)
 	static const uint8_t zeros[32];
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		struct pair_puppet n;
+		struct crafted n;
 		struct room r;
 		struct user *u = cases[i].listens ? &r.p : &r.q;
 
 		room_init(&r, &people, true);
 		r.p.says = r.q.says = LATER;
 		if (cases[i].listens)
-			puppet_dials(&n, &r, IM2_PAIR_WANTS);
+			crafted_dials(&n, &r, IM2_PAIR_WANTS);
 		else
-			puppet_listens(&n, &r, IM2_PAIR_GRANTS);
+			crafted_listens(&n, &r, IM2_PAIR_GRANTS);
 		for (int s = 0; s < 4 && u->overs == 0; s++)
-			puppet_sas(&n, u, cases[i].steps[s], bytes_of(zeros, cases[i].length[s]));
+			crafted_sas(&n, u, cases[i].steps[s], bytes_of(zeros, cases[i].length[s]));
 		assert_nothing_came_of_it(u);
 		assert_int_not_equal(u->over.why, IM2_FINE);
 		room_fini(&r);
 	}
 	/* And anything that is no step. */
-	struct pair_puppet n;
+	struct crafted n;
 	struct room r;
 	room_init(&r, &people, true);
-	puppet_dials(&n, &r, IM2_PAIR_WANTS);
-	puppet_item(&n, &r.p, IM2_ITEM_PING, bytes_of(zeros, 8));
+	crafted_dials(&n, &r, IM2_PAIR_WANTS);
+	crafted_item(&n, &r.p, IM2_ITEM_PING, bytes_of(zeros, 8));
 	assert_refused(&r.p, IM2_E_CONTEXT);
 	room_fini(&r);
 }
