@@ -26,6 +26,65 @@ static void key_changed(struct conn *c, const struct session_peer *sp, struct ad
 	node_event(n, &e);
 }
 
+static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
+{
+	struct node *n = c->node;
+	const struct pin *known = pins_get(n->p.pins, &sp->id);
+	struct admit_result r;
+	struct admit_request req = { .id = sp->id, .ed = sp->ed, .name = sp->name, .version = sp->version,
+				     .confirms = sp->confirms, .self = keyring_id(n->p.keyring),
+				     .expected = c->target && c->target->has_expected ?
+							 &c->target->expected : NULL,
+				     .dialled = c->dialled ? c->address : NULL,
+				     .generation = sp->generation, .marked = sp->marked };
+	struct pin_update u = { .id = sp->id, .ed = sp->ed, .name = sp->name, .version = sp->version,
+				.x25519 = sp->has_x25519 ? sp->x25519 : NULL, .confirms = known && known->confirms,
+				.wall_ms = env_wall(n->env) };
+	bool created = false, changed;
+	enum err e;
+
+	memset(&r, 0, sizeof r);
+	policy_admit(n->c.policy, n->p.pins, &req, &r);
+	if (r.verdict != ERR_OK)
+		return false;
+	u.state = r.state;
+	u.via = r.via ? r.via : "tofu";
+	changed = !known || known->version_floor < sp->version || (c->im2 && !known->confirms);
+	if (c->im2)
+		u.confirms = true;
+	e = pins_observe(n->p.pins, &u, &created);
+	if (e != ERR_OK && !known) {
+		log_warn("peer-not-pinned peer=%s err=%s", sp->id.hex, err_word(e));
+		return false;
+	}
+	if (c->dialled) {
+		const struct pin *at = pins_by_address(n->p.pins, c->address);
+
+		if (!at || !node_id_eq(&at->id, &sp->id) || c->has_tls_key) {
+			changed = changed || !at || !node_id_eq(&at->id, &sp->id);
+			e = pins_bind_address(n->p.pins, &sp->id, c->address,
+					      c->has_tls_key ? c->tls_key : NULL);
+			if (e != ERR_OK)
+				log_debug("address-not-bound address=%s err=%s", c->address, err_word(e));
+		}
+	}
+	if (created) {
+		audit_note(n->p.audit, "TOFU_NEW_PEER", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name",
+			   sp->name, "trust_state", pin_state_word(r.state), "via", u.via, NULL);
+		if (r.state == PIN_PENDING) {
+			log_warn("peer-pending peer=%s name=%s next=\"ironmesh peers approve %s\"", sp->id.hex,
+				 sp->name, sp->id.hex);
+			node_simple_event(n, "peer.pending", &sp->id, NULL);
+		}
+	}
+	if (c->im2 && c->dialled && !pins_im2_address_has(n->p.pins, c->address, NULL) &&
+	    pins_im2_address_add(n->p.pins, c->address, &sp->id) != ERR_OK)
+		log_warn("im2-address-not-kept address=%s", c->address);
+	if (created || changed || pins_state_dirty(n->p.pins))
+		node_pins_flush(n, "peer");
+	return true;
+}
+
 /* The decision of wire 12 weakness 35: policy first, then anything that anybody could notice. */
 void admit_identified(struct conn *c)
 {
@@ -40,6 +99,8 @@ void admit_identified(struct conn *c)
 		.self = keyring_id(n->p.keyring),
 		.expected = c->target && c->target->has_expected ? &c->target->expected : NULL,
 		.dialled = c->dialled ? c->address : NULL,
+		.generation = sp->generation,
+		.marked = sp->marked,
 	};
 	struct admit_result r;
 
@@ -50,17 +111,25 @@ void admit_identified(struct conn *c)
 		return;
 	}
 	policy_admit(n->c.policy, n->p.pins, &req, &r);
+	c->im2 = strcmp(sp->generation, "im2") == 0;
 	if (r.verdict == ERR_OK) {
+		/* im2.md 5.6: a stranger is written down after all checks and before the unit that names us. Who is
+		 * known is updated when its key is proven for this session. */
+		if (c->im2 && !pins_get(n->p.pins, &sp->id) && !pin_online_peer(c, sp)) {
+			session_refuse(c->session, ERR_FULL, "not-pinned");
+			return;
+		}
 		session_admit(c->session);
 		return;
 	}
 	n->n.admission_refused++;
+	n->n.downgrades_refused += r.verdict == ERR_DOWNGRADE;
 	log_warn("peer-refused peer=%s name=%s from=%s err=%s what=\"%s\" next=\"%s\"", sp->id.hex, sp->name,
 		 c->address, err_word(r.verdict), r.fault.what, r.fault.next);
 	if (r.verdict == ERR_KEY_CHANGED)
 		key_changed(c, sp, &r);
 	else if (r.verdict != ERR_SELF)
-		audit_note(n->p.audit, "PEER_REFUSED", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name",
+		audit_note(n->p.audit, r.verdict == ERR_DOWNGRADE ? "DOWNGRADE_REFUSED" : "PEER_REFUSED", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name",
 			   sp->name, "reason", err_word(r.verdict), NULL);
 	/* Whoever answers our dial can show a HELLO that he recorded: that is no act of its identity. */
 	if (r.verdict != ERR_SELF && !c->dialled)
@@ -92,59 +161,6 @@ static bool keep_new(struct node *n, const struct conn *have, const struct conn 
 	if (have->dialled == c->dialled || env_now(n->env) - have->online_ms > 10000)
 		return true;
 	return c->dialled == mine_is_smaller;
-}
-
-static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
-{
-	struct node *n = c->node;
-	const struct pin *known = pins_get(n->p.pins, &sp->id);
-	struct admit_result r;
-	struct admit_request req = { .id = sp->id, .ed = sp->ed, .name = sp->name, .version = sp->version,
-				     .confirms = sp->confirms, .self = keyring_id(n->p.keyring),
-				     .expected = c->target && c->target->has_expected ?
-							 &c->target->expected : NULL,
-				     .dialled = c->dialled ? c->address : NULL };
-	struct pin_update u = { .id = sp->id, .ed = sp->ed, .name = sp->name, .version = sp->version,
-				.x25519 = sp->has_x25519 ? sp->x25519 : NULL, .confirms = known && known->confirms,
-				.wall_ms = env_wall(n->env) };
-	bool created = false, changed;
-	enum err e;
-
-	memset(&r, 0, sizeof r);
-	policy_admit(n->c.policy, n->p.pins, &req, &r);
-	if (r.verdict != ERR_OK)
-		return false;
-	u.state = r.state;
-	u.via = r.via ? r.via : "tofu";
-	changed = !known || known->version_floor < sp->version;
-	e = pins_observe(n->p.pins, &u, &created);
-	if (e != ERR_OK && !known) {
-		log_warn("peer-not-pinned peer=%s err=%s", sp->id.hex, err_word(e));
-		return false;
-	}
-	if (c->dialled) {
-		const struct pin *at = pins_by_address(n->p.pins, c->address);
-
-		if (!at || !node_id_eq(&at->id, &sp->id) || c->has_tls_key) {
-			changed = changed || !at || !node_id_eq(&at->id, &sp->id);
-			e = pins_bind_address(n->p.pins, &sp->id, c->address,
-					      c->has_tls_key ? c->tls_key : NULL);
-			if (e != ERR_OK)
-				log_debug("address-not-bound address=%s err=%s", c->address, err_word(e));
-		}
-	}
-	if (created) {
-		audit_note(n->p.audit, "TOFU_NEW_PEER", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name",
-			   sp->name, "trust_state", pin_state_word(r.state), "via", u.via, NULL);
-		if (r.state == PIN_PENDING) {
-			log_warn("peer-pending peer=%s name=%s next=\"ironmesh peers approve %s\"", sp->id.hex,
-				 sp->name, sp->id.hex);
-			node_simple_event(n, "peer.pending", &sp->id, NULL);
-		}
-	}
-	if (created || changed || pins_state_dirty(n->p.pins))
-		node_pins_flush(n, "peer");
-	return true;
 }
 
 /* That a peer confirms stands in its HELLO unsigned. It is remembered from the first confirmation on, so
@@ -207,9 +223,12 @@ void admit_online(struct conn *c)
 	dial_learned(n, c, &sp->id);
 	audit_note(n->p.audit, "PEER_CONNECT", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name", sp->name,
 		   "transport", c->tp->kind, NULL);
-	log_info("peer-online peer=%s name=%s via=%s address=%s version=%u.%u confirms=%d", sp->id.hex,
-		 sp->name, c->tp->kind, c->address, sp->version >> 8, sp->version & 255, sp->confirms);
+	log_info("peer-online peer=%s name=%s via=%s address=%s suite=%s version=%u.%u confirms=%d", sp->id.hex,
+		 sp->name, c->tp->kind, c->address, sp->generation, sp->version >> 8, sp->version & 255,
+		 sp->confirms);
 	peer_online(p, c);
+	if (c->im2)
+		native_online(c);
 	inbound_report_reads(c);
 	/* Approved, and a crash came before its messages were released. */
 	if (pins_get(n->p.pins, &p->id)->state == PIN_TRUSTED)
@@ -226,7 +245,8 @@ void admit_open(struct conn *c)
 {
 	struct node *n = c->node;
 
-	if (!c->dialled && !session_peer(c->session)->confirms) {
+	/* im2 confirms its keys by itself (im2.md 5.3, 5.4). */
+	if (c->im2 || (!c->dialled && !session_peer(c->session)->confirms)) {
 		admit_online(c);
 		return;
 	}

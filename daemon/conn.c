@@ -35,6 +35,10 @@ static void conn_unlink(struct conn *c)
 		list_del(&c->dirty);
 		c->is_dirty = false;
 	}
+	if (c->pump_due) {
+		list_del(&c->pump);
+		c->pump_due = false;
+	}
 }
 
 void conn_free(struct conn *c)
@@ -59,6 +63,13 @@ void conn_end(struct conn *c, const char *why, uint64_t min_wait_ms)
 	struct peer *p = c->peer;
 	bool was_online = c->online;
 
+	/* An X2 that went out and came to nothing was one guess (im2.md 5.3). */
+	if (c->guessing) {
+		c->guessing = false;
+		conn_blame(n, c->source, "passphrase-not-proven");
+	}
+	if (min_wait_ms < c->min_wait_ms)
+		min_wait_ms = c->min_wait_ms;
 	if (c->counted) {
 		n->handshaking--;
 		c->counted = false;
@@ -127,6 +138,30 @@ void conn_blame(struct node *n, const char *source, const char *why)
 	}
 }
 
+/* An address or identity that has spoken im2 offers only 0.9: somebody took the offer away, or its operator
+ * went back (im2.md 4.3). Nothing was said to it. */
+static void downgrade(struct conn *c)
+{
+	struct node *n = c->node;
+	struct node_id id = { 0 };
+
+	n->n.downgrades_refused++;
+	if (!pins_im2_address_has(n->p.pins, c->address, &id) && c->target && c->target->has_known)
+		id = c->target->known;
+	log_error("downgrade-refused address=%s peer=%s next=\"ironmesh trust allow-downgrade %s\"", c->address,
+		  id.hex[0] ? id.hex : "-", id.hex[0] ? id.hex : "PEER");
+	audit_note(n->p.audit, "DOWNGRADE_REFUSED", bytes_str(c->address), "address", c->address, "peer_id", id.hex,
+		   NULL);
+	if (!c->target)
+		return;
+	if (id.hex[0])
+		snprintf(c->target->why, sizeof c->target->why,
+			 "it spoke im2 before and now offers only 0.9: ironmesh trust allow-downgrade %s", id.hex);
+	else
+		snprintf(c->target->why, sizeof c->target->why, "it offers only 0.9, and im2 is required here");
+	c->explained = true;
+}
+
 static void on_over(struct conn *c, const struct session_event *e)
 {
 	struct node *n = c->node;
@@ -145,10 +180,14 @@ static void on_over(struct conn *c, const struct session_event *e)
 			audit_note(n->p.audit, "AUTH_FAILURE", bytes_str(c->source), "source", c->source,
 				   "reason", why, NULL);
 		}
-		if ((e->blame == BLAME_AUTH || e->blame == BLAME_GARBAGE) && !c->dialled)
+		if ((e->blame == BLAME_AUTH || e->blame == BLAME_GARBAGE) && !c->dialled) {
+			c->guessing = false;
 			conn_blame(n, c->source, why);
+		}
 		if (e->blame == BLAME_REMOTE)
-			min_wait = 10000;
+			min_wait = e->wait_ms ? e->wait_ms : 10000;
+		if (e->err == ERR_DOWNGRADE && c->dialled)
+			downgrade(c);
 		if (c->target && !c->explained) {
 			snprintf(c->target->why, sizeof c->target->why, "%s%s",
 				 e->blame == BLAME_REMOTE ? "the other side refused: " : "handshake failed: ",
@@ -176,7 +215,7 @@ static void on_dropped(struct conn *c, const struct session_event *e)
 			   e->word ? e->word : err_word(e->err), NULL);
 	/* A frame refused for its time was still the next in order: going on would let later ones overtake it.
 	 * The sender starts again with the oldest that nobody confirmed. */
-	if (c->online && session_peer(c->session)->confirms && admit_untimely(e)) {
+	if (c->online && !c->im2 && session_peer(c->session)->confirms && admit_untimely(e)) {
 		log_warn("clocks-differ peer=%s why=%s", c->peer->id.hex, e->word);
 		conn_close(c, strcmp(e->word, "too-old") == 0 ? "a frame came too old; clocks differ, or a slow link" :
 								"a frame came from the future: clocks differ");
@@ -269,8 +308,14 @@ static void on_event(struct conn *c, const struct session_event *e)
 			sched_wake(c->peer);
 		break;
 	case SESSION_EV_SETTLED:
+		native_settled(c, e);
+		break;
 	case SESSION_EV_SEEN:
+		native_seen(c, e);
+		break;
 	case SESSION_EV_ITEM:
+
+		break;
 	case SESSION_EV_CONTROL:
 		n->n.control_frames++;
 		break;
@@ -325,32 +370,48 @@ void conn_pump(struct conn *c)
 		timer_at(n->env, &c->timer, at);
 }
 
+void conn_pump_later(struct conn *c)
+{
+	if (c->closing || c->pump_due)
+		return;
+	c->pump_due = true;
+	list_add_tail(&c->node->pump, &c->pump);
+	node_want_turn(c->node);
+}
+
 /* --- receipts ------------------------------------------------------------------------------------ */
-void conn_receipt(struct conn *c, enum receipt_kind kind, const char *id, const char *reason,
-		  int64_t inbox_seq)
+void conn_receipt(struct conn *c, const struct pending_receipt *r)
 {
 	if (c->closing || !c->online)
 		return;
 	if (c->receipts_n == c->receipts_cap) {
 		size_t cap = c->receipts_cap ? c->receipts_cap * 2 : 8;
-		struct pending_receipt *r = realloc(c->receipts, cap * sizeof *r);
+		struct pending_receipt *more = realloc(c->receipts, cap * sizeof *more);
 
-		if (!r)
+		if (!more)
 			return; /* the sender asks again */
-		c->receipts = r;
+		c->receipts = more;
 		c->receipts_cap = cap;
 	}
-	struct pending_receipt *r = &c->receipts[c->receipts_n++];
-
-	r->kind = kind;
-	r->reason = reason;
-	r->inbox_seq = inbox_seq;
-	snprintf(r->id, sizeof r->id, "%s", id);
+	c->receipts[c->receipts_n++] = *r;
 	if (!c->is_dirty) {
 		c->is_dirty = true;
 		list_add_tail(&c->node->dirty, &c->dirty);
 	}
 	node_want_turn(c->node);
+}
+
+/* Which receipts have left is one figure per author: rows above it are reported again after a restart. */
+static void receipts_left(struct conn *c)
+{
+	struct node *n = c->node;
+	struct peer *p = c->peer;
+
+	if (!c->im2 || !p || p->due_after >= 0 || !p->receipts_upto)
+		return;
+	inbox_receipts_left(n->p.store, &p->id, p->receipts_upto);
+	node_store_soft(n);
+	p->receipts_upto = 0;
 }
 
 void conn_flush_receipts(struct conn *c)
@@ -366,7 +427,7 @@ void conn_flush_receipts(struct conn *c)
 			const struct pending_receipt *r = &c->receipts[done + k];
 
 			batch[k] = (struct receipt){ .kind = r->kind, .id = bytes_str(r->id),
-						     .reason = bytes_str(r->reason) };
+						     .reason = bytes_str(r->reason), .code = r->code };
 		}
 		if (session_send_receipts(c->session, batch, k) != ERR_OK) {
 			c->more_reads = false;
@@ -375,6 +436,8 @@ void conn_flush_receipts(struct conn *c)
 		for (size_t i = 0; i < k; i++) {
 			int64_t seq = c->receipts[done + i].inbox_seq;
 
+			if (c->peer && c->receipts[done + i].kept_seq > c->peer->receipts_upto)
+				c->peer->receipts_upto = c->receipts[done + i].kept_seq;
 			enum err e = seq ? inbox_mark_reported(n->p.store, seq) : ERR_NOTFOUND;
 
 			if (e == ERR_OK)
@@ -393,8 +456,13 @@ void conn_flush_receipts(struct conn *c)
 		c->receipts = NULL;
 		c->receipts_cap = 0;
 	}
-	if (!c->closing)
-		conn_pump(c);
+	if (!c->closing) {
+		receipts_left(c);
+		if (c->im2)
+			conn_pump_later(c);
+		else
+			conn_pump(c);
+	}
 	if (!c->closing && c->more_reads)
 		inbound_report_reads(c);
 }

@@ -212,6 +212,19 @@ size_t node_targets(struct node *n, struct target_view *out, size_t max)
 	return k;
 }
 
+void dial_retry(struct node *n)
+{
+	for (size_t i = 0; i < n->target_count; i++) {
+		struct target *t = n->targets[i];
+
+		if (t->dialling || t->conn || target_online(n, t) || t->bad_dials)
+			continue;
+		timer_stop(n->env, &t->timer);
+		t->failures = 0;
+		dial_schedule(n, t, 0);
+	}
+}
+
 void dial_fini(struct node *n)
 {
 	for (size_t i = 0; i < n->target_count; i++) {

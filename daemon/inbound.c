@@ -11,6 +11,9 @@
 
 #include "base/text.h"
 
+#define UNCOMMITTED_MAX (4u << 20)
+#define CLOCK_PLAUSIBLE_MS 1764000000000ull /* 2025-11-24: no daemon of this kind is older */
+
 /* Over budget: the link is not read for a while, so the sender feels its own transport. */
 void inbound_budget(struct conn *c, double messages, size_t bytes)
 {
@@ -38,6 +41,56 @@ void inbound_budget(struct conn *c, double messages, size_t bytes)
 	timer_in(n->env, &c->resume, wait < 1000 ? wait : 1000);
 }
 
+/* Peers whom we trust are held back by the transport alone (im2.md 7.5): nothing is read from one of whom
+ * this much waits for the commit. */
+static void hold_back(struct conn *c, size_t bytes)
+{
+	c->uncommitted += bytes;
+	if (c->uncommitted < UNCOMMITTED_MAX || c->paused || c->closing)
+		return;
+	c->node->n.pauses++;
+	c->paused = true;
+	tp_pause(c->tp, c->id, true);
+}
+
+void inbound_committed(struct node *n)
+{
+	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {
+		struct conn *c = list_entry(l, struct conn, link);
+
+		c->uncommitted = 0;
+		if (!c->paused || !c->im2 || timer_armed(&c->resume) || c->closing)
+			continue;
+		c->paused = false;
+		tp_pause(c->tp, c->id, false);
+	}
+}
+
+static void refuse(struct conn *c, const char *id, const char *why, uint8_t code)
+{
+	struct pending_receipt r = { .kind = RECEIPT_REJECTED, .reason = why, .code = code };
+
+	snprintf(r.id, sizeof r.id, "%s", id);
+	conn_receipt(c, &r);
+}
+
+/* At most once by the window of its session, and kept nowhere (im2.md 9.5). */
+static void inbound_volatile(struct conn *c, const struct message *m, const struct pin *pin)
+{
+	struct node *n = c->node;
+	struct node_event ev = { .type = "message.volatile", .peer = m->source, .size = m->body.n, .message = m };
+
+	if (pin->state != PIN_TRUSTED) {
+		n->n.volatile_dropped++;
+		return;
+	}
+	n->n.volatile_received++;
+	if (!n->observer)
+		return;
+	ev.name = peer_name(n, &m->source);
+	node_event(n, &ev);
+}
+
 void inbound_message(struct conn *c, const struct message *m)
 {
 	struct node *n = c->node;
@@ -50,17 +103,27 @@ void inbound_message(struct conn *c, const struct message *m)
 	if (!p || c->closing)
 		return;
 	c->received++;
-	inbound_budget(c, 1, m->body.n);
 	if (m->destination.hex[0] && !node_id_eq(&m->destination, keyring_id(n->p.keyring))) {
+		inbound_budget(c, 1, m->body.n);
 		n->n.messages_not_for_us++;
 		log_debug("not-for-us msg=%.*s peer=%s", (int)m->id.n, m->id.p, p->id.hex);
 		return;
 	}
 	pin = pins_get(n->p.pins, &m->source);
+	if (!c->im2 || !pin || pin->state != PIN_TRUSTED)
+		inbound_budget(c, 1, m->body.n);
+	else if (!(m->ext.flags & MSG_VOLATILE))
+		hold_back(c, m->body.n + 256);
 	if (!pin || pin->state == PIN_BLOCKED || pin->state == PIN_REVOKED) {
 		n->n.messages_refused++;
 		return;
 	}
+	if (m->ext.flags & MSG_VOLATILE) {
+		inbound_volatile(c, m, pin);
+		return;
+	}
+	buf_reset(&n->scratch);
+	message_meta_write(&m->ext, &n->scratch);
 
 	struct inbox_new row = {
 		.author = m->source,
@@ -73,8 +136,16 @@ void inbound_message(struct conn *c, const struct message *m)
 		.held = pin->state == PIN_PENDING,
 		.proven = m->source_proven,
 		.body = m->body,
+		.has_wire = m->has_wire_id,
+		.meta = buf_bytes(&n->scratch),
+		.ttl_s = m->ext.ttl_s ? m->ext.ttl_s : MSG_TTL_DEFAULT_S,
+		.clock_plausible = env_wall(n->env) > CLOCK_PLAUSIBLE_MS,
 	};
 
+	if (m->has_wire_id) {
+		memcpy(row.wire_id, m->wire_id, sizeof row.wire_id);
+		memcpy(row.digest, m->digest, sizeof row.digest);
+	}
 	e = inbox_put(n->p.store, &row, &seq, &state);
 	if (e == ERR_STORE || e == ERR_NOMEM) {
 		/* The group is lost. Ending the session at once keeps the order: whatever follows on this
@@ -86,13 +157,27 @@ void inbound_message(struct conn *c, const struct message *m)
 	char id[MSG_ID_MAX + 1];
 
 	snprintf(id, sizeof id, "%.*s", (int)m->id.n, m->id.p);
+	if (e == ERR_EXPIRED) {
+		/* Settled by its author before: this copy answers nobody's question any more. */
+		n->n.settled_repeats++;
+		refuse(c, id, "settled", 12);
+		return;
+	}
+	if (e == ERR_DUPLICATE) {
+		n->n.id_conflicts++;
+		log_warn("id-conflict msg=%s peer=%s", id, p->id.hex);
+		audit_note(n->p.audit, "MESSAGE_ID_CONFLICT", bytes_str(p->id.hex), "peer_id", p->id.hex, "msg_id", id,
+			   NULL);
+		refuse(c, id, "id conflict", 9);
+		return;
+	}
 	if (e != ERR_OK && e != ERR_EXISTS) {
 		n->n.messages_refused++;
 		log_warn("message-refused msg=%s peer=%s err=%s held=%d", id, p->id.hex, err_word(e), row.held);
-		conn_receipt(c, RECEIPT_REJECTED, id,
-			     e == ERR_FULL ? (row.held ? "not approved, and the hold queue is full" : "inbox full") :
-					     err_word(e),
-			     0);
+		refuse(c, id,
+		       e == ERR_FULL ? (row.held ? "not approved, and the hold queue is full" : "inbox full") :
+				       err_word(e),
+		       e == ERR_FULL ? 6 : 0);
 		return;
 	}
 
@@ -157,8 +242,13 @@ void inbound_op_done(struct node *n, struct op *op, enum err e)
 	} else {
 		n->n.messages_repeated++;
 	}
-	if (c && !c->closing)
-		conn_receipt(c, op->receipt, op->id, op->receipt == RECEIPT_REJECTED ? "refused" : NULL, 0);
+	if (c && !c->closing) {
+		struct pending_receipt r = { .kind = op->receipt, .kept_seq = op->seq,
+					     .reason = op->receipt == RECEIPT_REJECTED ? "refused" : NULL };
+
+		memcpy(r.id, op->id, sizeof r.id);
+		conn_receipt(c, &r);
+	}
 }
 
 /* --- read receipts, survived over restarts ---------------------------------------------------------------- */
@@ -176,8 +266,12 @@ enum err node_inbox_read(struct node *n, int64_t seq, bool *changed)
 	if (inbox_get(n->p.store, seq, &row) != ERR_OK)
 		return ERR_OK;
 	p = peer_find(n, &row.via);
-	if (p && p->conn && session_peer(p->conn->session)->confirms)
-		conn_receipt(p->conn, RECEIPT_READ, row.id, NULL, seq);
+	if (p && p->conn && session_peer(p->conn->session)->confirms) {
+		struct pending_receipt r = { .kind = RECEIPT_READ, .inbox_seq = seq };
+
+		memcpy(r.id, row.id, sizeof row.id);
+		conn_receipt(p->conn, &r);
+	}
 	return ERR_OK;
 }
 
@@ -191,8 +285,12 @@ void inbound_report_reads(struct conn *c)
 		return;
 	if (inbox_unreported(n->p.store, &c->peer->id, rows, 64, &got) != ERR_OK)
 		return;
-	for (size_t i = 0; i < got; i++)
-		conn_receipt(c, RECEIPT_READ, rows[i].id, NULL, rows[i].seq);
+	for (size_t i = 0; i < got; i++) {
+		struct pending_receipt r = { .kind = RECEIPT_READ, .inbox_seq = rows[i].seq };
+
+		memcpy(r.id, rows[i].id, sizeof rows[i].id);
+		conn_receipt(c, &r);
+	}
 	c->more_reads = got == 64;
 }
 

@@ -76,6 +76,14 @@ static void ping_due(void *ctx)
 		next = l->next;
 		if (!c->online || c->closing || !session_can_send(c->session))
 			continue;
+		/* A link that only TCP believes in: something waits, and nothing was heard for two rounds. */
+		if (c->im2 && c->peer->q->flight_count &&
+		    env_now(n->env) - c->heard_ms > 2 * n->c.limits.ping_ms + 1000) {
+			conn_close(c, "no-answer");
+			continue;
+		}
+		if (c->peer)
+			native_settle(c->peer);
 		c->ping_ms = env_now(n->env);
 		if (session_ping(c->session) == ERR_OK)
 			conn_pump(c);
@@ -101,6 +109,7 @@ enum err node_new(const struct node_config *c, const struct node_parts *p, struc
 	list_init(&n->active);
 	list_init(&n->dirty);
 	list_init(&n->pings);
+	list_init(&n->pump);
 	env_random(n->env, mo.hash_key, sizeof mo.hash_key);
 	mo.capacity = n->c.limits.sessions + n->c.limits.handshakes + TARGETS_MAX;
 	n->conns = map_new(&mo);
@@ -128,6 +137,12 @@ enum err node_new(const struct node_config *c, const struct node_parts *p, struc
 	timer_init(&n->release_timer, inbound_release_due, n);
 	timer_in(n->env, &n->ping_timer, n->c.limits.ping_ms);
 	sched_expire_arm(n);
+	enum err e = native_new(n);
+
+	if (e != ERR_OK) {
+		node_free(n);
+		return e;
+	}
 	*out = n;
 	return ERR_OK;
 }
@@ -168,6 +183,7 @@ void node_free(struct node *n)
 	timer_stop(n->env, &n->expiry_timer);
 	timer_stop(n->env, &n->ping_timer);
 	timer_stop(n->env, &n->release_timer);
+	native_free(n);
 	free(n->ops);
 	buf_fini(&n->scratch);
 	map_free(n->conns);
@@ -299,6 +315,7 @@ static enum err commit_group(struct node *n)
 		else
 			inbound_op_done(n, &ops[i], e);
 	}
+	inbound_committed(n);
 	if (!n->ops && count <= OPS_KEEP) {
 		n->ops = ops;
 		n->ops_cap = count ? count : n->ops_cap;
@@ -335,6 +352,13 @@ void node_turn(struct node *n)
 			conn_flush_receipts(c);
 	}
 	sched_run(n);
+	while (!list_empty(&n->pump)) {
+		struct conn *c = list_entry(n->pump.next, struct conn, pump);
+
+		list_del(&c->pump);
+		c->pump_due = false;
+		conn_pump(c);
+	}
 	conn_reap(n);
 }
 

@@ -10,6 +10,7 @@
  *   peer.c       an identity at run time: its online conn, budgets, its send queue
  *   dial.c       static peers: who is dialled when, with jittered back-off
  *   scheduler.c  what is sent next, per peer: priorities, window, retry, expiry
+ *   native.c     what im2 asks of trust and store, and its marks (SEEN, SETTLED)
  *   outbound.c   the straight line out    inbound.c  the straight line in
  *
  * Group commit: everything since the last node_turn() is one transaction. The owner calls node_turn()
@@ -29,6 +30,7 @@
 #include "trust/policy.h"
 
 struct node;
+struct im2_counters; /* protocol/im2/im2.h */
 
 struct node_limits {
 	double peer_messages_per_s, peer_burst;  /* user messages taken from one peer; 10,000 and 2,000 */
@@ -133,7 +135,9 @@ enum err node_outbox_get(struct node *n, struct bytes id, struct outbox_row *out
 enum err node_outbox_list(struct node *n, const struct outbox_filter *f, struct outbox_row *rows,
 			  size_t max, size_t *count) MUST_CHECK;
 enum err node_outbox_cancel(struct node *n, struct bytes id, struct fault *f) MUST_CHECK;
-enum err node_outbox_retry(struct node *n, struct bytes id, struct fault *f) MUST_CHECK;
+/* A dead letter goes again, under a new id unless its user chose one: id_out. */
+enum err node_outbox_retry(struct node *n, struct bytes id, char id_out[static MSG_ID_MAX + 1],
+			   struct fault *f) MUST_CHECK;
 
 /* --- receiving ------------------------------------------------------------------------------ */
 /* Marks read and queues the receipt. */
@@ -219,6 +223,13 @@ void node_observe(struct node *n, void (*fn)(void *ctx, const struct node_event 
 	X(receipts_unknown, "receipts_unknown")                                                    \
 	X(control_frames, "control_frames")                                                        \
 	X(rekeys, "rekeys")                                                                        \
+	X(volatile_sent, "volatile_sent")                                                          \
+	X(volatile_received, "volatile_received")                                                  \
+	X(volatile_dropped, "volatile_dropped")                                                    \
+	X(id_conflicts, "id_conflicts")                                                            \
+	X(settled_repeats, "settled_repeats")                                                      \
+	X(eras_renewed, "eras_renewed")                                                            \
+	X(downgrades_refused, "downgrades_refused")                                                \
 	X(pauses, "pauses")                                                                        \
 	X(store_failures, "store_failures")                                                        \
 	X(dials, "dials")                                                                          \
@@ -230,6 +241,8 @@ struct node_counters {
 #undef X
 };
 const struct node_counters *node_counters(const struct node *n);
+/* NULL when im2 is off. */
+const struct im2_counters *node_im2_counters(const struct node *n);
 size_t node_banned(struct node *n);
 /* What the transport counts by itself: refusals before we are asked, and why links ended. Zeros without one. */
 void node_transport_stats(struct node *n, struct transport_stats *out);

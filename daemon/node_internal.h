@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "daemon/node.h"
+#include "protocol/im2/im2.h"
 
 struct list {
 	struct list *prev, *next;
@@ -52,9 +53,13 @@ struct item {
 	uint64_t created_ms, expires_ms; /* wall */
 	uint64_t accepted_ms;      /* monotonic: when we took it, 0 after a restart */
 	uint64_t sent_ms;          /* monotonic, when in flight */
+	uint64_t due_ms;           /* monotonic, im2: when it is sent again without a receipt (im2.md 10.3) */
 	uint32_t tries;            /* earlier ones */
 	uint32_t body_len;
 	uint8_t *body;             /* NULL: read it from the store when its turn comes */
+	uint8_t *meta;             /* message_meta of what im2 adds; NULL = nothing */
+	uint16_t meta_len;
+	uint8_t wire_id[MSG_WIRE_ID];
 	char type[MSG_TYPE_MAX + 1];
 	char id[];                 /* NUL-terminated */
 };
@@ -77,6 +82,11 @@ struct peer {
 	struct list active;        /* in node->active when the scheduler should look */
 	bool is_active;
 	struct bucket messages, bytes; /* what we take from it */
+	/* im2: confirmed since the receiver was last told what is settled, and when that was (im2.md 9.5) */
+	uint32_t unsettled;
+	uint64_t settle_ms;
+	int64_t due_after;         /* receipts that an earlier life owed are reported up to here; -1 = all */
+	int64_t receipts_upto;     /* inbox seq up to which receipts have left, not written down yet; 0 = nothing new */
 	uint32_t window, confirmed; /* messages in flight at most; confirmed since it last grew */
 	double rtt_ms;
 	uint64_t offline_since_ms;
@@ -88,6 +98,8 @@ struct pending_receipt {
 	char id[MSG_ID_MAX + 1];
 	const char *reason;        /* static text, or NULL */
 	int64_t inbox_seq;         /* READ: mark as reported after it went out */
+	int64_t kept_seq;          /* others: the row it speaks of, for the mark of receipts that have left */
+	uint8_t code;              /* REJECTED, im2: reason of im2.md 10.2; 0 = by its word */
 };
 
 struct conn {
@@ -117,6 +129,13 @@ struct conn {
 	size_t receipts_n, receipts_cap;
 	struct list dirty;         /* in node->dirty when receipts wait */
 	bool is_dirty;
+	uint64_t heard_ms;         /* a unit came */
+	size_t uncommitted;        /* bytes taken from it that wait for the commit */
+	struct list pump;          /* in node->pump when its units wait for the end of the turn */
+	bool pump_due;
+	bool im2;                  /* decided at IDENTIFIED */
+	bool guessing;             /* X2 left, X3 did not open yet: one guess at the passphrase */
+	uint64_t min_wait_ms;      /* before its target is dialled again */
 	bool more_reads;           /* the store holds more read receipts that nobody has reported */
 };
 
@@ -128,7 +147,7 @@ struct target {
 	struct node_id known;
 	link_id dialling;
 	struct conn *conn;
-	uint32_t failures;
+	uint32_t failures, bad_dials;
 	struct timer timer;
 	char why[256];
 };
@@ -147,6 +166,7 @@ struct op {
 	int64_t seq;
 	uint64_t size;
 	uint8_t priority;
+	uint8_t code;              /* RECEIVED, REJECTED: reason of im2.md 10.2 */
 	/* RECEIVED */
 	link_id conn;
 	enum receipt_kind receipt;
@@ -170,6 +190,9 @@ struct node {
 	struct env *env;
 	struct transport *tp;
 	struct node_counters n;
+	struct im2_host *im2;      /* NULL: policy says off */
+	uint8_t volatile_era[8];   /* of this start (im2.md 9.5) */
+	uint64_t volatile_seq;
 
 	struct map *conns;         /* link id -> struct conn * */
 	struct map *peers;         /* node id -> struct peer * */
@@ -178,7 +201,7 @@ struct node {
 	struct ladder *by_source, *by_identity;
 	struct list conns_list;    /* online */
 	struct list shaking;       /* not online yet */
-	struct list reap, active, dirty, pings;
+	struct list reap, active, dirty, pings, pump;
 	uint32_t online, handshaking;
 	struct bucket total;
 
@@ -192,7 +215,7 @@ struct node {
 	bool group_waits;
 	bool hard;                 /* somebody waits for this group's commit */
 	uint64_t soft_since_ms;    /* 0: no soft writes are open */
-	struct timer soft_timer, expiry_timer, ping_timer, release_timer;
+	struct timer soft_timer, expiry_timer, ping_timer, release_timer, im2_timer;
 	bool group_failed;         /* a write of this group failed: roll it back at the turn */
 	bool turn_wanted;
 	struct buf scratch;
@@ -222,8 +245,10 @@ void conn_pump(struct conn *c);    /* drains units and events of its session */
 void conn_close(struct conn *c, const char *why);
 void conn_free(struct conn *c);
 struct conn *conn_find(struct node *n, link_id id);
-void conn_receipt(struct conn *c, enum receipt_kind kind, const char *id, const char *reason,
-		  int64_t inbox_seq);
+/* Drains at the end of the turn, so that what one turn makes shares a frame. */
+void conn_pump_later(struct conn *c);
+/* `r` is copied; its id is NUL-terminated. */
+void conn_receipt(struct conn *c, const struct pending_receipt *r);
 void conn_flush_receipts(struct conn *c);
 void conn_store_rolled_back(struct node *n);
 void conn_reap(struct node *n);
@@ -233,6 +258,18 @@ void conn_end(struct conn *c, const char *why, uint64_t min_wait_ms);
 void conn_session_due(void *ctx); /* the timer of a session */
 /* A step on the ladder of a source; says so when it became a ban. */
 void conn_blame(struct node *n, const char *source, const char *why);
+
+/* native.c: what im2 asks of trust, and its settings */
+enum err native_new(struct node *n); /* n->im2, or NULL when the policy says off */
+void native_free(struct node *n);
+void native_link(struct node *n, struct conn *c, struct im2_link_config *out, bool *pinned_im2);
+void native_online(struct conn *c);  /* SEEN, receipts that an earlier life owes, what is settled */
+void native_settle(struct peer *p);  /* tells what is settled when that has risen enough */
+void native_seen(struct conn *c, const struct session_event *e);
+void native_settled(struct conn *c, const struct session_event *e);
+/* Its sessions are erased. ed NULL: of its pin. */
+void native_revoke(struct node *n, const struct node_id *id, const uint8_t *ed);
+void native_trust_changed(struct node *n, const struct node_id *id);
 
 /* admit.c */
 void admit_identified(struct conn *c);
@@ -257,6 +294,7 @@ struct node *peer_node(const struct peer *p);
 void dial_conn_ended(struct node *n, struct target *t, bool was_online, const char *why, uint64_t min_wait_ms);
 void dial_peer_offline(struct node *n, const struct node_id *id);
 void dial_learned(struct node *n, struct conn *c, const struct node_id *id);
+void dial_retry(struct node *n); /* what waited for the mesh key is dialled now */
 void dial_fini(struct node *n);
 
 /* scheduler.c */
@@ -265,14 +303,16 @@ void sched_offline(struct peer *p);
 void sched_wake(struct peer *p);
 void sched_run(struct node *n);
 /* The item of a fresh submission; NULL when it stays in the store until its turn. */
-struct item *sched_prepare(struct node *n, struct peer *p, const struct op *op, const char *id,
-			   const char *type, uint64_t created_ms, uint64_t expires_ms, struct bytes body);
+struct item *sched_prepare(struct node *n, struct peer *p, const struct op *op, const struct outbox_new *row,
+			   const char *id, const uint8_t wire_id[static MSG_WIRE_ID]);
 void sched_committed(struct peer *p, struct item *it);
 void sched_confirmed(struct peer *p);
 void sched_store_rolled_back(struct node *n);
 struct item *item_find(struct node *n, const struct node_id *peer, struct bytes id);
 void item_free(struct item *it); /* unlinks from lists, the map and its op; accepts NULL */
 void item_held(struct item *it);
+/* im2: the peer cannot take it now (reason 6); it stays in flight and goes again later. */
+void item_later(struct item *it);
 void sched_expire_arm(struct node *n);
 void sched_drop_all(struct node *n);
 
@@ -287,6 +327,7 @@ void outbound_ended(struct node *n, const struct node_id *peer, const char *id, 
 void inbound_message(struct conn *c, const struct message *m);
 /* What came costs its sender; only for a conn that is online. */
 void inbound_budget(struct conn *c, double messages, size_t bytes);
+void inbound_committed(struct node *n); /* links that waited for the disk are read again */
 void inbound_op_done(struct node *n, struct op *op, enum err e);
 void inbound_report_reads(struct conn *c);
 enum err inbound_release(struct node *n, const struct node_id *id, bool accept);

@@ -12,18 +12,7 @@
 #include "base/text.h"
 
 #define OLD_PEER_REASON "peer-never-confirms"
-
-static void fresh_id(struct node *n, char out[static MSG_ID_MAX + 1])
-{
-	uint8_t b[16];
-	char hex[33];
-
-	env_random(n->env, b, sizeof b);
-	b[6] = (uint8_t)((b[6] & 0x0f) | 0x40); /* UUID version 4 */
-	b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
-	hex_encode(BYTES_ARR(b), hex);
-	snprintf(out, MSG_ID_MAX + 1, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
-}
+#define VOLATILE_QUEUE_MAX (1u << 20)
 
 static bool id_fine(struct bytes id)
 {
@@ -33,10 +22,17 @@ static bool id_fine(struct bytes id)
 	return id.n >= 1 && id.n <= MSG_ID_MAX;
 }
 
-static bool type_fine(struct bytes t)
+/* The kind of a type word; and CONV is a message inside a conversation, a fresh one if none is named. */
+static enum err set_kind(struct node *n, struct bytes type, struct message_ext *x, struct fault *f)
 {
-	return bytes_eq(t, BYTES_LIT("MSG")) || bytes_eq(t, BYTES_LIT("REQ")) ||
-	       bytes_eq(t, BYTES_LIT("RESP")) || bytes_eq(t, BYTES_LIT("CONV"));
+	if (message_kind_of(type, &x->kind) != ERR_OK)
+		return fault_set(f, ERR_USAGE, EXIT_USAGE,
+				 "the type must be MSG, REQ, RESP, CONV, NOTICE, EVENT, ERROR or END");
+	if (bytes_eq(type, BYTES_LIT("CONV")) && !x->has_conv) {
+		x->has_conv = true;
+		env_random(n->env, x->conv, sizeof x->conv);
+	}
+	return ERR_OK;
 }
 
 static enum err check_peer(struct node *n, const struct submit *s, struct fault *f)
@@ -65,38 +61,48 @@ static enum err check_peer(struct node *n, const struct submit *s, struct fault 
 	return ERR_UNTRUSTED;
 }
 
+static enum err too_large(size_t n, struct fault *f)
+{
+	fault_set(f, ERR_LIMIT, EXIT_USAGE, "the body has %zu bytes; one message carries at most %u", n, MSG_BODY_MAX);
+	fault_means(f, "larger content goes in parts, each a message of its own");
+	fault_next(f, "split -b 1M FILE part-");
+	return ERR_LIMIT;
+}
+
 enum err node_submit(struct node *n, const struct submit *s, submit_done done, void *ctx,
 		     char id_out[static MSG_ID_MAX + 1], struct fault *f)
 {
 	struct bytes type = s->type.n ? s->type : BYTES_LIT("MSG");
 	uint64_t wall = env_wall(n->env);
-	char id[MSG_ID_MAX + 1], type_text[MSG_TYPE_MAX + 1];
+	char id[MSG_ID_MAX + 1] = "";
+	uint8_t wire_id[MSG_WIRE_ID], meta_room[MSG_META_MAX];
+	struct message_ext x = s->ext;
+	struct buf meta;
 	struct peer *p;
 	struct op *op;
 	int64_t seq;
 	enum err e = check_peer(n, s, f);
 
+	if (e == ERR_OK)
+		e = set_kind(n, type, &x, f);
 	if (e != ERR_OK)
 		return e;
-	if (!type_fine(type))
-		return fault_set(f, ERR_USAGE, EXIT_USAGE, "the type must be MSG, REQ, RESP or CONV");
-	if (s->body.n > MSG_BODY_MAX) {
-		fault_set(f, ERR_LIMIT, EXIT_USAGE, "the body has %zu bytes; one message carries at most %u",
-			  s->body.n, MSG_BODY_MAX);
-		fault_means(f, "the 0.9 wire puts a message into one frame of 1 MiB over ws");
-		return ERR_LIMIT;
-	}
+	if (s->body.n > MSG_BODY_MAX)
+		return too_large(s->body.n, f);
 	if (s->id.n && !id_fine(s->id))
 		return fault_set(f, ERR_USAGE, EXIT_USAGE,
 				 "a message id has 1 to %d printable characters without spaces", MSG_ID_MAX);
-	if (s->id.n)
-		snprintf(id, sizeof id, "%.*s", (int)s->id.n, s->id.p);
-	else
-		fresh_id(n, id);
-	snprintf(type_text, sizeof type_text, "%.*s", (int)type.n, type.p);
+	x.ttl_s = 0; /* it follows from the expiry of the row */
+	buf_init(&meta, MSG_META_MAX);
+	message_meta_write(&x, &meta);
+	e = meta.err;
+	if (e == ERR_OK && meta.n)
+		memcpy(meta_room, meta.p, meta.n);
 
 	struct outbox_new row = {
-		.id = bytes_str(id),
+		.id = s->id,
+		.meta = bytes_of(meta_room, meta.n),
+		.no_receipt = (x.flags & MSG_NO_RECEIPT) != 0,
 		.to = s->to,
 		.type = type,
 		.priority = (uint8_t)s->priority,
@@ -105,7 +111,13 @@ enum err node_submit(struct node *n, const struct submit *s, submit_done done, v
 		.body = s->body,
 	};
 
-	e = outbox_put(n->p.store, &row, &seq);
+	buf_fini(&meta);
+	if (e == ERR_OK)
+		e = outbox_put(n->p.store, &row, &seq, wire_id);
+	if (s->id.n)
+		snprintf(id, sizeof id, "%.*s", (int)s->id.n, s->id.p);
+	else if (e == ERR_OK)
+		hex_encode(BYTES_ARR(wire_id), id);
 	if (e == ERR_EXISTS) {
 		fault_set(f, e, EXIT_GENERIC, "a message with the id %s was accepted before", id);
 		fault_means(f, "it was not sent a second time");
@@ -137,12 +149,74 @@ enum err node_submit(struct node *n, const struct submit *s, submit_done done, v
 	memcpy(op->id, id, sizeof id);
 	p = peer_find(n, &s->to);
 	if (p && p->q)
-		op->item = sched_prepare(n, p, op, id, type_text, row.created_ms, row.expires_ms, s->body);
+		op->item = sched_prepare(n, p, op, &row, id, wire_id);
 	node_store_hard(n);
 	if (row.expires_ms && (!timer_armed(&n->expiry_timer) ||
 			       n->expiry_timer.at_ms > env_now(n->env) + s->ttl_ms))
 		timer_in(n->env, &n->expiry_timer, s->ttl_ms < 60000 ? s->ttl_ms + 1 : 60000);
 	memcpy(id_out, id, sizeof id);
+	return ERR_OK;
+}
+
+static enum err volatile_closed(struct node *n, const struct node_id *to, bool old_wire, struct fault *f)
+{
+	fault_set(f, ERR_CLOSED, EXIT_RETRY, old_wire ? "%s speaks the 0.9 wire, which has no volatile messages" :
+						       "%s is not connected", peer_name(n, to));
+	fault_means(f, "a volatile message travels only in a live im2 session and is kept nowhere; it was not sent");
+	fault_next(f, old_wire ? "ironmesh send %s ... (without --volatile)" : "ironmesh peers show %s", to->hex);
+	return ERR_CLOSED;
+}
+
+enum err node_send_volatile(struct node *n, const struct submit *s, char id_out[static MSG_ID_MAX + 1],
+			    struct fault *f)
+{
+	struct peer *p = peer_find(n, &s->to);
+	struct conn *c = p ? p->conn : NULL;
+	struct message m = {
+		.type = s->type.n ? s->type : BYTES_LIT("MSG"),
+		.source = *keyring_id(n->p.keyring),
+		.destination = s->to,
+		.created_ms = env_wall(n->env),
+		.priority = s->priority,
+		.body = s->body,
+		.has_wire_id = true,
+		.ext = s->ext,
+	};
+	enum err e = check_peer(n, s, f);
+	struct wr w = wr_init(m.wire_id, sizeof m.wire_id);
+
+	if (e == ERR_OK)
+		e = set_kind(n, m.type, &m.ext, f);
+	if (e != ERR_OK)
+		return e;
+	if (s->body.n > MSG_BODY_MAX)
+		return too_large(s->body.n, f);
+	if (!c || c->closing || !c->im2)
+		return volatile_closed(n, &s->to, c && !c->closing, f);
+	if (tp_queued(c->tp, c->id) + im2_link_waiting(c->session) > VOLATILE_QUEUE_MAX || !session_can_send(c->session)) {
+		fault_set(f, ERR_AGAIN, EXIT_RETRY, "%s does not take messages as fast as they come", peer_name(n, &s->to));
+		fault_means(f, "a volatile message waits nowhere; this one was not sent");
+		fault_next(f, "ironmesh peers show %s", s->to.hex);
+		return ERR_AGAIN;
+	}
+	m.ext.flags |= MSG_VOLATILE | MSG_NO_RECEIPT;
+	m.ext.flags &= (uint8_t)~MSG_WANTS_READ;
+	m.ext.ttl_s = (uint32_t)(s->ttl_ms / 1000 < MSG_TTL_MAX_S ? s->ttl_ms / 1000 : MSG_TTL_MAX_S);
+	wr_bytes(&w, BYTES_ARR(n->volatile_era));
+	wr_u64(&w, ++n->volatile_seq);
+	e = session_send(c->session, &m);
+	if (e == ERR_LIMIT) {
+		fault_set(f, e, EXIT_USAGE, "the body has %zu bytes; a volatile message must fit one frame", s->body.n);
+		fault_means(f, "the far side takes frames up to a size that it stated; larger ones travel only as kept messages");
+		fault_next(f, "ironmesh send %s ... (without --volatile)", s->to.hex);
+		return e;
+	}
+	if (e != ERR_OK)
+		return fault_set(f, ERR_AGAIN, EXIT_RETRY, "the session cannot send now");
+	hex_encode(BYTES_ARR(m.wire_id), id_out);
+	c->sent++;
+	n->n.volatile_sent++;
+	conn_pump_later(c);
 	return ERR_OK;
 }
 
@@ -182,6 +256,7 @@ void outbound_ended(struct node *n, const struct node_id *peer, const char *id, 
 		[OUTBOX_DELIVERED] = "message.delivered", [OUTBOX_READ] = "message.read",
 		[OUTBOX_FAILED] = "message.failed",	  [OUTBOX_EXPIRED] = "message.expired",
 		[OUTBOX_REJECTED] = "message.rejected",	  [OUTBOX_CANCELLED] = "message.cancelled",
+		[OUTBOX_UNKNOWN] = "message.unknown",
 	};
 	struct peer *p = peer_find(n, peer);
 	struct node_event e = { .type = types[s], .peer = *peer, .msg_id = id, .reason = reason, .in_ms = in_ms };
@@ -208,6 +283,14 @@ static void end_row(struct node *n, struct item *it, enum outbox_state s, const 
 	outbound_ended(n, &it->peer->id, it->id, s, reason, 0);
 }
 
+/* Seconds of life from `created`; what never expires here lives as long as im2 allows. */
+static uint32_t life_s(const struct item *it)
+{
+	uint64_t s = it->expires_ms > it->created_ms ? (it->expires_ms - it->created_ms + 999) / 1000 : MSG_TTL_MAX_S;
+
+	return s > MSG_TTL_MAX_S ? MSG_TTL_MAX_S : s ? (uint32_t)s : 1;
+}
+
 enum err outbound_attempt(struct node *n, struct peer *p, struct item *it)
 {
 	struct conn *c = p->conn;
@@ -216,14 +299,22 @@ enum err outbound_attempt(struct node *n, struct peer *p, struct item *it)
 		.id = bytes_str(it->id),
 		.source = *keyring_id(n->p.keyring),
 		.destination = p->id,
-		/* The window of the far side judges this stamp: it is the time of the attempt. */
-		.created_ms = env_wall(n->env),
+		/* 0.9: the window of the far side judges this stamp, it is the time of the attempt. im2: it is
+		 * part of what the digest covers and never changes. */
+		.created_ms = c->im2 ? it->created_ms : env_wall(n->env),
 		.priority = it->priority,
 		.ttl = 5,
+		.has_wire_id = true,
 	};
 	bool confirms = session_peer(c->session)->confirms;
 	enum err e;
 
+	memcpy(m.wire_id, it->wire_id, sizeof m.wire_id);
+	if (it->meta && message_meta_read(bytes_of(it->meta, it->meta_len), &m.ext) != ERR_OK) {
+		end_row(n, it, OUTBOX_FAILED, "its fields do not open");
+		return ERR_CORRUPT;
+	}
+	m.ext.ttl_s = life_s(it);
 	if (it->expires_ms && it->expires_ms <= env_wall(n->env)) {
 		end_row(n, it, OUTBOX_EXPIRED, "expired");
 		n->n.messages_expired++;
@@ -257,15 +348,20 @@ enum err outbound_attempt(struct node *n, struct peer *p, struct item *it)
 	if (!confirms) {
 		/* This is the honest end: nothing will ever say that it arrived (wire 4.3). */
 		end_row(n, it, OUTBOX_SENT, OLD_PEER_REASON);
+	} else if (m.ext.flags & MSG_NO_RECEIPT) {
+		/* Nobody asked whether it arrives: outside the window, never repeated (im2.md 10.3). */
+		end_row(n, it, OUTBOX_SENT, "no receipt was asked for");
+		e = ERR_EXPIRED;
 	} else {
 		struct node_event ev = { .type = "message.sent", .peer = p->id, .msg_id = it->id,
 					 .via = c->tp->kind };
 
 		node_event(n, &ev);
 	}
-	/* The queue of units is drained to the link. */
-	conn_pump(c);
-	return ERR_OK;
+	/* The queue of units is drained to the link; im2 fills a frame first. */
+	if (!c->im2)
+		conn_pump(c);
+	return e;
 }
 
 /* --- what comes back -------------------------------------------------------------------------------- */
@@ -280,6 +376,7 @@ void outbound_receipt(struct conn *c, const struct session_event *ev)
 		[RECEIPT_DELIVERED] = OUTBOX_DELIVERED,
 		[RECEIPT_READ] = OUTBOX_READ,
 		[RECEIPT_REJECTED] = OUTBOX_REJECTED,
+		[RECEIPT_UNKNOWN] = OUTBOX_UNKNOWN,
 	};
 	struct node *n = c->node;
 	struct peer *p = c->peer;
@@ -304,6 +401,18 @@ void outbound_receipt(struct conn *c, const struct session_event *ev)
 		}
 		return;
 	}
+	if (ev->receipt == RECEIPT_RETRY) {
+		/* It counts as none; what is settled may make room over there. */
+		if (it)
+			item_later(it);
+		else
+			n->n.receipts_unknown++;
+		p->unsettled += 256;
+		native_settle(p);
+		return;
+	}
+	if (ev->receipt == RECEIPT_UNKNOWN)
+		snprintf(reason, sizeof reason, "settled before: it may have been delivered");
 	if (ev->receipt == RECEIPT_REJECTED)
 		reason_text(ev->receipt_reason, reason);
 	/* A copy is in flight whose row the store does not hold as sent: only what we sent counts. */
@@ -411,17 +520,19 @@ enum err node_outbox_cancel(struct node *n, struct bytes id, struct fault *f)
 	return ERR_OK;
 }
 
-enum err node_outbox_retry(struct node *n, struct bytes id, struct fault *f)
+enum err node_outbox_retry(struct node *n, struct bytes id, char id_out[static MSG_ID_MAX + 1], struct fault *f)
 {
 	struct outbox_row row;
+	char again[MSG_ID_MAX + 1];
 	struct peer *p;
 	enum err e = find_row(n, id, &row, f);
 
 	if (e != ERR_OK)
 		return e;
+	snprintf(again, sizeof again, "%s", row.id);
 	p = peer_find(n, &row.to);
 	if (row.state != OUTBOX_QUEUED) {
-		e = outbox_requeue(n->p.store, row.seq, env_wall(n->env));
+		e = outbox_requeue(n->p.store, row.seq, env_wall(n->env), again);
 		if (e == ERR_STORE)
 			node_store_failed(n);
 		if (e == ERR_OK)
@@ -442,6 +553,7 @@ enum err node_outbox_retry(struct node *n, struct bytes id, struct fault *f)
 			p->q->more_priority = PRIO_COUNT - 1;
 		}
 	}
+	memcpy(id_out, again, sizeof again);
 	if (p && p->conn)
 		sched_wake(p);
 	else

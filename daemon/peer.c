@@ -67,6 +67,7 @@ struct peer *peer_get(struct node *n, const struct node_id *id)
 	p->id = *id;
 	p->rtt_ms = -1;
 	p->window = l->window;
+	p->due_after = 0;
 	list_init(&p->active);
 	timer_init(&p->stall, stall_due, p);
 	bucket_init(&p->messages, l->peer_messages_per_s, l->peer_burst, now);
@@ -251,6 +252,7 @@ enum err node_peer_approve(struct node *n, const struct node_id *id, struct faul
 	if (e != ERR_OK)
 		return e;
 	ladder_clear(n->by_identity, bytes_str(id->hex));
+	native_trust_changed(n, id);
 	node_simple_event(n, "peer.approved", id, NULL);
 	e = inbound_release(n, id, true);
 	if (e == ERR_OK)
@@ -272,6 +274,7 @@ enum err node_peer_block(struct node *n, const struct node_id *id, const char *r
 
 	if (e != ERR_OK)
 		return e;
+	native_revoke(n, id, NULL);
 	conn_close_peer(n, id, "blocked");
 	node_simple_event(n, "peer.blocked", id, reason);
 	return inbound_release(n, id, false);
@@ -283,6 +286,7 @@ enum err node_peer_revoke(struct node *n, const struct node_id *id, const char *
 
 	if (e != ERR_OK)
 		return e;
+	native_revoke(n, id, NULL);
 	conn_close_peer(n, id, "revoked");
 	node_simple_event(n, "trust.changed", id, "revoked");
 	return inbound_release(n, id, false);
@@ -292,8 +296,10 @@ enum err node_peer_pending(struct node *n, const struct node_id *id, struct faul
 {
 	enum err e = set_state(n, id, PIN_PENDING, NULL, "PEER_STATE_CHANGED", f);
 
-	if (e == ERR_OK)
+	if (e == ERR_OK) {
+		native_trust_changed(n, id);
 		node_simple_event(n, "trust.changed", id, "pending");
+	}
 	return e;
 }
 
@@ -301,8 +307,11 @@ enum err node_peer_forget(struct node *n, const struct node_id *id, struct fault
 {
 	const struct pin *pin = pins_get(n->p.pins, id);
 	struct pins_copy *before;
+	uint8_t ed[ED_BYTES] = { 0 };
 	enum err e;
 
+	if (pin)
+		memcpy(ed, pin->ed, sizeof ed);
 	if (pin && pin->state == PIN_REVOKED) {
 		fault_set(f, ERR_WRONG_STATE, EXIT_GENERIC, "%s is revoked", id->hex);
 		fault_means(f, "a revoked identity is remembered for ever, so that it stays refused");
@@ -315,6 +324,7 @@ enum err node_peer_forget(struct node *n, const struct node_id *id, struct fault
 		return e;
 	audit_note(n->p.audit, "PEER_STATE_CHANGED", (struct bytes){ 0 }, "peer_id", id->hex, "trust_state",
 		   "forgotten", NULL);
+	native_revoke(n, id, ed);
 	conn_close_peer(n, id, "forgotten");
 	node_simple_event(n, "trust.changed", id, "forgotten");
 	return inbound_release(n, id, false);

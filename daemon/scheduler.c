@@ -16,6 +16,9 @@
 #define LOAD_ROWS 256
 #define LINK_QUEUE_MAX (256u << 10)
 #define LINK_QUEUE_MS 20
+#define RESEND_FIRST_MS 10000u
+#define RESEND_MAX_MS 300000u
+#define PUMP_BYTES (128u << 10)
 
 static struct bytes item_key(const struct node_id *peer, struct bytes id, uint8_t out[static MAP_KEY_MAX])
 {
@@ -37,10 +40,19 @@ struct item *item_find(struct node *n, const struct node_id *peer, struct bytes 
 	return it;
 }
 
-static struct item *item_new(struct node *n, struct peer *p, struct bytes id, bool *known)
+/* The word by which im2 names it; the same as the id unless a user chose that. */
+static bool wire_name(const struct item *it, char out[static 2 * MSG_WIRE_ID + 1])
+{
+	hex_encode(BYTES_ARR(it->wire_id), out);
+	return strcmp(out, it->id) != 0;
+}
+
+static struct item *item_new(struct node *n, struct peer *p, struct bytes id, const uint8_t wire_id[static MSG_WIRE_ID],
+			     struct bytes meta, bool *known)
 {
 	uint8_t key[MAP_KEY_MAX];
 	struct item *it = calloc(1, sizeof *it + id.n + 1);
+	char wire[2 * MSG_WIRE_ID + 1];
 	bool created;
 	void *slot;
 
@@ -61,6 +73,17 @@ static struct item *item_new(struct node *n, struct peer *p, struct bytes id, bo
 	it->node = n;
 	it->peer = p;
 	memcpy(it->id, id.p, id.n);
+	memcpy(it->wire_id, wire_id, MSG_WIRE_ID);
+	if (wire_name(it, wire) && map_put(n->items, item_key(&p->id, bytes_str(wire), key), 0, &slot, &created) == ERR_OK)
+		memcpy(slot, &it, sizeof it);
+	if (meta.n && (it->meta = malloc(meta.n))) {
+		memcpy(it->meta, meta.p, meta.n);
+		it->meta_len = (uint16_t)meta.n;
+	}
+	if (meta.n && !it->meta) {
+		item_free(it);
+		return NULL;
+	}
 	return it;
 }
 
@@ -89,6 +112,7 @@ static void item_leave(struct item *it)
 void item_free(struct item *it)
 {
 	uint8_t key[MAP_KEY_MAX];
+	char wire[2 * MSG_WIRE_ID + 1];
 	struct node *n;
 
 	if (!it)
@@ -100,7 +124,10 @@ void item_free(struct item *it)
 			n->ops[i].item = NULL;
 	item_leave(it);
 	map_del(n->items, item_key(&it->peer->id, bytes_str(it->id), key));
+	if (wire_name(it, wire))
+		map_del(n->items, item_key(&it->peer->id, bytes_str(wire), key));
 	free(it->body);
+	free(it->meta);
 	free(it);
 }
 
@@ -124,6 +151,25 @@ static void item_ready(struct item *it)
 	q->ready_bytes += it->body ? it->body_len : 0;
 }
 
+/* 10 s, doubling to 300 s, spread by a fifth (im2.md 10.3). */
+static uint64_t resend_ms(struct node *n, const struct item *it)
+{
+	uint64_t ms = RESEND_FIRST_MS << (it->tries < 5 ? it->tries : 5);
+
+	if (ms > RESEND_MAX_MS)
+		ms = RESEND_MAX_MS;
+	return ms - ms / 5 + env_uniform(n->env, ms * 2 / 5 + 1);
+}
+
+void item_later(struct item *it)
+{
+	struct node *n = it->node;
+
+	if (it->state != ITEM_IN_FLIGHT)
+		return;
+	it->due_ms = env_now(n->env) + resend_ms(n, it);
+}
+
 static void item_flies(struct item *it)
 {
 	struct sendq *q = it->peer->q;
@@ -131,6 +177,7 @@ static void item_flies(struct item *it)
 	item_leave(it);
 	it->state = ITEM_IN_FLIGHT;
 	it->sent_ms = env_now(it->node->env);
+	it->due_ms = it->sent_ms + resend_ms(it->node, it);
 	list_add_tail(&q->flight, &it->link);
 	q->flight_count++;
 	q->flight_bytes += it->body_len;
@@ -233,7 +280,7 @@ static void window_shrink(struct node *n, struct peer *p)
 {
 	uint64_t now = env_now(n->env);
 
-	if (list_empty(&p->q->flight) ||
+	if (p->conn->im2 || list_empty(&p->q->flight) ||
 	    now - list_entry(p->q->flight.next, struct item, link)->sent_ms < n->c.limits.confirm_ms / 2)
 		return;
 	p->window = p->window > 1 ? p->window / 2 : 1;
@@ -245,6 +292,8 @@ void sched_confirmed(struct peer *p)
 {
 	const struct node_limits *l = &peer_node(p)->c.limits;
 
+	p->unsettled++;
+	native_settle(p);
 	if (p->window < l->window && ++p->confirmed >= p->window) {
 		p->window++;
 		p->confirmed = 0;
@@ -255,6 +304,8 @@ static bool window_open(const struct node *n, const struct peer *p)
 {
 	const struct node_limits *l = &n->c.limits;
 
+	if (p->conn->im2)
+		return p->q->flight_count < 2 * l->window && p->q->flight_bytes < 2ull * l->window_bytes;
 	return p->q->flight_count < p->window &&
 	       p->q->flight_bytes * l->window < (uint64_t)l->window_bytes * p->window;
 }
@@ -316,8 +367,8 @@ static bool room(const struct sendq *q)
 	return q->ready_count + q->prepared_count < READY_MAX;
 }
 
-struct item *sched_prepare(struct node *n, struct peer *p, const struct op *op, const char *id,
-			   const char *type, uint64_t created_ms, uint64_t expires_ms, struct bytes body)
+struct item *sched_prepare(struct node *n, struct peer *p, const struct op *op, const struct outbox_new *row,
+			   const char *id, const uint8_t wire_id[static MSG_WIRE_ID])
 {
 	struct sendq *q = p->q;
 	struct item *it;
@@ -331,7 +382,7 @@ struct item *sched_prepare(struct node *n, struct peer *p, const struct op *op, 
 		q->more = true;
 		return NULL;
 	}
-	it = item_new(n, p, bytes_str(id), &known);
+	it = item_new(n, p, bytes_str(id), wire_id, row->meta, &known);
 	if (!it) {
 		q->more = true;
 		q->more_priority = PRIO_COUNT - 1;
@@ -339,12 +390,12 @@ struct item *sched_prepare(struct node *n, struct peer *p, const struct op *op, 
 	}
 	it->seq = op->seq;
 	it->priority = op->priority;
-	it->created_ms = created_ms;
-	it->expires_ms = expires_ms;
+	it->created_ms = row->created_ms;
+	it->expires_ms = row->expires_ms;
 	it->accepted_ms = env_now(n->env);
-	it->body_len = (uint32_t)body.n;
-	snprintf(it->type, sizeof it->type, "%s", type);
-	keep_body(it, body);
+	it->body_len = (uint32_t)row->body.n;
+	snprintf(it->type, sizeof it->type, "%.*s", (int)row->type.n, row->type.p);
+	keep_body(it, row->body);
 	it->state = ITEM_PREPARED;
 	q->prepared_count++;
 	q->ready_bytes += it->body ? it->body_len : 0;
@@ -386,7 +437,8 @@ static void load(struct node *n, struct peer *p)
 				q->more_priority = prio;
 				goto out;
 			}
-			it = item_new(n, p, bytes_str(rows[i].id), &known);
+			it = item_new(n, p, bytes_str(rows[i].id), rows[i].wire_id,
+				      bytes_of(rows[i].meta, rows[i].meta_len), &known);
 			if (known)
 				continue;
 			if (!it) {
@@ -430,6 +482,38 @@ static struct item *next_item(struct sendq *q)
 	return NULL;
 }
 
+/* im2: what was not confirmed in its time goes again; each has its own, since nothing depends on their order. */
+static void resend_due(struct node *n, struct peer *p)
+{
+	struct sendq *q = p->q;
+	uint64_t now = env_now(n->env), first = UINT64_MAX;
+	struct list *l, *next;
+
+	if (timer_armed(&p->stall) && p->stall.at_ms > now)
+		return; /* it was set by the one that is due first */
+	for (l = q->flight.next; l != &q->flight; l = next) {
+		struct item *it = list_entry(l, struct item, link);
+
+		next = l->next;
+		if (it->due_ms > now) {
+			first = it->due_ms < first ? it->due_ms : first;
+			continue;
+		}
+		enum err e = outbox_attempt(n->p.store, it->seq);
+
+		if (e == ERR_STORE) {
+			node_store_failed(n);
+			return;
+		}
+		node_store_soft(n);
+		it->tries++;
+		item_leave(it);
+		item_ready(it);
+	}
+	if (first != UINT64_MAX)
+		look_again(n, p, first);
+}
+
 /* The oldest unconfirmed message has waited too long: go back to it by starting the session again,
  * which keeps the order (every later one is sent again after it). */
 static bool stalled(struct node *n, struct peer *p)
@@ -439,6 +523,10 @@ static bool stalled(struct node *n, struct peer *p)
 
 	if (list_empty(&q->flight))
 		return false;
+	if (p->conn->im2) {
+		resend_due(n, p);
+		return false;
+	}
 	due = list_entry(q->flight.next, struct item, link)->sent_ms + n->c.limits.confirm_ms;
 	if (now < due) {
 		look_again(n, p, due);
@@ -497,11 +585,19 @@ static void run_peer(struct node *n, struct peer *p)
 		}
 		free(it->body);
 		it->body = NULL;
+		/* Many messages under one seal (im2.md 7.4), but not so many that memory grows. */
+		if (c->im2 && im2_link_waiting(c->session) >= PUMP_BYTES) {
+			conn_pump(c);
+			if (c->closing || p->conn != c)
+				return;
+		}
 	}
+	if (c->im2)
+		conn_pump_later(c);
 	/* A transport says `writable` only to those whom it refused. */
 	if (tp_queued(c->tp, c->id) >= LINK_QUEUE_MAX)
 		look_again(n, p, env_now(n->env) + LINK_QUEUE_MS);
-	if (!list_empty(&q->flight))
+	if (!list_empty(&q->flight) && !(c->im2 && timer_armed(&p->stall)))
 		(void)stalled(n, p);
 }
 

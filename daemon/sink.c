@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "base/text.h"
-#include "protocol/v09/v09.h"
+#include "protocol/opening.h"
 
 #define BAD_FRAMES_BURST 64
 #define BAD_FRAMES_PER_S 1
@@ -114,7 +114,9 @@ static void sink_opened(void *ctx, const struct link_info *info)
 	snprintf(c->source, sizeof c->source, "%s", info->source);
 	c->target = t;
 	c->opened_ms = env_now(n->env);
+	c->heard_ms = c->opened_ms;
 	list_init(&c->dirty);
+	list_init(&c->pump);
 	list_init(&c->reap);
 	list_add_tail(&n->shaking, &c->link);
 	timer_init(&c->timer, conn_session_due, c);
@@ -146,7 +148,15 @@ static void sink_opened(void *ctx, const struct link_info *info)
 		.seal_direct = n->c.seal_direct,
 	};
 
-	if (v09_session_new(&sc, &c->session) != ERR_OK) {
+	struct opening_config oc = {
+		.v09 = sc,
+		.im2 = n->im2,
+		.require = n->im2 && n->c.policy->im2 == IM2_REQUIRE,
+	};
+
+	if (n->im2)
+		native_link(n, c, &oc.link, &oc.pinned_im2);
+	if (opening_new(&oc, &c->session) != ERR_OK) {
 		conn_close(c, "no-memory");
 		return;
 	}
@@ -166,15 +176,17 @@ static void sink_unit(void *ctx, link_id id, struct bytes unit, bool text)
 	if (!c || c->closing || !c->session)
 		return;
 	c->spoke = true;
+	c->heard_ms = env_now(n->env);
 	received = c->received;
 	could_send = session_can_send(c->session);
 	session_take(c->session, unit, text);
+	c->session = opening_settle(c->session);
 	conn_pump(c);
 	receipts = n->n.receipts_received - receipts;
 	unknown = n->n.receipts_unknown - unknown;
 	/* Confirmations of what we sent are free. All else that is no message costs as much as one: a
 	 * stranger who waits for approval may not keep us busy with questions. */
-	if (c->online && c->received == received && (!receipts || unknown))
+	if (c->online && !c->im2 && c->received == received && (!receipts || unknown))
 		inbound_budget(c, unknown ? (double)unknown : 1, unit.n);
 	/* The first frame under a new key ends the pause of a rekey, without an event. */
 	if (!could_send && !c->closing && c->peer && session_can_send(c->session))

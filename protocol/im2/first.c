@@ -127,6 +127,11 @@ void im2_first_x1(struct im2_link *l, struct bytes unit)
 			return;
 	}
 	prs = im2_host_prs(h, passgen);
+	if (mode == IM2_MODE_MESH && prs.n == 0 && h->c.mesh_key_coming) {
+		im2_shake_err(l, IM2_ERR_BUSY, NULL, 1);
+		im2_link_over(l, ERR_AGAIN, BLAME_NONE, "mesh-key-not-ready");
+		return;
+	}
 	if (mode != IM2_MODE_MESH || prs.n == 0) {
 		im2_shake_err(l, IM2_ERR_BAD_MODE, NULL, 0);
 		im2_link_over(l, ERR_UNSUPPORTED, BLAME_NONE, prs.n ? "mode-not-served" : "mesh-key-unknown");

@@ -175,6 +175,7 @@ enum err im2_host_mesh_key(struct im2_host *h, uint16_t passgen, struct bytes ke
 	h->passgen[i] = passgen;
 	if (i == h->mesh_n)
 		h->mesh_n++;
+	h->c.mesh_key_coming = false;
 	return ERR_OK;
 }
 

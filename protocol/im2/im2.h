@@ -74,6 +74,7 @@ struct im2_host_config {
 	uint32_t credit;               /* initial credit of a transfer towards us: 262,144 */
 	uint64_t features;             /* bits we set beside what follows from the members below */
 	bool require, pad, radio, sign_always;
+	bool mesh_key_coming;          /* a worker computes it: until im2_host_mesh_key() a first contact is asked to wait 1 s */
 };
 
 enum err im2_host_new(const struct im2_host_config *c, struct im2_host **out) MUST_CHECK;

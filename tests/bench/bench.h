@@ -60,10 +60,18 @@ json_t *client_call(struct client *c, const char *method, const char *params);
 /* bench_primitives.c */
 struct ceilings {
 	double sign_us, verify_us, secretbox_us, commit_p50_us, commit_p99_us;
+	double aead_1k_us, aead_64k_us, dh_us, group_rows_per_s;
 };
 void bench_primitives(struct ceilings *out);
 /* bench_messages.c */
+struct pair {
+	struct daemon alice, bob;
+	struct client to_alice, to_bob;
+};
+void drain(struct client *bob);
 void bench_messages(const struct ceilings *c);
+/* bench_volatile.c: on a pair that speaks im2 */
+void bench_volatile(struct pair *p, const struct ceilings *c);
 /* bench_sessions.c */
 void bench_sessions(void);
 

@@ -1,5 +1,5 @@
 BENCH_OBJ := $(patsubst %.c,$(B)/%.o,tests/bench/bench.c tests/bench/bench_primitives.c tests/bench/bench_messages.c \
-	tests/bench/bench_sessions.c)
+	tests/bench/bench_volatile.c tests/bench/bench_sessions.c)
 $(B)/tests/bench/bench: $(BENCH_OBJ) $(call lib,transports protocol trust base)
 	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
 # The small benches of one room each.

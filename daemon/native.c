@@ -1,0 +1,387 @@
+/*
+ * native.c -- what im2 asks of trust and store: pins and pair secrets for handshakes (im2.md 5.6, 6.2), guesses at the
+ * passphrase (18.2), and the marks that keep tables as small as what is in flight (9.5).
+ */
+#include "daemon/node_internal.h"
+
+#include "base/text.h"
+
+#define GUESSES_PER_SOURCE 4
+#define BAD_DIALS_MAX 5
+#define BAD_DIAL_WAIT_MS 3600000u
+#define SETTLE_EVERY 256
+#define SETTLE_MS 60000
+#define MARKS_MAX 8
+#define DUE_ROWS 128
+
+/* --- trust ---------------------------------------------------------------------------------------- */
+static bool known(const struct pin *pin, const uint8_t *x, struct im2_known *out)
+{
+	if (!pin || !x)
+		return false;
+	memcpy(out->ed, pin->ed, sizeof out->ed);
+	memcpy(out->x, x, sizeof out->x);
+	out->refused = pin->state == PIN_BLOCKED || pin->state == PIN_REVOKED;
+	return true;
+}
+
+static bool by_x(void *ctx, const uint8_t x[static 32], struct im2_known *out)
+{
+	struct node *n = ctx;
+
+	return known(pins_by_x(n->p.pins, x, NULL), x, out);
+}
+
+static const struct pin *pin_of(struct node *n, const uint8_t ed[static ED_BYTES])
+{
+	struct node_id id;
+	const struct pin *pin;
+
+	node_id_of(ed, &id);
+	pin = pins_get(n->p.pins, &id);
+	/* Two keys with one id would be 2^64 work; the second is nobody (2.2). */
+	return pin && memcmp(pin->ed, ed, ED_BYTES) == 0 ? pin : NULL;
+}
+
+static bool by_ed(void *ctx, const uint8_t ed[static 32], struct im2_known *out)
+{
+	struct node *n = ctx;
+	const struct pin *pin = pin_of(n, ed);
+
+	return pin && known(pin, pins_ik_x(n->p.pins, pin), out);
+}
+
+static void psks_get(void *ctx, const uint8_t ed[static 32], struct psks *out)
+{
+	struct node *n = ctx;
+	const struct pin *pin = pin_of(n, ed);
+
+	if (!pin || pins_get_psks(n->p.pins, &pin->id, out) != ERR_OK)
+		memset(out, 0, sizeof *out);
+}
+
+/* On disk, or the handshake ends: a secret that only one side kept costs a first contact. */
+static enum err flushed(struct node *n, enum err e, const char *what)
+{
+	struct fault f = { 0 };
+
+	if (e == ERR_OK)
+		e = pins_flush(n->p.pins, &f);
+	if (e != ERR_OK)
+		log_error("trust-store-not-written why=%s what=\"%s\" err=%s", what, f.what, err_word(e));
+	return e;
+}
+
+static enum err psks_put(void *ctx, const uint8_t ed[static 32], const struct psks *p, bool replaced)
+{
+	struct node *n = ctx;
+	const struct pin *pin = pin_of(n, ed);
+
+	if (!pin)
+		return ERR_NOTFOUND;
+	if (replaced) {
+		log_warn("pair-secret-replaced peer=%s name=%s", pin->id.hex, peer_name(n, &pin->id));
+		audit_note(n->p.audit, "PSK_REPLACED", bytes_str(pin->id.hex), "peer_id", pin->id.hex, NULL);
+	}
+	return flushed(n, pins_set_psks(n->p.pins, &pin->id, p), "pair secret");
+}
+
+static enum err prove(void *ctx, const uint8_t ed[static 32], const uint8_t x[static 32])
+{
+	struct node *n = ctx;
+	const struct pin *pin = pin_of(n, ed);
+	bool replaced = false;
+	enum err e;
+
+	if (!pin)
+		return ERR_NOTFOUND;
+	e = pins_prove_x(n->p.pins, &pin->id, x, env_wall(n->env), &replaced);
+	if (e == ERR_EXISTS)
+		log_error("exchange-key-of-another peer=%s name=%s", pin->id.hex, peer_name(n, &pin->id));
+	if (e == ERR_OK && replaced) {
+		log_warn("exchange-key-replaced peer=%s name=%s", pin->id.hex, peer_name(n, &pin->id));
+		audit_note(n->p.audit, "EXCHANGE_KEY_REPLACED", bytes_str(pin->id.hex), "peer_id", pin->id.hex, NULL);
+	}
+	return e == ERR_OK && pins_state_dirty(n->p.pins) ? flushed(n, e, "exchange key") : e;
+}
+
+/* --- guesses (5.3, 18.2) -------------------------------------------------------------------------------- */
+static unsigned guesses_of(struct node *n, const char *source)
+{
+	unsigned k = 0;
+
+	for (struct list *l = n->shaking.next; l != &n->shaking; l = l->next) {
+		struct conn *c = list_entry(l, struct conn, link);
+
+		k += c->guessing && strcmp(c->source, source) == 0;
+	}
+	return k;
+}
+
+static uint32_t guess(void *ctx, void *owner)
+{
+	struct node *n = ctx;
+	struct conn *c = owner;
+	uint64_t wait = ladder_wait_ms(n->by_source, bytes_str(c->source), env_now(n->env));
+
+	if (wait)
+		return (uint32_t)((wait + 999) / 1000);
+	if (!c->guessing && guesses_of(n, c->source) >= GUESSES_PER_SOURCE)
+		return 1;
+	/* Counted as a failure when this connection ends before X3 opened: conn_end(). */
+	c->guessing = true;
+	return 0;
+}
+
+static void guess_good(void *ctx, void *owner)
+{
+	struct conn *c = owner;
+
+	c->guessing = false;
+}
+
+static void guess_bad_dial(void *ctx, void *owner)
+{
+	struct conn *c = owner;
+	struct target *t = c->target;
+
+	if (!t)
+		return;
+	snprintf(t->why, sizeof t->why, "the mesh passphrase or mesh name there is another one: compare both, then restart");
+	c->explained = true;
+	if (++t->bad_dials < BAD_DIALS_MAX)
+		return;
+	t->bad_dials = 0;
+	c->min_wait_ms = BAD_DIAL_WAIT_MS;
+}
+
+/* --- birth and end ------------------------------------------------------------------------------------------ */
+static void host_due(void *ctx)
+{
+	struct node *n = ctx;
+	uint64_t at, now;
+
+	im2_host_tick(n->im2);
+	at = im2_host_deadline_ms(n->im2);
+	now = env_now(n->env);
+	timer_in(n->env, &n->im2_timer, at > now && at - now < 60000 ? at - now + 1 : at <= now ? 100 : 60000);
+}
+
+enum err native_new(struct node *n)
+{
+	struct im2_host_config hc = {
+		.env = n->env,
+		.keyring = n->p.keyring,
+		.name = n->c.name,
+		.trust = { .ctx = n, .by_x = by_x, .by_ed = by_ed, .psks_get = psks_get, .psks_put = psks_put,
+			   .prove = prove, .guess = guess, .guess_good = guess_good,
+			   .guess_bad_dial = guess_bad_dial },
+		.limits = { .handshake_ms = n->c.handshake_ms, .sessions = n->c.limits.sessions,
+			    .rekey_after_ms = n->c.rekey_ms },
+		.require = n->c.policy->im2 == IM2_REQUIRE,
+		.pad = n->c.im2_pad,
+		.sign_always = n->c.im2_sign_always,
+		.mesh_key_coming = true,
+	};
+	enum err e;
+
+	timer_init(&n->im2_timer, host_due, n);
+	if (n->c.policy->im2 == IM2_OFF)
+		return ERR_OK;
+	env_random(n->env, n->volatile_era, sizeof n->volatile_era);
+	e = im2_host_new(&hc, &n->im2);
+	if (e == ERR_OK)
+		timer_in(n->env, &n->im2_timer, 60000);
+	return e;
+}
+
+void native_free(struct node *n)
+{
+	timer_stop(n->env, &n->im2_timer);
+	im2_host_free(n->im2);
+	n->im2 = NULL;
+}
+
+enum err node_mesh_key(struct node *n, uint16_t passgen, struct bytes key)
+{
+	enum err e = n->im2 ? im2_host_mesh_key(n->im2, passgen, key) : ERR_OK;
+
+	if (e == ERR_OK)
+		dial_retry(n);
+	return e;
+}
+
+const struct im2_counters *node_im2_counters(const struct node *n)
+{
+	return n->im2 ? im2_host_counters(n->im2) : NULL;
+}
+
+static uint8_t transport_of(const struct transport *t)
+{
+	return strcmp(t->kind, "ws") == 0 ? IM2_WEBSOCKET : IM2_LOOPBACK;
+}
+
+void native_link(struct node *n, struct conn *c, struct im2_link_config *out, bool *pinned_im2)
+{
+	const struct target *t = c->target;
+	const struct pin *pin = NULL;
+
+	*out = (struct im2_link_config){ .owner = c, .transport = transport_of(c->tp) };
+	if (!c->dialled)
+		return;
+	if (t && t->has_known)
+		pin = pins_get(n->p.pins, &t->known);
+	if (!pin)
+		pin = pins_by_address(n->p.pins, c->address);
+	*pinned_im2 = pins_im2_address_has(n->p.pins, c->address, NULL) || (pin && pin->im2_since_ms);
+	if (!pin || !pins_ik_x(n->p.pins, pin))
+		return;
+	out->has_expected = true;
+	memcpy(out->expected, pin->ed, sizeof out->expected);
+}
+
+/* --- marks (9.5) ------------------------------------------------------------------------------------------------ */
+/* Receipts that a life before this one owed: in order, a handful at a time, before any newer figure is kept. */
+static void report_due(struct conn *c)
+{
+	struct node *n = c->node;
+	struct peer *p = c->peer;
+	struct inbox_row rows[DUE_ROWS];
+	size_t got = 0;
+
+	if (p->due_after < 0)
+		return;
+	if (inbox_receipts_due(n->p.store, &p->id, p->due_after, rows, DUE_ROWS, &got) != ERR_OK)
+		return;
+	for (size_t i = 0; i < got; i++) {
+		struct pending_receipt r = { .kind = rows[i].state == INBOX_HELD ? RECEIPT_HELD : RECEIPT_DELIVERED,
+					     .kept_seq = rows[i].seq };
+
+		p->due_after = rows[i].seq;
+		if (rows[i].state == INBOX_DROPPED && !rows[i].read_ms) {
+			r.kind = RECEIPT_REJECTED;
+			r.reason = "refused";
+		}
+		memcpy(r.id, rows[i].id, sizeof rows[i].id);
+		conn_receipt(c, &r);
+	}
+	if (got < DUE_ROWS)
+		p->due_after = -1;
+}
+
+void native_online(struct conn *c)
+{
+	struct node *n = c->node;
+	struct peer *p = c->peer;
+	uint8_t era[8];
+	uint64_t seq;
+
+	im2_link_trusted(c->session, pins_get(n->p.pins, &p->id)->state == PIN_TRUSTED);
+	if (inbox_seen(n->p.store, &p->id, era, &seq) == ERR_OK && session_seen(c->session, era, seq) != ERR_OK)
+		log_debug("seen-not-sent peer=%s", p->id.hex);
+	while (p->due_after >= 0 && !c->closing)
+		report_due(c);
+	p->unsettled = SETTLE_EVERY;
+	native_settle(p);
+	conn_pump_later(c);
+}
+
+void native_settle(struct peer *p)
+{
+	struct conn *c = p->conn;
+	struct node *n = c->node;
+	struct outbox_mark marks[MARKS_MAX];
+	uint64_t now = env_now(n->env);
+	size_t got = 0;
+
+	if (!c->im2 || c->closing ||
+	    (p->unsettled < SETTLE_EVERY && (!p->unsettled || now - p->settle_ms < SETTLE_MS)))
+		return;
+	p->unsettled = 0;
+	p->settle_ms = now;
+	if (outbox_settle(n->p.store, &p->id, marks, MARKS_MAX, &got) != ERR_OK)
+		return;
+	for (size_t i = 0; i < got; i++) {
+		if (session_settled(c->session, marks[i].era, marks[i].seq) != ERR_OK)
+			return;
+		outbox_settle_told(n->p.store, &p->id, marks[i].era, marks[i].seq);
+	}
+	conn_pump_later(c);
+}
+
+void native_seen(struct conn *c, const struct session_event *e)
+{
+	struct node *n = c->node;
+	bool renewed = false;
+
+	if (!c->peer)
+		return;
+	if (outbox_seen(n->p.store, &c->peer->id, e->era, e->seq, &renewed) != ERR_OK) {
+		node_store_failed(n);
+		return;
+	}
+	if (!renewed)
+		return;
+	/* We run an older copy of our own database: ids would repeat (9.5). */
+	n->n.eras_renewed++;
+	node_store_hard(n);
+	log_warn("era-renewed peer=%s why=\"it holds later messages of ours than we remember; was a backup restored?\"",
+		 c->peer->id.hex);
+	audit_note(n->p.audit, "ERA_RENEWED", bytes_str(c->peer->id.hex), "peer_id", c->peer->id.hex, NULL);
+}
+
+void native_settled(struct conn *c, const struct session_event *e)
+{
+	struct node *n = c->node;
+
+	if (!c->peer)
+		return;
+	if (inbox_settled(n->p.store, &c->peer->id, e->era, e->seq) == ERR_STORE)
+		node_store_failed(n);
+	else
+		node_store_soft(n);
+}
+
+void native_revoke(struct node *n, const struct node_id *id, const uint8_t *ed)
+{
+	const struct pin *pin = pins_get(n->p.pins, id);
+	struct peer *p = peer_find(n, id);
+
+	if (!n->im2 || (!ed && !pin))
+		return;
+	im2_host_revoke(n->im2, ed ? ed : pin->ed);
+	/* The CLOSE that says so leaves before the link ends. */
+	if (p && p->conn && p->conn->im2)
+		conn_pump(p->conn);
+}
+
+void native_trust_changed(struct node *n, const struct node_id *id)
+{
+	const struct pin *pin = pins_get(n->p.pins, id);
+	struct peer *p = peer_find(n, id);
+
+	if (p && p->conn && p->conn->im2)
+		im2_link_trusted(p->conn->session, pin && pin->state == PIN_TRUSTED);
+}
+
+enum err node_peer_allow_downgrade(struct node *n, const struct node_id *id, struct fault *f)
+{
+	struct pins_copy *before;
+	enum err e;
+
+	if (!pins_get(n->p.pins, id)) {
+		fault_set(f, ERR_NOTFOUND, EXIT_PEER_UNKNOWN, "no peer has the id %s", id->hex);
+		fault_next(f, "ironmesh peers list");
+		return ERR_NOTFOUND;
+	}
+	e = pins_copy(n->p.pins, &before);
+	if (e == ERR_OK)
+		e = pins_settle(n->p.pins, before, pins_forget_im2(n->p.pins, id), f);
+	if (e != ERR_OK)
+		return e;
+	log_warn("downgrade-allowed peer=%s", id->hex);
+	audit_note(n->p.audit, "DOWNGRADE_ALLOWED", (struct bytes){ 0 }, "peer_id", id->hex, NULL);
+	node_simple_event(n, "trust.changed", id, "downgrade-allowed");
+	dial_peer_offline(n, id);
+	return ERR_OK;
+}

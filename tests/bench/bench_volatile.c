@@ -1,0 +1,85 @@
+/*
+ * bench_volatile.c -- messages that touch no disk, through two real daemons: a program hands them to the control
+ * socket of the sender in batches, another one takes them from the event stream of the receiver.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/bench/bench.h"
+
+/* The sender is told how many went; what it could not take yet is handed over again. */
+static size_t hand_over(struct client *k, const char *line, size_t n)
+{
+	client_send(k, line, n);
+	const char *answer = client_line(k), *count = strstr(answer, "\"accepted\":");
+
+	if (!count)
+		die("send_many: %.300s", answer);
+	return strtoul(count + 11, NULL, 10);
+}
+
+static char *batch_line(unsigned count, size_t body, size_t *n)
+{
+	char *line = malloc((size_t)count * (body + 32) + 256), *p = line;
+
+	if (!line)
+		die("no memory");
+	p += sprintf(p, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"send_many\",\"params\":{\"to\":\"bert\","
+			"\"volatile\":true,\"messages\":[");
+	for (unsigned i = 0; i < count; i++) {
+		p += sprintf(p, "%s{\"body\":\"", i ? "," : "");
+		memset(p, 'x', body);
+		p += body;
+		p += sprintf(p, "\"}");
+	}
+	p += sprintf(p, "]}}\n");
+	*n = (size_t)(p - line);
+	return line;
+}
+
+static double counter(struct client *c, const char *name)
+{
+	json_t *r = client_call(c, "status", "{}");
+	double v = (double)json_integer_value(json_object_get(json_object_get(r, "counters"), name));
+
+	json_decref(r);
+	return v;
+}
+
+/* Runs for about `seconds`; messages a second that arrived at the receiver. */
+static double run(struct pair *p, unsigned count, size_t body, double seconds, double *lost)
+{
+	size_t n, sent = 0;
+	char *line = batch_line(count, body, &n);
+	double before = counter(&p->to_bob, "volatile_received"), t0 = now_us(), got;
+
+	while (now_us() - t0 < seconds * 1e6)
+		sent += hand_over(&p->to_alice, line, n);
+	do
+		got = counter(&p->to_bob, "volatile_received") - before;
+	while (got < (double)sent && now_us() - t0 < (seconds + 2) * 1e6);
+	double rate = got / ((now_us() - t0) / 1e6);
+
+	*lost = (double)sent - got;
+	free(line);
+	return rate;
+}
+
+void bench_volatile(struct pair *p, const struct ceilings *c)
+{
+	double lost, rate, a, b;
+
+	printf("im2 volatile messages, wss, handed over in batches\n");
+	run(p, 256, 1024, 0.5, &lost);
+	a = daemon_cpu_s(&p->alice);
+	b = daemon_cpu_s(&p->bob);
+	rate = run(p, 256, 1024, 3, &lost);
+	row("  1 KiB", "%.0f/s (%.0f %% of sealing or opening alone, %.0f/s; lost %.0f)", rate,
+	    100 * rate * c->aead_1k_us / 1e6, 1e6 / c->aead_1k_us, lost);
+	row("    processor time a message", "%.1f us sender, %.1f us receiver", (daemon_cpu_s(&p->alice) - a) * 1e6 / (rate * 3),
+	    (daemon_cpu_s(&p->bob) - b) * 1e6 / (rate * 3));
+	rate = run(p, 16, 65536, 3, &lost);
+	row("  64 KiB bodies", "%.0f MB/s (%.0f %% of sealing alone, %.0f MB/s; lost %.0f)", rate * 65536 / 1e6,
+	    100 * rate * c->aead_64k_us / 1e6, 65536 / c->aead_64k_us, lost);
+}
