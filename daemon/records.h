@@ -1,0 +1,48 @@
+/*
+ * records.h -- the daemon's use of signed records (im2.md 13) and of prekeys (11.3).
+ *
+ *   records.c   life, sessions, buckets, what a peer asks and says     prekeys.c   prekeys, ours and those of others
+ *   notices.c   REVOKE and ROTATE: what they do here, and who still has to hear of them
+ *
+ * On disk (store/kv.h), before anything that depends on it leaves: space "prekey" (ours, with secrets), "generation"
+ * (of our records), "rotate" (how an earlier identity of ours became the next one), "record" (of pinned identities:
+ * newest PREKEY, and REVOKE and ROTATE), "quarantine" (until when), "evidence" (two records of one generation).
+ *
+ * What a stranger may fill is bounded: the cache by im2_records, notices by NOTICES_MAX, state per peer by the number
+ * of pins. Who delivered a bad record pays for it, whoever it names.
+ */
+#ifndef DAEMON_RECORDS_H
+#define DAEMON_RECORDS_H
+
+#include "protocol/im2/seal.h"
+
+struct conn;
+struct node;
+struct session_event;
+struct store;
+
+/* n->records, or NULL when im2 is off. Before any session; everything below accepts a node without. */
+enum err records_new(struct node *n) MUST_CHECK;
+void records_free(struct node *n);
+/* A session of im2 is online and its peer is pinned. */
+void records_online(struct conn *c);
+/* SESSION_EV_ITEM: RECORD, RECDIG, RECREQ, SRECEIPT. */
+void records_item(struct conn *c, const struct session_event *e);
+/* Operator and policy: its sessions are erased. What it said is forgotten; revocations stay. */
+void records_forget(struct node *n, const uint8_t ed[static ED_BYTES]);
+/* The operator decided about this peer: a quarantine of ours does not decide any more. */
+void records_decided(struct node *n, const struct node_id *id);
+/* A rotation has been prepared in the store and has become true: tells who is online. */
+void records_rotated(struct node *n);
+/* A ROTATE of `old` to `next` and its generation, in the open group of the store. The next life of this node repeats
+ * it. When the rotation does not come to be, the next life under the old identity drops it. */
+enum err records_keep_rotation(struct store *s, const struct keyring *old, const struct keyring *next,
+			       uint64_t wall_ms) MUST_CHECK;
+
+/* For sealing to a pinned identity: its keys, and its newest prekey if one is known (borrowed until the next call of
+ * anything here). ERR_NOTFOUND: not pinned, or no X25519 key of it is known. */
+enum err records_seal_to(struct node *n, const struct node_id *to, struct im2_seal_to *out) MUST_CHECK;
+/* Ours, for opening. NULL when im2 is off. */
+const struct im2_prekeys *records_prekeys(const struct node *n);
+
+#endif

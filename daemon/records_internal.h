@@ -1,0 +1,119 @@
+/*
+ * records_internal.h -- what records.c, prekeys.c and notices.c share.
+ */
+#ifndef DAEMON_RECORDS_INTERNAL_H
+#define DAEMON_RECORDS_INTERNAL_H
+
+#include "daemon/node_internal.h"
+#include "daemon/records.h"
+
+#define NOTICES_MAX 256
+#define QUARANTINES_MAX 64
+#define EVIDENCE_MAX 32
+#define RAW_ID 16
+#define RECORD_PLACE_MAX (RAW_ID + 1 + IM2_RECORD_KEY_MAX)
+
+#define SPACE_PREKEY "prekey"
+#define SPACE_GENERATION "generation"
+#define SPACE_ROTATE "rotate"
+#define SPACE_RECORD "record"
+#define SPACE_QUARANTINE "quarantine"
+#define SPACE_EVIDENCE "evidence"
+
+/* A REVOKE or ROTATE that matters here: it is repeated to each peer until that one says that it has it (13.4). */
+struct notice {
+	uint8_t *p; /* the record; NULL: free */
+	size_t n;
+	uint8_t author[ED_BYTES], id[RAW_ID];
+	uint8_t key[IM2_RECORD_KEY_MAX], key_n, type;
+	uint64_t gen;
+	uint64_t order;  /* of arrival: the oldest foreign one makes room */
+	uint64_t act_ms; /* wall: its effect is due then; UINT64_MAX = it is done */
+	bool own;        /* of an identity that is or was ours: for everybody */
+	bool counts;     /* nothing that counts less takes its place */
+};
+
+struct quarantine {
+	uint8_t ed[ED_BYTES];
+	struct node_id id;
+	uint64_t until_ms; /* wall */
+};
+
+/* What we know of one peer, over its sessions. */
+struct record_peer {
+	struct bucket records, notices, requests; /* what we take from it (18.3) */
+	struct bucket asks;      /* what we ask of it: its defaults */
+	uint64_t prekey_gen;     /* of ours: the newest it was sent */
+	uint64_t answered[NOTICES_MAX / 64];
+	uint64_t due_ms;         /* unanswered notices are repeated then; UINT64_MAX = there are none */
+	uint64_t ask_ms;         /* its prekey has not come by then: ask; UINT64_MAX = no */
+	unsigned tries;
+};
+
+struct records {
+	struct node *node;
+	struct im2_records *cache;
+	struct im2_prekeys *prekeys;
+	struct map *peers;       /* node id -> struct record_peer */
+	struct timer timer;
+	struct notice notices[NOTICES_MAX];
+	uint64_t order;
+	struct quarantine quarantines[QUARANTINES_MAX];
+	size_t quarantines_n, evidence_n;
+	bool prekeys_wanted;     /* somebody speaks im2 with us */
+	uint64_t prekeys_at_ms;  /* after a disk failure: not before */
+	uint64_t gen_floor;      /* another life of ours has stated this generation; 0 = none */
+	uint64_t hour_ms;
+	bool acting;             /* what changes now is no decision of the operator */
+	struct buf item, value;
+};
+
+/* records.c */
+void raw_id(const struct node_id *id, uint8_t out[static RAW_ID]);
+void raw_id_of(const uint8_t ed[static ED_BYTES], uint8_t out[static RAW_ID]);
+void node_id_of_raw(const uint8_t id[static RAW_ID], struct node_id *out);
+/* NULL when there is no memory. Valid until the next call. */
+struct record_peer *records_peer(struct records *r, const struct node_id *id);
+/* False: not now. */
+bool records_send(struct conn *c, uint16_t tag, struct bytes value);
+void records_wake(struct records *r, uint64_t at_ms);
+bool records_trusted(struct records *r, const struct node_id *id);
+/* Under which a record of an author is kept: id || type || key. */
+struct bytes record_place(const uint8_t ed[static ED_BYTES], uint64_t type, struct bytes key,
+			  uint8_t out[static RECORD_PLACE_MAX]);
+/* In the group. A failure is the group's. */
+void records_put(struct records *r, const char *space, struct bytes key, struct bytes value);
+void records_del(struct records *r, const char *space, struct bytes key);
+/* Into "record", with the time of its arrival. */
+void records_keep(struct records *r, const struct im2_record *rec);
+
+/* prekeys.c */
+enum err prekeys_new(struct records *r) MUST_CHECK;
+/* Makes, erases, announces: what is due. */
+void prekeys_tick(struct records *r);
+uint64_t prekeys_due_ms(struct records *r);
+/* Our newest record, when this peer was not sent it. */
+void prekeys_offer(struct records *r, struct conn *c);
+/* A record of ours came back that we do not know. */
+void prekeys_behind(struct records *r, uint64_t gen);
+
+/* notices.c */
+/* Of what is in the store already. */
+void notice_load(struct records *r, const struct im2_record *rec, bool own);
+/* A REVOKE or ROTATE that verified and is news. */
+void notice_new(struct records *r, const struct im2_record *rec, const struct node_id *from);
+void notices_offer(struct records *r, struct conn *c, struct record_peer *p);
+/* This peer holds (author, type, key) up to `gen`. */
+void notices_answered(struct records *r, struct record_peer *p, const uint8_t id[static RAW_ID], uint64_t type,
+		      struct bytes key, uint64_t gen);
+/* The newest notice of this place that the peer may be given; NULL. */
+const struct notice *notice_find(struct records *r, const struct node_id *peer, const uint8_t id[static RAW_ID],
+				 uint64_t type, struct bytes key);
+bool notices_open(struct records *r, const struct conn *c, const struct record_peer *p);
+/* Effects that are due, quarantines that end. Returns when it has to be called again: wall, UINT64_MAX = never. */
+uint64_t notices_act(struct records *r);
+void notices_free(struct records *r);
+enum err quarantines_load(struct records *r) MUST_CHECK;
+void quarantine_drop(struct records *r, const struct node_id *id);
+
+#endif
