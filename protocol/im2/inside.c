@@ -215,7 +215,17 @@ static void take_fields(struct im2_link *l, uint16_t tag, struct bytes value)
 
 /* --- one item --- */
 
-static bool within_limits(struct im2_link *l, uint16_t tag)
+/* REVOKE, ROTATE and GROUP, which are repeated until they are answered, are outside the bucket of records (13.4).
+ * The type is the first field of T. */
+static bool is_notice(struct bytes record)
+{
+	struct bytes t;
+
+	return im2_lv_take(&record, &t) == IM2_FINE && t.n > 2 && t.p[0] == 1 && t.p[1] == 1 &&
+	       (t.p[2] == 4 || t.p[2] == 5 || t.p[2] == 8);
+}
+
+static bool within_limits(struct im2_link *l, uint16_t tag, struct bytes value)
 {
 	struct im2_peer *p = l->peer;
 	enum im2_class c = CLASS_ITEM;
@@ -236,7 +246,8 @@ static bool within_limits(struct im2_link *l, uint16_t tag)
 	case IM2_ITEM_ITEMERR:
 		return true;
 	case IM2_ITEM_RECORD:
-		c = CLASS_RECORD;
+		if (!is_notice(value))
+			c = CLASS_RECORD;
 		break;
 	case IM2_ITEM_RECREQ:
 		c = CLASS_REQUEST;
@@ -266,7 +277,7 @@ static void act(struct im2_link *l, uint16_t tag, struct bytes value)
 		refuse(l, 3, tag);
 		return;
 	}
-	if (!within_limits(l, tag)) {
+	if (!within_limits(l, tag, value)) {
 		refuse(l, 6, tag);
 		return;
 	}
