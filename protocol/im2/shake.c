@@ -59,7 +59,8 @@ static uint64_t step_ms(const struct im2_link *l)
 void im2_shake_step(struct im2_link *l, bool owned)
 {
 	l->step_n = owned ? 0 : STEPS_MAX;
-	l->step_ms = im2_now(l->host) + step_ms(l);
+	/* Who waits for a repetition waits for the last of them. */
+	l->step_ms = !owned && im2_link_lossy(l) ? l->whole_ms : im2_now(l->host) + step_ms(l);
 }
 
 bool im2_shake_next_step(struct im2_link *l)

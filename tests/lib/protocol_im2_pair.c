@@ -4,6 +4,8 @@
 
 #include "base/hash.h"
 
+static struct ipath *alive;
+
 /* --- trust --- */
 
 static struct ipin *pin_of(struct inode *n, const uint8_t *ed)
@@ -142,6 +144,13 @@ void inode_init(struct inode *n, struct penv *e, unsigned number, const struct i
 
 void inode_fini(struct inode *n)
 {
+	struct ipath *p = alive, *next;
+
+	for (; p; p = next) {
+		next = p->next;
+		if (p->na == n || p->nb == n)
+			ipath_free(p);
+	}
 	im2_host_free(n->host);
 	keyring_free(n->k);
 	memset(n, 0, sizeof *n);
@@ -210,6 +219,8 @@ struct ipath *ipath_new(struct inode *a, struct inode *b, const struct ipath_opt
 	expected = o->expected ? o->expected : o->expect ? keyring_ed(b->k) : NULL;
 	p->na = a;
 	p->nb = b;
+	p->next = alive;
+	alive = p;
 	end_init(&p->a, link_of(a, o, SESSION_DIALLER, expected, s1, nonce));
 	end_init(&p->b, link_of(b, o, SESSION_LISTENER, NULL, s1, nonce));
 	return p;
@@ -219,6 +230,12 @@ void ipath_free(struct ipath *p)
 {
 	if (!p)
 		return;
+	for (struct ipath **at = &alive; *at; at = &(*at)->next) {
+		if (*at != p)
+			continue;
+		*at = p->next;
+		break;
+	}
 	end_fini(&p->a);
 	end_fini(&p->b);
 	free(p);

@@ -32,7 +32,7 @@ struct inode {
 /* Makes the node and its host; `c` may be NULL. The passphrase is the one of everybody unless `other`. */
 void inode_init(struct inode *n, struct penv *e, unsigned number, const struct im2_host_config *c);
 void inode_mesh_key(struct inode *n, const char *word);
-void inode_fini(struct inode *n);
+void inode_fini(struct inode *n); /* and what a test that failed left open */
 /* The process starts anew: no sessions, same trust. Its connections must be gone. */
 void inode_restart(struct inode *n);
 struct ipin *inode_pin(struct inode *n, const struct inode *who); /* NULL */
@@ -41,6 +41,7 @@ struct ipin *inode_know(struct inode *n, const struct inode *who);
 
 /* One connection between two nodes; `a` dials. */
 struct ipath {
+	struct ipath *next;        /* those that live */
 	struct inode *na, *nb;
 	struct end a, b;
 };
