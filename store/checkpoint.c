@@ -6,15 +6,19 @@
  */
 #include "store/store_internal.h"
 
+#include <limits.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
+
+/* In ckpt_done: the WAL was cut to nothing, and no commit has come since. */
+#define CUT UINT_MAX
 
 static int on_wal(void *ctx, sqlite3 *db, const char *name, int frames)
 {
 	struct store *s = ctx;
 
-	if ((unsigned)frames < s->wal_frames)
+	if ((unsigned)frames < s->wal_frames || atomic_load(&s->ckpt_done) == CUT)
 		atomic_store(&s->ckpt_done, 0); /* it started over */
 	s->wal_frames = (unsigned)frames;
 	return SQLITE_OK;
@@ -52,6 +56,8 @@ bool store_checkpoint_due(const struct store *s)
 {
 	unsigned done = atomic_load(&s->ckpt_done);
 
+	if (s->ckpt && atomic_load(&s->erase_due))
+		return true;
 	return s->wal_frames > WAL_DUE && s->wal_frames > done;
 }
 
@@ -74,11 +80,22 @@ enum err store_checkpoint(struct store *s)
 		return ERR_AGAIN;
 	enum err e = ERR_OK;
 	if (s->ckpt) {
+		/* What was erased is still in old frames of the WAL: it is cut to nothing. Taken before, so
+		 * that an erasure that is committed meanwhile asks again. */
+		bool cut = atomic_exchange(&s->erase_due, false);
 		int rc = sqlite3_wal_checkpoint_v2(s->ckpt, NULL, SQLITE_CHECKPOINT_PASSIVE,
 						   &frames, &done);
+		/* Now little is left to do while commits have to wait. */
+		if (cut && rc == SQLITE_OK) {
+			flush_db(s);
+			rc = sqlite3_wal_checkpoint_v2(s->ckpt, NULL, SQLITE_CHECKPOINT_TRUNCATE,
+						       NULL, NULL);
+		}
+		if (cut && rc != SQLITE_OK)
+			atomic_store(&s->erase_due, true);
 		if (rc == SQLITE_OK) {
 			flush_db(s);
-			atomic_store(&s->ckpt_done, done > 0 ? (unsigned)done : 0);
+			atomic_store(&s->ckpt_done, cut ? CUT : done > 0 ? (unsigned)done : 0);
 			atomic_store(&s->ckpt_news, true);
 			atomic_fetch_add(&s->checkpoints, 1);
 		} else {

@@ -394,10 +394,19 @@ static void free_all(struct store *s)
 	free(s);
 }
 
+/* SQLite's count of its memory costs a lock for every allocation. Has no effect when something else
+ * started SQLite before. */
+static void configure_once(void)
+{
+	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 enum err store_open(const struct store_config *c, struct store **out, struct fault *f)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	bool fresh;
 
+	pthread_once(&once, configure_once);
 	if (c->path) {
 		enum err e = check_file(c->path, f);
 		if (e != ERR_OK)

@@ -65,7 +65,7 @@ bool store_dirty(const struct store *s);           /* a group is open */
 void store_rollback(struct store *s);
 
 bool store_checkpoint_due(const struct store *s);
-/* PASSIVE; any thread. ERR_AGAIN when one is running or a commit was just being published. The thread
+/* PASSIVE, or to the end and the WAL cut to nothing when something was erased (kv.h); any thread. ERR_AGAIN when one is running or a commit was just being published. The thread
  * must be done before store_close(). */
 enum err store_checkpoint(struct store *s);
 enum err store_integrity(struct store *s, struct fault *f) MUST_CHECK; /* full integrity_check */
