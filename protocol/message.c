@@ -60,6 +60,12 @@ enum {
 	META_DEADLINE
 };
 
+/* It becomes a C string. */
+static enum im2_refusal no_nul(struct bytes b)
+{
+	return memchr(b.p, 0, b.n) ? IM2_E_UTF8 : IM2_FINE;
+}
+
 /* The tags of im2.md 9.1. Ranges are those of the members, not of the wire: what a program handed in is
  * kept as it is, and refused when it is to be sent. */
 static const struct im2_rule meta_rules[] = {
@@ -67,7 +73,7 @@ static const struct im2_rule meta_rules[] = {
 	BYTES(10, "reply_to", 16, 16, ),
 	UINT(11, "kind", 0, 255, DEFAULT(0)),
 	UINT(12, "ctype", 0, 255, DEFAULT(0)),
-	BYTES(14, "ctype_text", 1, 127, ),
+	BYTES(14, "ctype_text", 1, 127, .check = no_nul),
 	UINT(17, "ttl", 1, IM2_U32_MAX, DEFAULT(MSG_TTL_DEFAULT_S)),
 	UINT(19, "flags", 0, 255, DEFAULT(0)),
 	UINT(20, "turn", 0, 65535, DEFAULT(0)),
@@ -133,10 +139,10 @@ enum err message_meta_read(struct bytes in, struct message_ext *out)
 	enum im2_refusal r = im2_parse(&meta, in, &f);
 	struct bytes text;
 
-	if (r == IM2_FINE && f.unknown)
-		r = IM2_E_CRITICAL; /* nobody but us writes these */
 	if (r == IM2_FINE)
 		r = im2_parse(&im2_budget, f.v[META_BUDGET].b, &b);
+	if (r == IM2_FINE && (f.unknown || b.unknown))
+		r = IM2_E_CRITICAL; /* nobody but us writes these */
 	if (r != IM2_FINE)
 		return im2_refusal_err(r);
 	take16(x.conv, &x.has_conv, &f, META_CONV);

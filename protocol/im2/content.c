@@ -3,6 +3,8 @@
 
 #include "base/hash.h"
 
+enum { FIELD_HEAD = 2, ID_FIELD = FIELD_HEAD + IM2_ID };
+
 void im2_id_of(const struct node_id *id, uint8_t out[static IM2_ID])
 {
 	BUG_ON(hex_decode(bytes_of(id->hex, NODE_ID_LEN), out, IM2_ID) != ERR_OK);
@@ -150,33 +152,52 @@ size_t im2_message_size(const struct message *m)
 
 /* --- in ------------------------------------------------------------------------------------------- */
 
-/* Tag 1 is required and so stands first; from and to (3, 5) follow it directly; 34 has a tag and a length of
- * one byte each. So the written-out form is at most five pieces of what came. */
+/* Where a field of `tag` belongs: behind every smaller one, and unknown ones may be among them. */
+static size_t place(const struct im2_fields *f, uint64_t tag)
+{
+	struct bytes left = f->raw, value;
+	size_t at = 0;
+	uint64_t t;
+
+	if (f->unknown == 0)
+		return ID_FIELD; /* tag 1 stands first, and nothing known is between it and the parties */
+	while (left.n > 0) {
+		BUG_ON(im2_varint_take(&left, &t) != IM2_FINE);
+		if (t > tag)
+			break;
+		BUG_ON(im2_lv_take(&left, &value) != IM2_FINE);
+		at = f->raw.n - left.n;
+	}
+	return at;
+}
+
+/* 34 has a tag and a length of one byte each. So the written-out form is a few pieces of what came. */
 void im2_content_digest(const struct im2_fields *f, const struct node_id *author, const struct node_id *to,
 			uint8_t out[static 16])
 {
-	enum { ID_FIELD = 2 + IM2_ID, HEAD = 2 };
-	const uint8_t *end = f->raw.p + f->raw.n, *rest = f->raw.p + ID_FIELD;
-	uint8_t parties[2 * (HEAD + IM2_ID)], hash[HASH_BYTES];
-	struct bytes part[4];
+	uint8_t from_field[ID_FIELD] = {3, IM2_ID}, to_field[ID_FIELD] = {5, IM2_ID}, hash[HASH_BYTES];
+	const uint8_t *p = f->raw.p, *end = p + f->raw.n;
+	struct bytes part[6];
 	size_t n = 0;
 
-	part[n++] = bytes_of(f->raw.p, ID_FIELD);
 	if (!im2_has(f, IM2_MSG_FROM)) {
-		parties[0] = 3;
-		parties[HEAD + IM2_ID] = 5;
-		parties[1] = parties[HEAD + IM2_ID + 1] = IM2_ID;
-		im2_id_of(author, parties + HEAD);
-		im2_id_of(to, parties + HEAD + IM2_ID + HEAD);
-		part[n++] = BYTES_ARR(parties);
+		size_t at3 = place(f, 3), at5 = place(f, 5);
+
+		im2_id_of(author, from_field + FIELD_HEAD);
+		im2_id_of(to, to_field + FIELD_HEAD);
+		part[n++] = bytes_of(p, at3);
+		part[n++] = BYTES_ARR(from_field);
+		part[n++] = bytes_of(p + at3, at5 - at3);
+		part[n++] = BYTES_ARR(to_field);
+		p += at5;
 	}
 	if (im2_has(f, IM2_MSG_SETTLED)) {
 		struct bytes settled = f->v[IM2_MSG_SETTLED].b;
 
-		part[n++] = bytes_of(rest, (size_t)(settled.p - HEAD - rest));
-		rest = settled.p + settled.n;
+		part[n++] = bytes_of(p, (size_t)(settled.p - FIELD_HEAD - p));
+		p = settled.p + settled.n;
 	}
-	part[n++] = bytes_of(rest, (size_t)(end - rest));
+	part[n++] = bytes_of(p, (size_t)(end - p));
 	sha256_n(part, n, hash);
 	memcpy(out, hash, 16);
 }

@@ -348,6 +348,35 @@ static void the_digest_covers_everything_else(void **state)
 	assert_memory_not_equal(base, digest, 16);
 }
 
+/* Unknown fields below 3, between 3 and 5, and behind: the written-out form keeps the order of tags. */
+static void the_digest_puts_the_parties_where_they_belong(void **state)
+{
+#define ID "0110000102030405060708090a0b0c0d0e0f"
+#define FROM "0310139e3940e64b5491722088d9a0d74162"
+#define TO "051034750f98bd59fcfc946da45aaabe933b"
+#define REST "0f0100"
+	static const char *const pairs[][2] = {
+		{ID "0201aa" REST, ID "0201aa" FROM TO REST},
+		{ID "0401aa" REST, ID FROM "0401aa" TO REST},
+		{ID "0201aa0401bb" REST, ID "0201aa" FROM "0401bb" TO REST},
+		{ID "0601aa" REST, ID FROM TO "0601aa" REST},
+		{ID "0201aa0401bb0601cc" REST "2201052401dd", ID "0201aa" FROM "0401bb" TO "0601cc" REST "2401dd"},
+	};
+	struct world *w = *state;
+	struct im2_fields f;
+	uint8_t bare[16], written[16];
+
+	for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+		struct value a = of_hex(pairs[i][0]), b = of_hex(pairs[i][1]);
+
+		assert_int_equal(im2_parse(&im2_msg, all(&a), &f), IM2_FINE);
+		im2_content_digest(&f, keyring_id(w->alice), keyring_id(w->bob), bare);
+		assert_int_equal(im2_parse(&im2_msg, all(&b), &f), IM2_FINE);
+		im2_content_digest(&f, keyring_id(w->carol), keyring_id(w->carol), written);
+		assert_memory_equal(bare, written, 16);
+	}
+}
+
 /* --- signed messages (9.3) --- */
 
 static void signed_messages_are_written_as_the_vectors(void **state)
@@ -657,6 +686,7 @@ int main(void)
 		TEST(cut_or_longer_messages_are_refused),
 		TEST(the_digest_is_the_same_signed_or_not),
 		TEST(the_digest_covers_everything_else),
+		TEST(the_digest_puts_the_parties_where_they_belong),
 		TEST(signed_messages_are_written_as_the_vectors),
 		TEST(signed_messages_open_for_their_recipient),
 		TEST(signed_messages_open_for_nobody_else),

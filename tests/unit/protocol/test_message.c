@@ -148,6 +148,8 @@ static void meta_of_others_is_refused(void **state)
 		{BYTES_LIT("\x0b\x01"), ERR_SHORT},
 		{BYTES_LIT("\x0f\x01\x01"), ERR_UNSUPPORTED},       /* created */
 		{BYTES_LIT("\x12\x01\x01"), ERR_UNSUPPORTED},       /* prio, ignorable on the wire */
+		{BYTES_LIT("\x1c\x03\x08\x01\x01"), ERR_UNSUPPORTED},
+		{BYTES_LIT("\x0e\x02" "a\0"), ERR_MALFORMED},
 		{BYTES_LIT("\x1c\x00"), ERR_MALFORMED},             /* empty budget */
 		{BYTES_LIT("\x13\x01\x01\x0b\x01\x01"), ERR_MALFORMED}, /* order */
 	};
