@@ -41,7 +41,7 @@ enum err im2_transfers_new(const struct im2_transfer_config *c, struct im2_trans
 	if (!t->c.resend_ms)
 		t->c.resend_ms = c->radio ? 15000 : 5000;
 	if (!t->c.window)
-		t->c.window = c->radio ? 2048 : 65536;
+		t->c.window = c->radio ? WINDOW_RADIO : WINDOW_IP;
 	t->next_xfer = 1;
 	buf_init(&t->work, 1024);
 	*out = t;

@@ -150,6 +150,9 @@ enum im2_refusal incoming_open(struct im2_transfers *t, struct bytes value)
 		}
 		x->open = true;
 		x->limit = credit_at(t, x);
+		/* What we grant beyond the default is in an INFO that may still be on its way: the sender would stop
+		 * at the default, before the half of our window that is answered. */
+		x->ack_due = x->limit > (t->c.radio ? WINDOW_RADIO : WINDOW_IP);
 	} else {
 		x = same;
 		/* A repetition, or a resume: show what is here. */

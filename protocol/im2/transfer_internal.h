@@ -14,6 +14,8 @@
 #define RESENDS_MAX 8
 #define FRAG_LEAST 32  /* smaller pieces wait for a unit with more room */
 #define RADIO_NEWS_MS 2000
+#define WINDOW_IP 65536 /* credit that was not stated */
+#define WINDOW_RADIO 2048
 
 enum im2_abort_code {
 	ABORT_MEMORY = 6,
