@@ -11,15 +11,16 @@
 
 #define BODY 1024
 
+static const char *to = "bob";
 static char request[BODY + 256];
 static size_t request_head;
 
 static size_t make_request(unsigned id)
 {
 	int n = snprintf(request, sizeof request,
-			 "{\"jsonrpc\":\"2.0\",\"id\":%u,\"method\":\"send\",\"params\":{\"to\":\"bob\",\"wait_ms\":30000,"
+			 "{\"jsonrpc\":\"2.0\",\"id\":%u,\"method\":\"send\",\"params\":{\"to\":\"%s\",\"wait_ms\":30000,"
 			 "\"body\":\"",
-			 id);
+			 id, to);
 
 	request_head = (size_t)n;
 	memset(request + n, 'x', BODY);
@@ -218,6 +219,7 @@ void bench_messages(const struct ceilings *c)
 	pair_close(&p);
 	printf("\n");
 
+	to = "bert";
 	pair_open(&p, "anna", "bert", "require");
 	printf("im2 messages: 1 KiB, wss, durable at both ends, confirmed\n");
 	row("  ceiling: group commit, 64 rows of 1 KiB", "%.0f/s", c->group_rows_per_s);
