@@ -26,6 +26,17 @@ int64_t world_out(struct store *s, const struct world *w, unsigned peer, const c
 		  unsigned priority, const char *body);
 int64_t world_in(struct store *s, const struct world *w, unsigned author, const char *id, bool held,
 		 const char *body);
+/* Without an id of its own: named by its wire id. */
+enum err world_send(struct store *s, const struct world *w, unsigned peer, const char *body,
+		    uint8_t wire_id[static 16], int64_t *seq) MUST_CHECK;
+/* The same at its recipient; the digest follows from the body. */
+struct inbox_new world_letter(const struct world *w, unsigned author, const uint8_t wire_id[static 16],
+			      const char *body);
+enum err world_take(struct store *s, const struct world *w, unsigned author,
+		    const uint8_t wire_id[static 16], const char *body) MUST_CHECK;
+/* Eight times `era`, then the number. */
+void world_wire(uint8_t out[static 16], uint8_t era, uint64_t number);
+void world_copy(const char *from, const char *to); /* a file */
 /* The keyring of the test vectors (wire 11.1: seed of zeroes), and another one. */
 struct keyring *world_keys(struct world *w);
 struct keyring *world_other_keys(struct world *w);
