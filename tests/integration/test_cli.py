@@ -93,7 +93,7 @@ def every_command_explains_itself():
     wanted = """run send inbox.list recv outbox.list outbox.cancel outbox.retry outbox.show peers.list peers.show
         peers.approve peers.block peers.forget peers.alias status ping keys.generate keys.show keys.fingerprint
         keys.migrate keys.rotate trust.list trust.show trust.pin trust.verify trust.set-state trust.revoke
-        trust.repin trust.export audit.verify audit.tail audit.stats audit.export audit.verify-export events demo
+        trust.repin trust.allow-downgrade trust.export audit.verify audit.tail audit.stats audit.export audit.verify-export events demo
         version help""".split()
     assert not set(wanted) - {".".join(p) for p in paths}, paths
     for path, command in zip(paths, table["commands"]):
@@ -315,11 +315,45 @@ def bodies_are_any_bytes_from_argument_stdin_and_file():
 
 
 def the_size_limit_is_named():
-    for stdin in (b"x" * 785001, b"x" * 3000000):
-        got = error("send", *home(alice), "bob", "-", stdin=stdin, exit=2, word="limit", says=["785000"])
+    for stdin in (b"x" * 1048577, b"x" * 3000000):
+        got = error("send", *home(alice), "bob", "-", stdin=stdin, exit=2, word="limit", says=["1048576"])
         assert "split" in got["next"], got
     error("send", *home(alice), "bob", "--file", "/nonexistent", exit=2)
     error("send", *home(alice), "bob", "x", "--file", "/etc/hostname", exit=2)
+
+
+def conversations_are_carried_on():
+    asked = as_json("send", *home(alice), "bob", "what is 6*7?", "--kind", "request", "--conversation", "new",
+                    "--expects-reply", "--max-turns", "4", "--wait", "5s")
+    shown = im("recv", *home(bob)).text
+    for word in ("request", asked["conversation"], "0 of 4", "an answer", "what is 6*7?"):
+        assert word in shown, (word, shown)
+    there = as_json("inbox", *home(bob))["messages"][-1]
+    answer = as_json("send", *home(bob), "alice", "42", "--reply-to", there["msg_id"], "--agent", "--wait", "5s")
+    assert answer["conversation"] == asked["conversation"] and answer["turn"] == 1, answer
+    got = as_json("recv", *home(alice))["messages"][0]
+    assert (got["kind"], got["reply_to"], got["turn"]) == ("response", asked["msg_id"], 1), got
+    error("send", *home(bob), "alice", "43", "--reply-to", there["msg_id"], "--agent", exit=8, word="exists")
+    shown = im("outbox", "show", answer["msg_id"], *home(bob)).text
+    assert asked["conversation"] in shown and "response" in shown, shown
+
+
+def volatile_messages_are_printed_as_they_come():
+    listener = subprocess.Popen([lab.binary, "recv", "--volatile", "--count", "3", "--json", "--follow", *home(bob)],
+                                env=ENV, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    time.sleep(0.5)
+    assert im("send", *home(alice), "bob", "t=1", "--volatile").text == "sent, and kept nowhere\n"
+    im("send", *home(alice), "bob", "-", "--volatile", "--kind", "event", stdin=bytes(range(256)))
+    im("send", *home(alice), "bob", "t=3", "--volatile", "--json")
+    out, _ = listener.communicate(timeout=20)
+    lines = [json.loads(line) for line in out.decode().splitlines()]
+    assert listener.returncode == 0 and len(lines) == 3, out
+    assert [m.get("body") for m in lines] == ["t=1", None, "t=3"] and lines[1]["kind"] == "event", lines
+    assert all(m["from"]["name"] == "alice" and m["volatile"] is True for m in lines), lines
+    im("recv", "--volatile", "--wait", "100ms", *home(bob), exit=75)
+    error("send", *home(alice), "bob", "-", "--volatile", stdin=b"x" * 500000, exit=2, word="limit", says=["frame"])
+    error("send", *home(alice), "bob", "x", "--volatile", "--wait", exit=2)
+    error("recv", "--volatile", "--from", "nobody", *home(bob), exit=4)
 
 
 def recv_takes_each_message_once():
@@ -432,7 +466,8 @@ def an_unreachable_peer_is_exit_6_and_the_end_exit_7():
     assert as_json("outbox", "cancel", msg_id, *home(alice))["state"] == "cancelled"
     error("outbox", "cancel", msg_id, *home(alice), exit=1, word="state")
     got = as_json("outbox", "retry", msg_id, *home(alice))
-    assert got["state"] in ("queued", "sent"), got
+    assert got["state"] in ("queued", "sent") and got["msg_id"] != msg_id, got
+    msg_id = got["msg_id"]  # nobody chose the old one, and the recipient may have been told that it will not come
     assert "queued" in im("outbox", "retry", msg_id, *home(alice)).text
     for verb in ("show", "cancel", "retry"):
         error("outbox", verb, "no-such-id", *home(alice), exit=1, word="not-found")
@@ -686,6 +721,8 @@ sys.exit(lab.run(
     send_says_what_became_of_the_message,
     bodies_are_any_bytes_from_argument_stdin_and_file,
     the_size_limit_is_named,
+    conversations_are_carried_on,
+    volatile_messages_are_printed_as_they_come,
     recv_takes_each_message_once,
     recv_waits_and_the_sender_learns_that_it_was_read,
     parallel_receivers_share_without_doubles,

@@ -409,6 +409,57 @@ def an_identity_never_speaks_less_than_before():
     wait_for(lambda: (hugo.peer(me.id) or {}).get("online"), what="0.8 of a forgotten peer")
 
 
+def who_spoke_im2_is_refused_on_the_old_wire():
+    ursa, vega = lab.daemon("ursa"), lab.daemon("vega")
+    ursa.start("--trust-on-first-use", "--log-level", "debug", "--connect-rate", "0")
+    vega.start("--trust-on-first-use", "--log-level", "debug", "--peer", ursa.address)
+    seen = ursa.wait_online("vega")
+    assert seen["suite"] == "im2" and seen["im2_since_ms"] > 0, seen
+    assert b"im2" in ursa.cli("peers").stdout
+    vega.restart("--im2", "off", "--trust-on-first-use", "--log-level", "debug", "--peer", ursa.address)
+    assert vega.status()["im2"]["setting"] == "off" and vega.status()["im2"]["mesh_key"] == "off"
+    refused = wait_for(lambda: re.search(r"peer-refused peer=%s .*err=downgrade.*" % vega.id, ursa.log()),
+                       what="the refusal")
+    wait_for(lambda: "im2" in (why(vega, ursa.address) or ""), what="the reason at the one that was refused")
+    seen = ursa.peer(vega.id)
+    assert not seen["online"] and seen["suite"] == "im2" and seen["im2_since_ms"] > 0, seen
+    assert "DOWNGRADE_REFUSED" in [e["event"] for e in ursa.audit()]
+    assert ursa.counters()["downgrades_refused"] >= 1
+    # The command that the refusal names lets it in again, and only by --yes.
+    run_shown(ursa, refused.group(0)[refused.group(0).index("next="):])
+    assert ursa.peer(vega.id)["im2_since_ms"] == 0
+    vega.restart("--im2", "off", "--trust-on-first-use", "--log-level", "debug", "--peer", ursa.address)
+    assert ursa.wait_online("vega", timeout=20)["suite"] == "0.9"
+    # Once it speaks im2 again, the rule holds again.
+    vega.restart("--trust-on-first-use", "--log-level", "debug", "--peer", ursa.address)
+    wait_for(lambda: ursa.peer(vega.id)["suite"] == "im2" and ursa.peer(vega.id)["im2_since_ms"], 20, what="im2 again")
+
+
+def a_volatile_message_to_the_old_wire_says_what_to_do():
+    ursa, vega = lab.daemons["ursa"], lab.daemons["vega"]
+    vega.stop()
+    ursa.call("trust.allow_downgrade", peer="vega")
+    vega.start("--im2", "off", "--trust-on-first-use", "--peer", ursa.address)
+    ursa.wait_online("vega", timeout=20)
+    error = ursa.refused("send", "closed", to="vega", body="x", volatile=True)
+    assert "0.9" in error.message and "--volatile" in error.next and error.exit == 75, vars(error)
+    assert ursa.send("vega", "kept", wait_ms=5000)["state"] == "delivered"
+
+
+def require_speaks_with_nobody_else():
+    ursa, vega = lab.daemons["ursa"], lab.daemons["vega"]
+    vega.stop()
+    ursa.restart("--require-im2", "--trust-on-first-use", "--log-level", "debug", "--connect-rate", "0")
+    assert ursa.status()["im2"]["setting"] == "require"
+    vega.start("--im2", "off", "--trust-on-first-use", "--peer", ursa.address)
+    wait_for(lambda: why(vega, ursa.address), what="a reason")
+    time.sleep(0.5)
+    assert not ursa.peer(vega.id)["online"]
+    vega.restart("--trust-on-first-use", "--peer", ursa.address)
+    assert ursa.wait_online("vega", timeout=20)["suite"] == "im2"
+    assert ursa.stop() == 0 and vega.stop() == 0
+
+
 def a_key_pinned_by_hand_is_trusted_at_once():
     hugo, me = lab.daemons["hugo"], p.Identity()
     hugo.restart("--log-level", "debug")
@@ -485,6 +536,7 @@ TESTS = [a_new_peer_is_pending, nothing_is_sent_to_a_pending_peer, messages_of_a
          an_address_that_changes_its_identity_is_refused, the_shown_command_rebinds_the_address,
          an_address_that_changes_its_tls_key_is_refused, the_shown_command_accepts_the_tls_key,
          a_peer_may_be_given_with_its_id, only_allowed_peers_come_in, an_unlisted_peer_does_not_come_in_by_first_use,
-         an_identity_never_speaks_less_than_before, a_key_pinned_by_hand_is_trusted_at_once,
+         an_identity_never_speaks_less_than_before, who_spoke_im2_is_refused_on_the_old_wire,
+         a_volatile_message_to_the_old_wire_says_what_to_do, require_speaks_with_nobody_else, a_key_pinned_by_hand_is_trusted_at_once,
          a_damaged_trust_store_is_kept_and_nobody_admitted, a_second_daemon_on_the_same_home_is_refused]
 sys.exit(lab.run(*TESTS))

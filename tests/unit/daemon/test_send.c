@@ -319,10 +319,11 @@ static void a_volatile_message_needs_a_session(void **state)
 
 static void volatile_of(const struct node_id *from, struct bytes body, const struct message_ext *x)
 {
-	struct message m = { .created_ms = 5, .priority = PRIO_HIGH, .body = body, .ext = *x };
-	struct node_event ev = { .type = "message.volatile", .peer = *from, .msg_id = ASKED, .name = "b\x1bob",
-				 .size = body.n, .message = &m };
+	struct message m = { .created_ms = 5, .priority = PRIO_HIGH, .body = body, .ext = *x, .has_wire_id = true };
+	struct node_event ev = { .type = "message.volatile", .peer = *from, .name = "b\x1bob", .size = body.n,
+				 .message = &m };
 
+	assert_int_equal(hex_decode(BYTES_LIT(ASKED), m.wire_id, sizeof m.wire_id), ERR_OK);
 	events_observe(e.events, &ev);
 }
 
