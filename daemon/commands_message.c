@@ -21,6 +21,7 @@ enum err message_row(struct call *c, struct outbox_row *row)
 static json_t *outbox_json(const struct command_ctx *cx, const struct outbox_row *r)
 {
 	struct message_ext x;
+	char wire[2 * MSG_WIRE_ID + 1];
 	json_t *o = json_pack("{s:I, s:o, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "seq",
 			 (json_int_t)r->seq, "msg_id", text_or_null(r->id), "to", peer_ref(cx, &r->to), "type",
 			 text_or_null(r->type), "priority", priority_text(r->priority), "state",
@@ -34,6 +35,8 @@ static json_t *outbox_json(const struct command_ctx *cx, const struct outbox_row
 	fields_of_row(bytes_of(r->meta, r->meta_len), r->type, &x);
 	fields_json(o, &x);
 	(void)json_object_set_new(o, "no_receipt", json_boolean(r->no_receipt));
+	hex_encode(BYTES_ARR(r->wire_id), wire);
+	(void)json_object_set_new(o, "wire_id", r->has_wire ? json_string(wire) : json_null());
 	return o;
 }
 

@@ -273,11 +273,14 @@ static void build_volatile(struct events *h, const struct node_event *e)
 {
 	const struct message *m = e->message;
 	struct buf *b = &h->text;
+	char id[2 * MSG_WIRE_ID + 1];
 
 	begin(h, e->type);
 	buf_printf(b, ",\"from\":\"%s\"", e->peer.hex);
 	member(b, "name", e->name);
-	member(b, "msg_id", e->msg_id);
+	if (m->has_wire_id)
+		hex_encode(BYTES_ARR(m->wire_id), id);
+	member(b, "msg_id", m->has_wire_id ? id : e->msg_id);
 	buf_printf(b, ",\"created_ms\":%llu,\"size\":%zu", (unsigned long long)m->created_ms, m->body.n);
 	if (m->priority != PRIO_NORMAL && m->priority < PRIO_COUNT)
 		buf_printf(b, ",\"priority\":\"%s\"", priority_text(m->priority));
