@@ -93,7 +93,7 @@ static int run_show(struct cli *c)
 		out_json(&c->out, v);
 		json_decref(v);
 	} else {
-		message_print(c, m, options_given(&c->opts, "raw"));
+		message_print(c, m, options_given(&c->opts, "raw"), true);
 	}
 	json_decref(m);
 	return code;

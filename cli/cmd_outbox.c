@@ -18,7 +18,7 @@ static void print_message(const struct cli *c, const json_t *m)
 		   reason && *reason ? ": " : "", reason ? reason : "");
 	out_fieldf(&c->out, "type", "%s, %s, %" PRId64 " bytes", json_str(m, "type") ? json_str(m, "type") : "?",
 		   json_str(m, "priority") ? json_str(m, "priority") : "?", show_int(m, "size"));
-	message_fields(c, m);
+	message_fields(c, m, true);
 	out_fieldf(&c->out, "attempts", "%" PRId64, show_int(m, "attempts"));
 	out_field(&c->out, "created", time_text((uint64_t)show_int(m, "created_ms"), text, sizeof(text)));
 	out_field(&c->out, "changed", time_text((uint64_t)show_int(m, "changed_ms"), text, sizeof(text)));

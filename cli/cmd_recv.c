@@ -33,7 +33,7 @@ static void emit(struct receiver *r, json_t *m)
 
 	r->got++;
 	if (!r->c->out.json) {
-		message_print(r->c, m, r->raw);
+		message_print(r->c, m, r->raw, false);
 	} else if (!r->follow) {
 		json_array_append(r->taken, m);
 	} else {

@@ -46,7 +46,7 @@ static bool other_than(const char *text, const char *usual)
 	return text && *text && strcmp(text, usual) != 0;
 }
 
-void message_fields(const struct cli *c, const json_t *m)
+void message_fields(const struct cli *c, const json_t *m, bool full)
 {
 	const char *s;
 	char when[40];
@@ -70,8 +70,8 @@ void message_fields(const struct cli *c, const json_t *m)
 		out_field(&c->out, "signed", "by its author");
 	if (json_is_true(json_object_get(m, "no_receipt")))
 		out_field(&c->out, "receipt", "none was asked for");
-	/* Of a message that came: one of ours has its own line. */
-	if (json_object_get(m, "from") && show_int(m, "expires_ms"))
+	/* Every message that came over im2 says when; one of ours has its own line. */
+	if (full && json_object_get(m, "from") && show_int(m, "expires_ms"))
 		out_field(&c->out, "expires",
 			  time_text((uint64_t)show_int(m, "expires_ms"), when, sizeof(when)));
 }
@@ -95,7 +95,7 @@ static void print_text(struct bytes text)
 	free(safe);
 }
 
-void message_print(const struct cli *c, const json_t *message, bool raw)
+void message_print(const struct cli *c, const json_t *message, bool raw, bool full)
 {
 	struct buf b;
 	char from[80], when[40], type[40], number[32] = "volatile";
@@ -118,7 +118,7 @@ void message_print(const struct cli *c, const json_t *message, bool raw)
 	       time_text((uint64_t)show_int(message, "received_ms"), when, sizeof(when)), number, word && strcmp(word, "MSG") != 0 ? "  " : "",
 	       word && strcmp(word, "MSG") != 0 ? text_safe(bytes_str(word), type, sizeof(type)) : "",
 	       show_int(message, "size"));
-	message_fields(c, message);
+	message_fields(c, message, full);
 	if (e != ERR_OK)
 		printf("(no body is kept)\n");
 	else if (!json_object_get(message, "body"))

@@ -10,11 +10,12 @@
 enum err message_body(const json_t *message, struct buf *b) MUST_CHECK;
 /* The beginning of it on one line, cleaned; "(12 bytes, not text)" for bytes. */
 const char *message_preview(const json_t *message, char *buf, size_t cap);
-/* A header line and the cleaned text; `raw`: exactly the bytes of the body and nothing else. */
-void message_print(const struct cli *c, const json_t *message, bool raw);
+/* A header line, fields that say something and the cleaned text; `full`: with those that always do. `raw`:
+ * exactly the bytes of the body and nothing else. */
+void message_print(const struct cli *c, const json_t *message, bool raw, bool full);
 void message_table(const struct cli *c, const json_t *messages);
 
 /* Fields of im2 that say something, one a line: conversation, reply, turn, ... */
-void message_fields(const struct cli *c, const json_t *message);
+void message_fields(const struct cli *c, const json_t *message, bool full);
 
 #endif
