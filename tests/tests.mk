@@ -89,6 +89,7 @@ check-run:
 .PHONY: docs
 docs: $(B)/ironmesh
 	@tests/lib/make-commands-doc $(B)/ironmesh >docs/commands.md.new && mv docs/commands.md.new docs/commands.md
+	@tests/lib/make-weakness-table
 
 # --- install ----------------------------------------------------------------------------------------
 .PHONY: install
