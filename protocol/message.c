@@ -42,7 +42,8 @@ enum err priority_parse(struct bytes word, enum priority *out)
 	return ERR_MALFORMED;
 }
 
-/* --- what im2 adds ----------------------------------------------------------------------------- */
+/* --- what im2 adds -----------------------------------------------------------------------------
+ */
 
 enum {
 	META_CONV,
@@ -66,8 +67,8 @@ static enum im2_refusal no_nul(struct bytes b)
 	return memchr(b.p, 0, b.n) ? IM2_E_UTF8 : IM2_FINE;
 }
 
-/* The tags of im2.md 9.1. Ranges are those of the members, not of the wire: what a program handed in is
- * kept as it is, and refused when it is to be sent. */
+/* The tags of im2.md 9.1. Ranges are those of the members, not of the wire: what a program handed
+ * in is kept as it is, and refused when it is to be sent. */
 static const struct im2_rule meta_rules[] = {
 	BYTES(8, "conv", 16, 16, ),
 	BYTES(10, "reply_to", 16, 16, ),
@@ -168,17 +169,18 @@ enum err message_meta_read(struct bytes in, struct message_ext *out)
 }
 
 static const char *const kinds[] = {
-	[KIND_MESSAGE] = "MSG", [KIND_REQUEST] = "REQ", [KIND_RESPONSE] = "RESP",
+	[KIND_MESSAGE] = "MSG",	  [KIND_REQUEST] = "REQ", [KIND_RESPONSE] = "RESP",
 	[KIND_NOTICE] = "NOTICE", [KIND_EVENT] = "EVENT", [KIND_ERROR] = "ERROR",
 	[KIND_END] = "END",
 };
-#define KINDS (sizeof kinds / sizeof kinds[0])
+#define KINDS	   (sizeof kinds / sizeof kinds[0])
 #define KIND_OTHER "KIND-"
 
 struct bytes message_type_of(const struct message_ext *x, char out[static MSG_TYPE_MAX + 1])
 {
-	const char *word = x->kind == KIND_MESSAGE && x->has_conv ? "CONV" :
-			   x->kind < KINDS ? kinds[x->kind] : NULL;
+	const char *word = x->kind == KIND_MESSAGE && x->has_conv ? "CONV"
+			   : x->kind < KINDS			  ? kinds[x->kind]
+								  : NULL;
 	size_t n;
 
 	if (word) {

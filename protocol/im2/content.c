@@ -25,7 +25,8 @@ bool im2_id_fits(struct bytes id, const uint8_t ed[static ED_BYTES])
 	return node_id_eq(&want, &got);
 }
 
-/* --- out ------------------------------------------------------------------------------------------ */
+/* --- out
+ * ------------------------------------------------------------------------------------------ */
 
 /* text of 3.2: what im2_write() would call a bug is an input here. */
 static bool text_fits(struct bytes b)
@@ -61,11 +62,12 @@ static bool allowed(const struct message *m, size_t text_n)
 	const struct message_ext *x = &m->ext;
 	const uint64_t top = INT64_MAX;
 
-	return m->has_wire_id && m->created_ms <= IM2_TIME_MAX && (unsigned)m->priority < PRIO_COUNT &&
-	       x->ttl_s <= MSG_TTL_MAX_S && x->flags <= 31 && (x->flags & 24) != MSG_VOLATILE &&
-	       x->hop <= 16 && x->deadline_ms <= top && x->budget_ms <= top &&
-	       x->budget_tokens <= top && x->budget_bytes <= top && m->settled <= top &&
-	       !(text_n && x->ctype) && text_fits(bytes_of(x->ctype_text, text_n));
+	return m->has_wire_id && m->created_ms <= IM2_TIME_MAX &&
+	       (unsigned)m->priority < PRIO_COUNT && x->ttl_s <= MSG_TTL_MAX_S && x->flags <= 31 &&
+	       (x->flags & 24) != MSG_VOLATILE && x->hop <= 16 && x->deadline_ms <= top &&
+	       x->budget_ms <= top && x->budget_tokens <= top && x->budget_bytes <= top &&
+	       m->settled <= top && !(text_n && x->ctype) &&
+	       text_fits(bytes_of(x->ctype_text, text_n));
 }
 
 static inline void set_u(struct im2_fields *f, unsigned i, uint64_t v, uint64_t dflt)
@@ -74,7 +76,8 @@ static inline void set_u(struct im2_fields *f, unsigned i, uint64_t v, uint64_t 
 		im2_set_u(f, i, v);
 }
 
-enum err im2_draft_of(const struct message *m, const uint8_t *from, const uint8_t *to, struct im2_draft *out)
+enum err im2_draft_of(const struct message *m, const uint8_t *from, const uint8_t *to,
+		      struct im2_draft *out)
 {
 	const struct message_ext *x = &m->ext;
 	size_t text_n = strnlen(x->ctype_text, sizeof x->ctype_text - 1);
@@ -127,7 +130,8 @@ size_t im2_draft_size(const struct im2_draft *d)
 		const struct im2_value *v = &d->f.v[i];
 		const struct im2_rule *rule = &im2_msg.rules[i];
 
-		size += im2_item_size(rule->tag, rule->kind == IM2_UINT ? im2_varint_size(v->u) : v->b.n);
+		size += im2_item_size(rule->tag,
+				      rule->kind == IM2_UINT ? im2_varint_size(v->u) : v->b.n);
 	}
 	return size;
 }
@@ -150,7 +154,8 @@ size_t im2_message_size(const struct message *m)
 	return im2_draft_of(m, NULL, NULL, &d) == ERR_OK ? im2_draft_size(&d) : 0;
 }
 
-/* --- in ------------------------------------------------------------------------------------------- */
+/* --- in
+ * ------------------------------------------------------------------------------------------- */
 
 /* Where a field of `tag` belongs: behind every smaller one, and unknown ones may be among them. */
 static size_t place(const struct im2_fields *f, uint64_t tag)
@@ -160,7 +165,8 @@ static size_t place(const struct im2_fields *f, uint64_t tag)
 	uint64_t t;
 
 	if (f->unknown == 0)
-		return ID_FIELD; /* tag 1 stands first, and nothing known is between it and the parties */
+		return ID_FIELD; /* tag 1 stands first, and nothing known is between it and the
+				    parties */
 	while (left.n > 0) {
 		BUG_ON(im2_varint_take(&left, &t) != IM2_FINE);
 		if (t > tag)
@@ -171,11 +177,13 @@ static size_t place(const struct im2_fields *f, uint64_t tag)
 	return at;
 }
 
-/* 34 has a tag and a length of one byte each. So the written-out form is a few pieces of what came. */
-void im2_content_digest(const struct im2_fields *f, const struct node_id *author, const struct node_id *to,
-			uint8_t out[static 16])
+/* 34 has a tag and a length of one byte each. So the written-out form is a few pieces of what came.
+ */
+void im2_content_digest(const struct im2_fields *f, const struct node_id *author,
+			const struct node_id *to, uint8_t out[static 16])
 {
-	uint8_t from_field[ID_FIELD] = {3, IM2_ID}, to_field[ID_FIELD] = {5, IM2_ID}, hash[HASH_BYTES];
+	uint8_t from_field[ID_FIELD] = {3, IM2_ID}, to_field[ID_FIELD] = {5, IM2_ID},
+		hash[HASH_BYTES];
 	const uint8_t *p = f->raw.p, *end = p + f->raw.n;
 	struct bytes part[6];
 	size_t n = 0;
@@ -238,8 +246,9 @@ static void fill_ext(const struct im2_fields *f, struct message_ext *x)
 	}
 }
 
-void im2_message_fill(const struct im2_fields *f, const struct node_id *author, const struct node_id *self,
-		      struct message *out, char id_text[static 33], char type_text[static MSG_TYPE_MAX + 1])
+void im2_message_fill(const struct im2_fields *f, const struct node_id *author,
+		      const struct node_id *self, struct message *out, char id_text[static 33],
+		      char type_text[static MSG_TYPE_MAX + 1])
 {
 	struct bytes id = f->v[IM2_MSG_ID].b;
 
@@ -259,8 +268,9 @@ void im2_message_fill(const struct im2_fields *f, const struct node_id *author, 
 		im2_content_digest(f, author, self, out->digest);
 }
 
-enum im2_refusal im2_message_read(struct bytes value, const struct node_id *author, const struct node_id *self,
-				  struct message *out, char id_text[static 33], char type_text[static MSG_TYPE_MAX + 1])
+enum im2_refusal im2_message_read(struct bytes value, const struct node_id *author,
+				  const struct node_id *self, struct message *out,
+				  char id_text[static 33], char type_text[static MSG_TYPE_MAX + 1])
 {
 	struct im2_fields f;
 	enum im2_refusal r = im2_parse(&im2_msg, value, &f);

@@ -16,9 +16,9 @@
 enum err im2_message_write(const struct message *m, struct buf *out) MUST_CHECK;
 /* Size that im2_message_write() would append; 0 when it would refuse. */
 size_t im2_message_size(const struct message *m);
-/* From a session with `author` (MSG: from, to and group absent; else IM2_E_CONTEXT). Fills type, ids, times, ext, body,
- * content digest (zeros for volatile messages, which need none); nothing proves the source but the session. id_text and type_text hold what out->id and
- * out->type point to. */
+/* From a session with `author` (MSG: from, to and group absent; else IM2_E_CONTEXT). Fills type, ids, times, ext,
+ * body, content digest (zeros for volatile messages, which need none); nothing proves the source but the
+ * session. id_text and type_text hold what out->id and out->type point to. */
 enum im2_refusal im2_message_read(struct bytes value, const struct node_id *author, const struct node_id *self,
 				  struct message *out, char id_text[static 33], char type_text[static MSG_TYPE_MAX + 1]);
 /* 9.5: SHA-256 of the message with from and to written out and without tag 34, first 16 bytes. `author` and
@@ -40,7 +40,7 @@ enum im2_refusal im2_smsg_author(struct bytes value, struct node_id *out);
 /* Checks all of 9.3 against the author's key and our own identity; any failure voids the SMSG. */
 enum im2_refusal im2_smsg_open(struct bytes value, const uint8_t author_ed[static ED_BYTES], const struct keyring *self,
 			       struct im2_smsg_reader *out);
-/* source_proven is true; settled is filled. */
+/* source_proven is true; settled is filled. was_sealed is for the owner, who knows where the SMSG came from. */
 bool im2_smsg_next(struct im2_smsg_reader *r, struct message *out, char id_text[static 33],
 		   char type_text[static MSG_TYPE_MAX + 1]);
 

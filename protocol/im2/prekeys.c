@@ -22,7 +22,7 @@ struct im2_prekeys {
 	size_t n;
 	struct buf record;
 	uint64_t top_gen;
-	uint64_t retry_ms;  /* monotonic: not before, after the disk refused */
+	uint64_t retry_ms; /* monotonic: not before, after the disk refused */
 };
 
 static struct im2_prekey *keys(const struct im2_prekeys *p)
@@ -50,8 +50,8 @@ static void sort(struct im2_prekey *k, size_t n)
 	wipe(&swap, sizeof swap);
 }
 
-enum err im2_prekeys_new(const struct im2_prekeys_config *c, const struct im2_prekey *have, size_t n,
-			 struct im2_prekeys **out)
+enum err im2_prekeys_new(const struct im2_prekeys_config *c, const struct im2_prekey *have,
+			 size_t n, struct im2_prekeys **out)
 {
 	struct im2_prekeys *p;
 	enum err e;
@@ -117,7 +117,8 @@ static bool taken(const struct im2_prekey *k, size_t n, const uint8_t id[static 
 	return false;
 }
 
-/* `gen` of an identity that remembers none begins at the time: a lost database then rarely falls behind. */
+/* `gen` of an identity that remembers none begins at the time: a lost database then rarely falls
+ * behind. */
 static void make(const struct im2_prekeys *p, uint64_t gen, struct im2_prekey *k, size_t others)
 {
 	uint64_t wall = env_wall(p->c.env);
@@ -146,8 +147,8 @@ static enum err restate(struct im2_prekeys *p)
 	im2_write(&im2_prekey, &f, &body);
 	buf_reset(&p->record);
 	if (body.err == ERR_OK)
-		im2_record_write(p->c.keyring, IM2_REC_PREKEY_T, k->gen, k->issued_ms, k->life_s, buf_bytes(&body),
-				 &p->record);
+		im2_record_write(p->c.keyring, IM2_REC_PREKEY_T, k->gen, k->issued_ms, k->life_s,
+				 buf_bytes(&body), &p->record);
 	enum err e = body.err != ERR_OK ? body.err : p->record.err;
 	if (e != ERR_OK)
 		buf_reset(&p->record);
@@ -155,7 +156,8 @@ static enum err restate(struct im2_prekeys *p)
 	return e;
 }
 
-/* The next set: without what is over, with a new key of `gen` if `fresh`. On disk before anything of it counts. */
+/* The next set: without what is over, with a new key of `gen` if `fresh`. On disk before anything
+ * of it counts. */
 static enum err renew(struct im2_prekeys *p, bool fresh, uint64_t gen)
 {
 	uint64_t now = running(p);

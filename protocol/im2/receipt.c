@@ -2,7 +2,7 @@
 #include "protocol/im2/content_internal.h"
 
 #define ENTRIES_MAX 256
-#define ENTRY_BARE (1 + IM2_ID)
+#define ENTRY_BARE  (1 + IM2_ID)
 
 enum status { HELD = 1, DELIVERED, READ, REJECTED };
 
@@ -24,8 +24,8 @@ static const char *const reasons[] = {
 
 const char *im2_reason_word(uint64_t reason)
 {
-	return reason >= IM2_REASON_EXPIRED && reason < REASONS ? reasons[reason] :
-								   reasons[IM2_REASON_OPERATOR];
+	return reason >= IM2_REASON_EXPIRED && reason < REASONS ? reasons[reason]
+								: reasons[IM2_REASON_OPERATOR];
 }
 
 uint8_t im2_reason_of(struct bytes word)
@@ -36,7 +36,8 @@ uint8_t im2_reason_of(struct bytes word)
 	return IM2_REASON_OPERATOR;
 }
 
-/* --- RECEIPT -------------------------------------------------------------------------------------- */
+/* --- RECEIPT
+ * -------------------------------------------------------------------------------------- */
 
 /* One entry, without its length. 0: not an id of im2. */
 static size_t entry_of(const struct receipt *r, uint8_t out[static ENTRY_BARE + 2])
@@ -68,7 +69,8 @@ static size_t entry_of(const struct receipt *r, uint8_t out[static ENTRY_BARE + 
 	return ENTRY_BARE + im2_varint_put(out + ENTRY_BARE, reason);
 }
 
-size_t im2_receipt_write(const struct receipt *r, size_t n, uint64_t at_ms, size_t room, struct buf *out)
+size_t im2_receipt_write(const struct receipt *r, size_t n, uint64_t at_ms, size_t room,
+			 struct buf *out)
 {
 	bool at = at_ms > 0 && at_ms <= IM2_TIME_MAX;
 	size_t at_bytes = at ? im2_item_size(2, im2_varint_size(at_ms)) : 0;
@@ -113,7 +115,8 @@ enum im2_refusal im2_receipt_open(struct bytes value, struct im2_receipt_reader 
 	return r;
 }
 
-bool im2_receipt_next(struct im2_receipt_reader *r, enum receipt_kind *kind, char id_text[static 33], struct bytes *reason)
+bool im2_receipt_next(struct im2_receipt_reader *r, enum receipt_kind *kind,
+		      char id_text[static 33], struct bytes *reason)
 {
 	static const enum receipt_kind kinds[] = {[HELD] = RECEIPT_HELD,
 						  [DELIVERED] = RECEIPT_DELIVERED,
@@ -140,9 +143,11 @@ bool im2_receipt_next(struct im2_receipt_reader *r, enum receipt_kind *kind, cha
 	return true;
 }
 
-/* --- SRECEIPT ------------------------------------------------------------------------------------- */
+/* --- SRECEIPT
+ * ------------------------------------------------------------------------------------- */
 
-void im2_sreceipt_write(const struct keyring *k, const uint8_t author_ed[static ED_BYTES], struct bytes receipt, struct buf *out)
+void im2_sreceipt_write(const struct keyring *k, const uint8_t author_ed[static ED_BYTES],
+			struct bytes receipt, struct buf *out)
 {
 	uint8_t from[IM2_ID], to[IM2_ID], input[IM2_PARTIES_INPUT], sig[SIG_BYTES];
 	struct im2_fields f = {.schema = &im2_sreceipt};
@@ -152,7 +157,8 @@ void im2_sreceipt_write(const struct keyring *k, const uint8_t author_ed[static 
 	im2_id_of(keyring_id(k), from);
 	im2_id_of(&author, to);
 	keyring_sign(k, SIG_V3_RECEIPT,
-		     im2_parties_input(SIG_V3_RECEIPT, keyring_ed(k), author_ed, receipt, input), sig);
+		     im2_parties_input(SIG_V3_RECEIPT, keyring_ed(k), author_ed, receipt, input),
+		     sig);
 	im2_set_b(&f, IM2_SRECEIPT_FROM, BYTES_ARR(from));
 	im2_set_b(&f, IM2_SRECEIPT_TO, BYTES_ARR(to));
 	im2_set_b(&f, IM2_SRECEIPT_RECEIPT, receipt);
@@ -160,8 +166,8 @@ void im2_sreceipt_write(const struct keyring *k, const uint8_t author_ed[static 
 	im2_write(&im2_sreceipt, &f, out);
 }
 
-enum im2_refusal im2_sreceipt_open(struct bytes value, const uint8_t from_ed[static ED_BYTES], const struct keyring *self,
-				   struct bytes *receipt)
+enum im2_refusal im2_sreceipt_open(struct bytes value, const uint8_t from_ed[static ED_BYTES],
+				   const struct keyring *self, struct bytes *receipt)
 {
 	struct im2_receipt_reader entries;
 	uint8_t input[IM2_PARTIES_INPUT];

@@ -49,7 +49,8 @@ enum im2_refusal im2_record_parse(struct bytes in, struct im2_record *out)
 	tail = tail_of(out);
 	out->signers_n = tail.p[0] ? tail.p[0] : 1;
 	for (size_t i = 0; i < out->signers_n; i++)
-		memcpy(out->signers[i], tail.p[0] ? tail.p + 1 + i * SIGNER : out->author, ED_BYTES);
+		memcpy(out->signers[i], tail.p[0] ? tail.p + 1 + i * SIGNER : out->author,
+		       ED_BYTES);
 	return IM2_FINE;
 }
 
@@ -92,10 +93,11 @@ void im2_record_digest(struct bytes record, uint8_t out[static 16])
 	memcpy(out, hash, 16);
 }
 
-/* --- out ------------------------------------------------------------------------------------------- */
+/* --- out
+ * ------------------------------------------------------------------------------------------- */
 
-void im2_record_t_write(uint64_t type, const uint8_t author[static ED_BYTES], uint64_t gen, uint64_t issued_ms,
-			uint64_t life_s, struct bytes body, struct buf *out)
+void im2_record_t_write(uint64_t type, const uint8_t author[static ED_BYTES], uint64_t gen,
+			uint64_t issued_ms, uint64_t life_s, struct bytes body, struct buf *out)
 {
 	struct im2_fields f = {.schema = &im2_record_t}, b;
 
@@ -109,8 +111,8 @@ void im2_record_t_write(uint64_t type, const uint8_t author[static ED_BYTES], ui
 	im2_write(&im2_record_t, &f, out);
 }
 
-void im2_record_write(const struct keyring *k, uint64_t type, uint64_t gen, uint64_t issued_ms, uint64_t life_s,
-		      struct bytes body, struct buf *out)
+void im2_record_write(const struct keyring *k, uint64_t type, uint64_t gen, uint64_t issued_ms,
+		      uint64_t life_s, struct bytes body, struct buf *out)
 {
 	uint8_t room[IM2_RECORD_INPUT_MAX], sig[SIG_BYTES];
 	struct buf t;
@@ -149,7 +151,8 @@ void im2_record_join(struct bytes t, const struct im2_signature *s, size_t n, st
 	}
 }
 
-/* --- what announces and asks for records (8) ---------------------------------------------------------- */
+/* --- what announces and asks for records (8)
+ * ---------------------------------------------------------- */
 
 static struct bytes id_bytes(const struct node_id *id, uint8_t out[static 16])
 {
@@ -174,7 +177,8 @@ void im2_recdig_write(const struct im2_record *r, struct buf *out)
 	im2_write(&im2_recdig, &f, out);
 }
 
-void im2_recreq_write(const struct node_id *author, uint64_t type, struct bytes key, uint64_t have, struct buf *out)
+void im2_recreq_write(const struct node_id *author, uint64_t type, struct bytes key, uint64_t have,
+		      struct buf *out)
 {
 	struct im2_fields f = {.schema = &im2_recreq};
 	uint8_t id[16];

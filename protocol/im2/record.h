@@ -102,7 +102,7 @@ struct im2_rotation {
 	uint8_t old_ed[ED_BYTES], new_ed[ED_BYTES], x25519[X25519_BYTES];
 	uint64_t reason;
 };
-/* Both keys signed and the binding verifies. The record's signatures were checked before. */
+/* Old and new key are the signers and the binding verifies; the signatures themselves are im2_record_verify()'s. */
 enum im2_refusal im2_rotation_of(const struct im2_record *rec, struct im2_rotation *out);
 struct im2_prekey_said {
 	uint8_t id[4], x25519[X25519_BYTES];

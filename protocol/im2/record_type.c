@@ -28,7 +28,8 @@ enum im2_refusal im2_record_rules(const struct im2_record *r)
 	}
 }
 
-/* --- PREKEY ------------------------------------------------------------------------------------------ */
+/* --- PREKEY
+ * ------------------------------------------------------------------------------------------ */
 
 enum im2_refusal im2_prekey_of(const struct im2_record *rec, struct im2_prekey_said *out)
 {
@@ -48,7 +49,8 @@ enum im2_refusal im2_prekey_of(const struct im2_record *rec, struct im2_prekey_s
 	return IM2_FINE;
 }
 
-/* --- REVOKE ------------------------------------------------------------------------------------------ */
+/* --- REVOKE
+ * ------------------------------------------------------------------------------------------ */
 
 static int by_ed(const void *a, const void *b)
 {
@@ -78,12 +80,14 @@ static bool is_admin(const struct im2_records_config *c, const uint8_t ed[static
 }
 
 /* At least k of the set that this record names signed it, and the set is ours. */
-static bool quorum_met(const struct im2_records_config *c, const struct im2_record *rec, const struct im2_fields *f)
+static bool quorum_met(const struct im2_records_config *c, const struct im2_record *rec,
+		       const struct im2_fields *f)
 {
 	uint8_t id[16];
 	size_t n = 0;
 
-	if (c->quorum_k == 0 || c->admins_n == 0 || rec->signers_n < 2 || !im2_has(f, IM2_REVOKE_QUORUM))
+	if (c->quorum_k == 0 || c->admins_n == 0 || rec->signers_n < 2 ||
+	    !im2_has(f, IM2_REVOKE_QUORUM))
 		return false;
 	im2_quorum_id(c->quorum_k, c->admins, c->admins_n, id);
 	if (memcmp(f->v[IM2_REVOKE_QUORUM].b.p, id, sizeof id) != 0)
@@ -93,7 +97,8 @@ static bool quorum_met(const struct im2_records_config *c, const struct im2_reco
 	return n >= c->quorum_k;
 }
 
-enum im2_refusal im2_revocation_of(const struct im2_records *r, const struct im2_record *rec, struct im2_revocation *out)
+enum im2_refusal im2_revocation_of(const struct im2_records *r, const struct im2_record *rec,
+				   struct im2_revocation *out)
 {
 	const struct im2_records_config *c = im2_records_config_of(r);
 	struct im2_revocation v = {0};
@@ -116,7 +121,8 @@ enum im2_refusal im2_revocation_of(const struct im2_records *r, const struct im2
 	return IM2_FINE;
 }
 
-void im2_revoke_self_write(const struct keyring *k, uint64_t gen, uint64_t issued_ms, uint64_t reason, struct buf *out)
+void im2_revoke_self_write(const struct keyring *k, uint64_t gen, uint64_t issued_ms,
+			   uint64_t reason, struct buf *out)
 {
 	struct im2_fields f = {.schema = &im2_revoke};
 	struct buf body;
@@ -133,7 +139,8 @@ void im2_revoke_self_write(const struct keyring *k, uint64_t gen, uint64_t issue
 	buf_fini(&body);
 }
 
-/* --- ROTATE ------------------------------------------------------------------------------------------ */
+/* --- ROTATE
+ * ------------------------------------------------------------------------------------------ */
 
 enum im2_refusal im2_rotation_of(const struct im2_record *rec, struct im2_rotation *out)
 {
@@ -150,9 +157,11 @@ enum im2_refusal im2_rotation_of(const struct im2_record *rec, struct im2_rotati
 	memcpy(v.new_ed, f.v[IM2_ROTATE_ED].b.p, ED_BYTES);
 	memcpy(v.x25519, f.v[IM2_ROTATE_X25519].b.p, X25519_BYTES);
 	v.reason = f.v[IM2_ROTATE_REASON].u;
-	/* Two signers, ascending and so different, the author one of them: the other must be the new key. */
-	if (memcmp(v.new_ed, v.old_ed, ED_BYTES) == 0 || (memcmp(rec->signers[0], v.new_ed, ED_BYTES) != 0 &&
-							  memcmp(rec->signers[1], v.new_ed, ED_BYTES) != 0))
+	/* Two signers, ascending and so different, the author one of them: the other must be the
+	 * new key. */
+	if (memcmp(v.new_ed, v.old_ed, ED_BYTES) == 0 ||
+	    (memcmp(rec->signers[0], v.new_ed, ED_BYTES) != 0 &&
+	     memcmp(rec->signers[1], v.new_ed, ED_BYTES) != 0))
 		return IM2_E_SENDER;
 	if (!x25519_binding_verify(v.new_ed, v.x25519, f.v[IM2_ROTATE_BINDING].b.p))
 		return IM2_E_SIG;
@@ -168,8 +177,8 @@ static void sign_as(const struct keyring *k, struct bytes t, struct im2_signatur
 	keyring_sign(k, SIG_V3_RECORD, im2_record_input_in(t, room), out->sig);
 }
 
-void im2_rotate_write(const struct keyring *old, const struct keyring *next, uint64_t gen, uint64_t issued_ms,
-		      uint64_t reason, struct buf *out)
+void im2_rotate_write(const struct keyring *old, const struct keyring *next, uint64_t gen,
+		      uint64_t issued_ms, uint64_t reason, struct buf *out)
 {
 	struct im2_fields f = {.schema = &im2_rotate};
 	struct im2_signature s[2];
@@ -183,7 +192,8 @@ void im2_rotate_write(const struct keyring *old, const struct keyring *next, uin
 	im2_set_u(&f, IM2_ROTATE_REASON, reason);
 	im2_write(&im2_rotate, &f, &body);
 	if (body.err == ERR_OK)
-		im2_record_t_write(IM2_REC_ROTATE_T, keyring_ed(old), gen, issued_ms, 0, buf_bytes(&body), &t);
+		im2_record_t_write(IM2_REC_ROTATE_T, keyring_ed(old), gen, issued_ms, 0,
+				   buf_bytes(&body), &t);
 	if (body.err == ERR_OK && t.err == ERR_OK) {
 		sign_as(old, buf_bytes(&t), &s[0]);
 		sign_as(next, buf_bytes(&t), &s[1]);

@@ -7,8 +7,8 @@
 #include "base/map.h"
 #include "base/text.h"
 
-#define ENTRIES 4096
-#define SHARE 8 /* one delivering peer fills at most 1/8 */
+#define ENTRIES	      4096
+#define SHARE	      8 /* one delivering peer fills at most 1/8 */
 #define FIELD_KEY_MAX (ED_BYTES + 1 + IM2_RECORD_KEY_MAX)
 
 struct entry {
@@ -89,8 +89,8 @@ void im2_records_free(struct im2_records *r)
 	free(r);
 }
 
-static struct bytes field_key(const uint8_t author[static ED_BYTES], uint64_t type, struct bytes key,
-			      uint8_t out[static FIELD_KEY_MAX])
+static struct bytes field_key(const uint8_t author[static ED_BYTES], uint64_t type,
+			      struct bytes key, uint8_t out[static FIELD_KEY_MAX])
 {
 	struct wr w = wr_init(out, FIELD_KEY_MAX);
 	struct bytes whole;
@@ -102,7 +102,8 @@ static struct bytes field_key(const uint8_t author[static ED_BYTES], uint64_t ty
 	return whole;
 }
 
-/* Sixty-four bits of a hash: two peers with one share would have to be made on purpose, and gain half of it. */
+/* Sixty-four bits of a hash: two peers with one share would have to be made on purpose, and gain
+ * half of it. */
 static uint64_t source_of(const struct node_id *from)
 {
 	uint8_t id[8];
@@ -113,7 +114,8 @@ static uint64_t source_of(const struct node_id *from)
 	return v;
 }
 
-/* --- time --------------------------------------------------------------------------------------------- */
+/* --- time
+ * --------------------------------------------------------------------------------------------- */
 
 static bool plausible(const struct im2_records *r)
 {
@@ -149,7 +151,8 @@ static bool usable(const struct im2_records *r, const struct entry *e, uint64_t 
 	return e->issued_ms == 0 || wall <= e->issued_ms + e->life_s * 1000 + grace;
 }
 
-/* --- the dead ----------------------------------------------------------------------------------------- */
+/* --- the dead
+ * ----------------------------------------------------------------------------------------- */
 
 static bool revoked(struct im2_records *r, const uint8_t ed[static ED_BYTES])
 {
@@ -181,10 +184,12 @@ void im2_records_drop(struct im2_records *r, const uint8_t author[static ED_BYTE
 	map_each(r->entries, keep_others, &d);
 }
 
-/* Applies a revocation that counts. True when it says more than we knew: then it is news, whatever its
- * generation. The generation cannot be what decides: a thief of the key could use up the highest one with a
- * harmless revocation, and the owner's would be ignored for ever. Scope 3 ends nobody, so there it decides. */
-static bool revoke(struct im2_records *r, const struct im2_record *rec, bool newest, uint64_t source)
+/* Applies a revocation that counts. True when it says more than we knew: then it is news, whatever
+ * its generation. The generation cannot be what decides: a thief of the key could use up the
+ * highest one with a harmless revocation, and the owner's would be ignored for ever. Scope 3 ends
+ * nobody, so there it decides. */
+static bool revoke(struct im2_records *r, const struct im2_record *rec, bool newest,
+		   uint64_t source)
 {
 	struct im2_revocation v;
 	uint64_t *effective;
@@ -197,7 +202,8 @@ static bool revoke(struct im2_records *r, const struct im2_record *rec, bool new
 			im2_records_drop(r, v.target);
 		return false;
 	}
-	if (map_put(r->dead, BYTES_ARR(v.target), source, (void **)&effective, &created) == ERR_OK) {
+	if (map_put(r->dead, BYTES_ARR(v.target), source, (void **)&effective, &created) ==
+	    ERR_OK) {
 		if (!created && *effective <= v.effective_ms)
 			return false;
 		*effective = v.effective_ms;
@@ -206,9 +212,11 @@ static bool revoke(struct im2_records *r, const struct im2_record *rec, bool new
 	return true;
 }
 
-/* --- taking -------------------------------------------------------------------------------------------- */
+/* --- taking
+ * -------------------------------------------------------------------------------------------- */
 
-static bool signatures_good(struct im2_records *r, const struct im2_record *rec, uint64_t source, enum im2_refusal *why)
+static bool signatures_good(struct im2_records *r, const struct im2_record *rec, uint64_t source,
+			    enum im2_refusal *why)
 {
 	uint8_t hash[HASH_BYTES];
 	bool created;
@@ -225,7 +233,8 @@ static bool signatures_good(struct im2_records *r, const struct im2_record *rec,
 	return true;
 }
 
-static bool acceptable(struct im2_records *r, const struct im2_record *rec, uint64_t source, enum im2_refusal *why)
+static bool acceptable(struct im2_records *r, const struct im2_record *rec, uint64_t source,
+		       enum im2_refusal *why)
 {
 	*why = IM2_E_POLICY;
 	if (rec->type != IM2_REC_REVOKE_T && revoked(r, rec->author))
@@ -233,13 +242,13 @@ static bool acceptable(struct im2_records *r, const struct im2_record *rec, uint
 	*why = IM2_E_RANGE;
 	if (!in_time(r, rec))
 		return false;
-	if (!signatures_good(r, rec, source, why))
-		return false;
+	/* The shape first: sixteen signatures on what has one author are not worth verifying. */
 	*why = im2_record_rules(rec);
-	return *why == IM2_FINE;
+	return *why == IM2_FINE && signatures_good(r, rec, source, why);
 }
 
-static enum err keep(struct im2_records *r, struct bytes key, const struct im2_record *rec, uint64_t source)
+static enum err keep(struct im2_records *r, struct bytes key, const struct im2_record *rec,
+		     uint64_t source)
 {
 	uint8_t *copy = malloc(rec->raw.n);
 	struct entry *e;
@@ -264,8 +273,9 @@ static enum err keep(struct im2_records *r, struct bytes key, const struct im2_r
 }
 
 /* The generation rule, for what has been found good. */
-static enum im2_record_verdict judge(struct im2_records *r, struct bytes key, const struct im2_record *rec,
-				     uint64_t source, enum im2_refusal *why)
+static enum im2_record_verdict judge(struct im2_records *r, struct bytes key,
+				     const struct im2_record *rec, uint64_t source,
+				     enum im2_refusal *why)
 {
 	const struct entry *e = map_get(r->entries, key);
 
@@ -282,8 +292,9 @@ static enum im2_record_verdict judge(struct im2_records *r, struct bytes key, co
 	return IM2_REC_NEW;
 }
 
-enum im2_record_verdict im2_records_take(struct im2_records *r, struct bytes record, const struct node_id *from,
-					 struct im2_record *out, enum im2_refusal *why)
+enum im2_record_verdict im2_records_take(struct im2_records *r, struct bytes record,
+					 const struct node_id *from, struct im2_record *out,
+					 enum im2_refusal *why)
 {
 	uint8_t room[FIELD_KEY_MAX];
 	uint64_t source = source_of(from);
@@ -301,7 +312,8 @@ enum im2_record_verdict im2_records_take(struct im2_records *r, struct bytes rec
 	key = field_key(out->author, out->type, out->key, room);
 	e = map_get(r->entries, key);
 	if (e && bytes_eq(bytes_of(e->p, e->n), record))
-		return IM2_REC_REPEAT; /* every check was made when it came first; its life goes on from there */
+		return IM2_REC_REPEAT; /* every check was made when it came first; its life goes on
+					  from there */
 	if (!acceptable(r, out, source, why))
 		return IM2_REC_REFUSED;
 	v = judge(r, key, out, source, why);
@@ -322,7 +334,8 @@ enum err im2_records_own(struct im2_records *r, struct bytes record)
 	return keep(r, field_key(rec.author, rec.type, rec.key, room), &rec, 0);
 }
 
-struct bytes im2_records_get(struct im2_records *r, const uint8_t author[static ED_BYTES], uint64_t type, struct bytes key)
+struct bytes im2_records_get(struct im2_records *r, const uint8_t author[static ED_BYTES],
+			     uint64_t type, struct bytes key)
 {
 	uint8_t room[FIELD_KEY_MAX];
 	const struct entry *e;
@@ -334,7 +347,8 @@ struct bytes im2_records_get(struct im2_records *r, const uint8_t author[static 
 	return bytes_of(e->p, e->n);
 }
 
-/* A generation is remembered for a day longer than its record lives: for so long an older one may still pass. */
+/* A generation is remembered for a day longer than its record lives: for so long an older one may
+ * still pass. */
 static bool keep_young(void *ctx, struct bytes key, void *value)
 {
 	const struct im2_records *r = ctx;

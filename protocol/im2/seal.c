@@ -1,18 +1,14 @@
-/* Sealed objects: Noise X to a prekey, with the routing header bound in and signatures inside (im2.md 11.1, 11.3). */
-#include "protocol/im2/seal.h"
-
-#include <sodium.h>
+/* Routing headers, and sealing: Noise X to a prekey with the header bound in (im2.md 11.1, 11.3).
+ */
+#include "protocol/im2/seal_internal.h"
 
 #include "base/hash.h"
 #include "base/secret.h"
-#include "protocol/im2/content_internal.h"
-#include "protocol/im2/noise.h"
 
-#define LABEL "ironmesh-im2/sealed\0"
-#define PROLOGUE_MAX (sizeof LABEL - 1 + ED_BYTES + 2 + IM2_RT_MAX)
 #define DAY_S 86400
 
-/* --- routing header ----------------------------------------------------------------------------------- */
+/* --- routing header
+ * ----------------------------------------------------------------------------------- */
 
 void im2_rt_write(const struct im2_rt *rt, struct buf *out)
 {
@@ -52,14 +48,16 @@ void im2_rid(struct bytes rt, struct bytes body, uint8_t out[static 16])
 	memcpy(out, hash, 16);
 }
 
-/* --- the Noise of both directions ------------------------------------------------------------------------ */
+/* --- the Noise of both directions
+ * ------------------------------------------------------------------------ */
 
-static enum err ring_dh(void *ctx, const uint8_t their[static NOISE_KEY], uint8_t out[static NOISE_KEY])
+static enum err ring_dh(void *ctx, const uint8_t their[static NOISE_KEY],
+			uint8_t out[static NOISE_KEY])
 {
 	return keyring_noise_dh(ctx, their, out);
 }
 
-static void ring_static(const struct keyring *k, struct noise_static *out)
+void im2_seal_static(const struct keyring *k, struct noise_static *out)
 {
 	memcpy(out->pub, keyring_x25519(k), sizeof out->pub);
 	out->dh = ring_dh;
@@ -67,13 +65,14 @@ static void ring_static(const struct keyring *k, struct noise_static *out)
 }
 
 /* "ironmesh-im2/sealed\0" || ED_recipient || lv(rt) */
-static struct bytes prologue_of(const uint8_t ed[static ED_BYTES], struct bytes rt, uint8_t out[static PROLOGUE_MAX])
+struct bytes im2_seal_prologue(const uint8_t ed[static ED_BYTES], struct bytes rt,
+			       uint8_t out[static IM2_SEAL_PROLOGUE_MAX])
 {
 	uint8_t n[IM2_VARINT_MAX_BYTES];
-	struct wr w = wr_init(out, PROLOGUE_MAX);
+	struct wr w = wr_init(out, IM2_SEAL_PROLOGUE_MAX);
 	struct bytes whole;
 
-	wr_bytes(&w, BYTES_LIT(LABEL));
+	wr_bytes(&w, BYTES_LIT(IM2_SEAL_LABEL));
 	wr_bytes(&w, bytes_of(ed, ED_BYTES));
 	wr_bytes(&w, bytes_of(n, im2_varint_put(n, rt.n)));
 	wr_bytes(&w, rt);
@@ -81,7 +80,7 @@ static struct bytes prologue_of(const uint8_t ed[static ED_BYTES], struct bytes 
 	return whole;
 }
 
-static enum im2_refusal refusal_of(enum err e, const struct noise *x)
+enum im2_refusal im2_seal_refusal(enum err e, const struct noise *x)
 {
 	switch (e) {
 	case ERR_OK:
@@ -95,8 +94,9 @@ static enum im2_refusal refusal_of(enum err e, const struct noise *x)
 	}
 }
 
-/* 9.5: volatile messages have no entry that could tell a second copy, and copies are what relays make. */
-static enum im2_refusal no_volatile(struct bytes smsg)
+/* 9.5: volatile messages have no entry that could tell a second copy, and copies are what relays
+ * make. */
+enum im2_refusal im2_seal_no_volatile(struct bytes smsg)
 {
 	struct im2_fields f;
 	struct bytes msgs, msg;
@@ -116,10 +116,15 @@ static enum im2_refusal no_volatile(struct bytes smsg)
 	return IM2_FINE;
 }
 
-/* --- sealing ------------------------------------------------------------------------------------------- */
+/* --- sealing
+ * ------------------------------------------------------------------------------------------- */
 
-/* The key to seal to, and how long what is sealed to it can be opened: expiry - now + the erasure delay, which is as
- * long as the life in both profiles. False: the recipient has no prekey that is alive. */
+/* --- sealing
+ * ------------------------------------------------------------------------------------------- */
+
+/* The key to seal to, and how long what is sealed to it can be opened: expiry - now + the erasure
+ * delay, which is as long as the life in both profiles. False: the recipient has no prekey that is
+ * alive. */
 static bool prekey_alive(const struct im2_record *rec, uint64_t wall_ms, uint64_t *left_s)
 {
 	uint64_t delay = rec->life_s < 7 * DAY_S ? DAY_S : 7 * DAY_S, left = rec->life_s;
@@ -214,32 +219,33 @@ static enum im2_refusal sealable(struct bytes items)
 	while (im2_item_next(&items, &tag, &value)) {
 		if (tag == IM2_ITEM_IDENT || !(im2_item_places(tag) & IM2_IN_E))
 			return IM2_E_CONTEXT;
-		r = tag == IM2_ITEM_SMSG ? no_volatile(value) : IM2_FINE;
+		r = tag == IM2_ITEM_SMSG ? im2_seal_no_volatile(value) : IM2_FINE;
 		if (r != IM2_FINE)
 			return r;
 	}
 	return items.n == 0 ? IM2_FINE : IM2_E_PAD;
 }
 
-static enum im2_refusal encrypt(struct env *env, const struct keyring *k, const uint8_t ed[static ED_BYTES],
-				const struct target *t, struct bytes rt, struct bytes plain, struct buf *body)
+static enum im2_refusal encrypt(struct env *env, const struct keyring *k,
+				const uint8_t ed[static ED_BYTES], const struct target *t,
+				struct bytes rt, struct bytes plain, struct buf *body)
 {
-	uint8_t room[PROLOGUE_MAX], e_sk[NOISE_KEY];
+	uint8_t room[IM2_SEAL_PROLOGUE_MAX], e_sk[NOISE_KEY];
 	struct noise_static own;
 	struct noise x;
 	enum err e;
 
-	ring_static(k, &own);
+	im2_seal_static(k, &own);
 	noise_init(&x, &(struct noise_opts){.pattern = NOISE_X,
 					    .initiator = true,
-					    .prologue = prologue_of(ed, rt, room),
+					    .prologue = im2_seal_prologue(ed, rt, room),
 					    .s = &own,
 					    .rs = t->x});
 	env_random(env, e_sk, sizeof e_sk);
 	noise_set_ephemeral(&x, e_sk);
 	wipe(e_sk, sizeof e_sk);
 	e = noise_write(&x, plain, body);
-	enum im2_refusal r = refusal_of(e, &x);
+	enum im2_refusal r = im2_seal_refusal(e, &x);
 	noise_wipe(&x);
 	return r;
 }
@@ -256,8 +262,9 @@ static enum err pad(struct buf *plain)
 	return plain->err;
 }
 
-enum im2_refusal im2_seal(struct env *env, const struct keyring *k, const struct im2_seal_to *to, uint64_t wall_ms,
-			  struct bytes items, struct buf *rt, struct buf *body, struct im2_sealed *out)
+enum im2_refusal im2_seal(struct env *env, const struct keyring *k, const struct im2_seal_to *to,
+			  uint64_t wall_ms, struct bytes items, struct buf *rt, struct buf *body,
+			  struct im2_sealed *out)
 {
 	size_t rt_n = rt->n, body_n = body->n;
 	enum im2_refusal r = sealable(items);
@@ -277,7 +284,8 @@ enum im2_refusal im2_seal(struct env *env, const struct keyring *k, const struct
 	if (plain.err != ERR_OK || rt->err != ERR_OK || (to->pad && pad(&plain) != ERR_OK))
 		r = IM2_E_LIMIT;
 	else
-		r = encrypt(env, k, to->ed, &t, bytes_of(rt->p + rt_n, rt->n - rt_n), buf_bytes(&plain), body);
+		r = encrypt(env, k, to->ed, &t, bytes_of(rt->p + rt_n, rt->n - rt_n),
+			    buf_bytes(&plain), body);
 	buf_wipe(&plain);
 	buf_fini(&plain);
 	if (r != IM2_FINE) {
@@ -287,168 +295,4 @@ enum im2_refusal im2_seal(struct env *env, const struct keyring *k, const struct
 	}
 	*out = (struct im2_sealed){.no_fs = t.no_fs, .ttl_s = t.rt.ttl_s};
 	return IM2_FINE;
-}
-
-/* --- opening --------------------------------------------------------------------------------------------- */
-
-static enum im2_refusal decrypt(const struct keyring *k, const struct im2_prekey *prekey, struct bytes rt,
-				struct bytes body, struct buf *plain, uint8_t sender_x[static NOISE_KEY])
-{
-	uint8_t room[PROLOGUE_MAX];
-	struct noise_static own;
-	struct noise x;
-	enum im2_refusal r;
-
-	if (prekey) {
-		memcpy(own.pub, prekey->pub, sizeof own.pub);
-		own.dh = noise_raw_dh;
-		own.ctx = (void *)prekey->secret;
-	} else {
-		ring_static(k, &own);
-	}
-	noise_init(&x, &(struct noise_opts){.pattern = NOISE_X,
-					    .prologue = prologue_of(keyring_ed(k), rt, room),
-					    .s = &own});
-	r = refusal_of(noise_read(&x, body, plain), &x);
-	if (r == IM2_FINE)
-		memcpy(sender_x, x.rs, NOISE_KEY);
-	noise_wipe(&x);
-	return r;
-}
-
-/* Every item has its place, IDENT only in front. */
-static enum im2_refusal places(struct bytes list)
-{
-	enum im2_refusal r = im2_items_check(list, NULL);
-	struct bytes value;
-	uint16_t tag;
-
-	if (r != IM2_FINE)
-		return r;
-	for (bool first = true; im2_item_next(&list, &tag, &value); first = false) {
-		if (!im2_item_name(tag))
-			continue; /* of a later version: skipped (3.3) */
-		if (!(im2_item_places(tag) & IM2_IN_E) || (tag == IM2_ITEM_IDENT && !first))
-			return IM2_E_CONTEXT;
-		r = im2_item_check(tag, value);
-		if (r != IM2_FINE)
-			return r;
-	}
-	return IM2_FINE;
-}
-
-/* Takes IDENT off the front, if it is there. */
-static enum im2_refusal ident(const struct keyring *self, struct im2_opened *o)
-{
-	struct bytes rest = o->items, value;
-	struct im2_fields f;
-	uint16_t tag;
-
-	if (!im2_item_next(&rest, &tag, &value) || tag != IM2_ITEM_IDENT)
-		return IM2_FINE;
-	BUG_ON(im2_parse(&im2_ident, value, &f) != IM2_FINE);
-	const uint8_t *ed = f.v[IM2_IDENT_ED].b.p, *x = f.v[IM2_IDENT_X25519].b.p;
-	struct bytes name = f.v[IM2_IDENT_NAME].b;
-
-	if (memcmp(x, o->sender_x, X25519_BYTES) != 0)
-		return IM2_E_SENDER;
-	if (memcmp(ed, keyring_ed(self), ED_BYTES) == 0)
-		return IM2_E_SELF;
-	if (!x25519_binding_verify(ed, x, f.v[IM2_IDENT_BINDING].b.p))
-		return IM2_E_SIG;
-	memcpy(o->author_ed, ed, ED_BYTES);
-	if (name.n)
-		memcpy(o->author_name, name.p, name.n);
-	o->author_name[name.n] = '\0';
-	o->introduced = true;
-	o->items = rest;
-	return IM2_FINE;
-}
-
-/* 9.3 and 10.2 for everything inside, all by one author. *signed: there was something. */
-static enum im2_refusal signatures(const struct keyring *self, const struct im2_opened *o, bool *any)
-{
-	struct bytes list = o->items, value, receipt;
-	struct im2_smsg_reader smsg;
-	enum im2_refusal r = IM2_FINE;
-	uint16_t tag;
-
-	*any = false;
-	while (r == IM2_FINE && im2_item_next(&list, &tag, &value)) {
-		if (tag == IM2_ITEM_SMSG) {
-			r = im2_smsg_open(value, o->author_ed, self, &smsg);
-			if (r == IM2_FINE)
-				r = no_volatile(value);
-		} else if (tag == IM2_ITEM_SRECEIPT) {
-			r = im2_sreceipt_open(value, o->author_ed, self, &receipt);
-		} else {
-			continue;
-		}
-		*any = true;
-	}
-	return r;
-}
-
-static enum im2_refusal judge(const struct keyring *self, im2_who who, void *ctx, struct im2_opened *o)
-{
-	uint8_t pinned[ED_BYTES];
-	bool known, any;
-	enum im2_refusal r = places(o->items);
-
-	if (r == IM2_FINE)
-		r = ident(self, o);
-	if (r != IM2_FINE)
-		return r;
-	known = who(ctx, o->sender_x, pinned);
-	if (known && o->introduced && memcmp(pinned, o->author_ed, ED_BYTES) != 0)
-		return IM2_E_KEY_CONFLICT; /* two identities never share an X (2.2) */
-	if (known) {
-		memcpy(o->author_ed, pinned, ED_BYTES);
-		o->introduced = false;
-	} else if (!o->introduced) {
-		return IM2_E_SENDER;
-	}
-	r = signatures(self, o, &any);
-	if (r != IM2_FINE)
-		return r;
-	/* An introduction alone gives nobody a voice: what is not signed counts from who is pinned. */
-	return any || known ? IM2_FINE : IM2_E_SENDER;
-}
-
-enum im2_refusal im2_open_sealed(const struct keyring *k, const struct im2_prekeys *p, struct bytes rt, struct bytes body,
-				 im2_who who, void *ctx, struct buf *plain, struct im2_opened *out)
-{
-	const struct im2_prekey *prekey = NULL;
-	size_t before = plain->n;
-	struct im2_opened o = {0};
-	uint8_t me[IM2_ID];
-	struct im2_rt head;
-	enum im2_refusal r = im2_rt_parse(rt, &head);
-
-	if (r != IM2_FINE)
-		return r;
-	im2_id_of(keyring_id(k), me);
-	if (memcmp(head.to, me, sizeof me) != 0)
-		return IM2_E_CONTEXT;
-	if (body.n > IM2_ROUTED_BODY_MAX)
-		return IM2_E_LIMIT;
-	o.no_fs = is_zero(head.prekey, sizeof head.prekey);
-	if (!o.no_fs) {
-		prekey = im2_prekeys_find(p, head.prekey);
-		if (!prekey)
-			return IM2_E_INDEX;
-		o.prekey_erase_ms = prekey->erase_ms;
-	}
-	r = decrypt(k, prekey, rt, body, plain, o.sender_x);
-	if (r == IM2_FINE) {
-		o.items = bytes_of(plain->p + before, plain->n - before);
-		r = judge(k, who, ctx, &o);
-		if (r != IM2_FINE) {
-			wipe(plain->p + before, plain->n - before);
-			plain->n = before;
-		}
-	}
-	if (r == IM2_FINE)
-		*out = o;
-	return r;
 }

@@ -4,7 +4,7 @@
  * A sealed object is Noise X to the recipient's prekey (or, marked, to its long-term X25519 key) with the
  * routing header bound in. Signatures inside are mandatory: opening checks them and who the sender is.
  *
- *   prekeys.c   our prekeys      seal.c   header, sealing, opening
+ *   prekeys.c   our prekeys      seal.c   header, sealing      seal_open.c   opening
  */
 #ifndef PROTOCOL_IM2_SEAL_H
 #define PROTOCOL_IM2_SEAL_H
@@ -92,7 +92,7 @@ struct im2_opened {
 	char author_name[NAME_MAX_CHARS + 1]; /* what IDENT said; may be empty */
 	uint64_t prekey_erase_ms;      /* keep_until of its messages (9.5), in the time of running_ms; 0 with no_fs (400 days) */
 };
-/* Who is pinned with this X, proven or not? false: nobody. */
+/* Who is pinned with this X: proven first, else unproven? false: nobody. */
 typedef bool (*im2_who)(void *ctx, const uint8_t x[static 32], uint8_t ed[static ED_BYTES]);
 /* In the order of 11.3. IM2_E_INDEX: prekey unknown (ROUTEFB 9). Signatures of SMSG and SRECEIPT are checked here, and
  * that no volatile message is among them. After a refusal nothing of the plaintext is left in `plain`. */

@@ -5,8 +5,9 @@
 
 #define SMSG_MESSAGES_MAX 256
 
-struct bytes im2_parties_input(enum sig_context c, const uint8_t from[static ED_BYTES], const uint8_t to[static ED_BYTES],
-			       struct bytes what, uint8_t out[static IM2_PARTIES_INPUT])
+struct bytes im2_parties_input(enum sig_context c, const uint8_t from[static ED_BYTES],
+			       const uint8_t to[static ED_BYTES], struct bytes what,
+			       uint8_t out[static IM2_PARTIES_INPUT])
 {
 	struct wr w = wr_init(out, IM2_PARTIES_INPUT);
 	uint8_t hash[HASH_BYTES];
@@ -21,8 +22,8 @@ struct bytes im2_parties_input(enum sig_context c, const uint8_t from[static ED_
 	return whole;
 }
 
-enum err im2_smsg_write(const struct keyring *k, const struct message *m, size_t n, const uint8_t to_ed[static ED_BYTES],
-			struct buf *out)
+enum err im2_smsg_write(const struct keyring *k, const struct message *m, size_t n,
+			const uint8_t to_ed[static ED_BYTES], struct buf *out)
 {
 	uint8_t from[IM2_ID], to[IM2_ID], input[IM2_PARTIES_INPUT], sig[SIG_BYTES];
 	size_t before = out->n, list = 0, size, at;
@@ -85,7 +86,8 @@ enum im2_refusal im2_smsg_author(struct bytes value, struct node_id *out)
 }
 
 /* From this author to us and nobody else. */
-static enum im2_refusal member(struct bytes msg, const uint8_t author[static IM2_ID], const uint8_t self[static IM2_ID])
+static enum im2_refusal member(struct bytes msg, const uint8_t author[static IM2_ID],
+			       const uint8_t self[static IM2_ID])
 {
 	struct im2_fields f;
 	enum im2_refusal r = im2_parse(&im2_msg, msg, &f);
@@ -99,8 +101,8 @@ static enum im2_refusal member(struct bytes msg, const uint8_t author[static IM2
 	return memcmp(f.v[IM2_MSG_TO].b.p, self, IM2_ID) == 0 ? IM2_FINE : IM2_E_CONTEXT;
 }
 
-enum im2_refusal im2_smsg_open(struct bytes value, const uint8_t author_ed[static ED_BYTES], const struct keyring *self,
-			       struct im2_smsg_reader *out)
+enum im2_refusal im2_smsg_open(struct bytes value, const uint8_t author_ed[static ED_BYTES],
+			       const struct keyring *self, struct im2_smsg_reader *out)
 {
 	uint8_t from[IM2_ID], to[IM2_ID], input[IM2_PARTIES_INPUT];
 	struct node_id author;

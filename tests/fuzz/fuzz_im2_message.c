@@ -1,7 +1,8 @@
 /* rooms: protocol trust base */
 /*
- * What messages and receipts of im2 say. The first byte is the door: a message in a session, the stored
- * form of what im2 adds, a list of messages that its author signs, a receipt, a signed receipt.
+ * What messages and receipts of im2 say. The first byte is the door: a message in a session, the
+ * stored form of what im2 adds, a list of messages that its author signs, a receipt, a signed
+ * receipt.
  */
 #include "base/hash.h"
 #include "protocol/im2/content.h"
@@ -54,8 +55,8 @@ static void message(struct bytes in)
 	buf_init(&out, 2 * IM2_MSG_MAX);
 	BUG_ON(im2_message_write(&m, &out) != ERR_OK || out.n != im2_message_size(&m));
 	BUG_ON(nothing_lost(&f) != bytes_eq(buf_bytes(&out), in));
-	/* the same with both sides written out, as its author would sign it; an unknown field of tag 2 or 4 would
-	 * have to stand among them */
+	/* the same with both sides written out, as its author would sign it; an unknown field of
+	 * tag 2 or 4 would have to stand among them */
 	if (f.unknown == 0 && in.n + sizeof parties <= IM2_MSG_MAX) {
 		im2_content_digest(&f, keyring_id(alice), keyring_id(bob), digest);
 		BUG_ON(hex_decode(bytes_of(keyring_id(alice)->hex, 32), parties + 2, 16) != ERR_OK);
@@ -162,7 +163,8 @@ static void sreceipt(struct bytes in)
 	enum im2_refusal why = im2_sreceipt_open(in, keyring_ed(bob), alice, &inner);
 
 	if (why == IM2_FINE) {
-		BUG_ON(im2_sreceipt_from(in, &from) != IM2_FINE || !node_id_eq(&from, keyring_id(bob)));
+		BUG_ON(im2_sreceipt_from(in, &from) != IM2_FINE ||
+		       !node_id_eq(&from, keyring_id(bob)));
 		receipt(inner);
 	}
 }

@@ -1,7 +1,8 @@
 /* rooms: protocol trust base */
 /*
- * Signed records against a small cache. The first byte: 0 = one record as it comes; else steps, each
- * step(1) || length(2) || T, signed by bob and delivered by one of four peers, between jumps of the clocks.
+ * Signed records against a small cache. The first byte: 0 = one record as it comes; else steps,
+ * each step(1) || length(2) || T, signed by bob and delivered by one of four peers, between jumps
+ * of the clocks.
  */
 #include "protocol/im2/record.h"
 #include "tests/lib/protocol_env.c"
@@ -78,7 +79,8 @@ static void deliver(struct im2_records *records, struct bytes t, const struct ke
 		BUG_ON(im2_record_verify(&r) != IM2_FINE);
 		if (r.type == IM2_REC_REVOKE_T)
 			BUG_ON(im2_revocation_of(records, &r, &v) != IM2_FINE || v.by_quorum);
-		BUG_ON(im2_records_take(records, buf_bytes(&record), keyring_id(from), &r, &why) == IM2_REC_NEW);
+		BUG_ON(im2_records_take(records, buf_bytes(&record), keyring_id(from), &r, &why) ==
+		       IM2_REC_NEW);
 		break;
 	default:
 		BUG_ON(memcmp(r.author, keyring_ed(bob), ED_BYTES) != 0);
@@ -94,8 +96,13 @@ static void steps(struct bytes in)
 	struct im2_record r;
 
 	penv_init(&env);
-	struct im2_records_config c = {.env = &env.env, .keyring = me, .authors = TABLE, .build_ms = WALL_T / 2,
-				       .quorum_k = 2, .admins = (const uint8_t (*)[ED_BYTES])admins, .admins_n = 2};
+	struct im2_records_config c = {.env = &env.env,
+				       .keyring = me,
+				       .authors = TABLE,
+				       .build_ms = WALL_T / 2,
+				       .quorum_k = 2,
+				       .admins = (const uint8_t(*)[ED_BYTES])admins,
+				       .admins_n = 2};
 	BUG_ON(im2_records_new(&c, &records) != ERR_OK);
 	while (in.n >= 3) {
 		size_t n = (size_t)in.p[1] << 8 | in.p[2];
@@ -111,8 +118,10 @@ static void steps(struct bytes in)
 		deliver(records, bytes_of(in.p, n), peers[step & 3]);
 		if (step & 4)
 			im2_records_sweep(records);
-		struct bytes got = im2_records_get(records, keyring_ed(bob), IM2_REC_PREKEY_T, bytes_of(NULL, 0));
-		BUG_ON(got.n && (im2_record_parse(got, &r) != IM2_FINE || im2_record_verify(&r) != IM2_FINE));
+		struct bytes got = im2_records_get(records, keyring_ed(bob), IM2_REC_PREKEY_T,
+						   bytes_of(NULL, 0));
+		BUG_ON(got.n && (im2_record_parse(got, &r) != IM2_FINE ||
+				 im2_record_verify(&r) != IM2_FINE));
 		in = bytes_of(in.p + n, in.n - n);
 	}
 	im2_records_free(records);

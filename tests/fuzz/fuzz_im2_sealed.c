@@ -1,7 +1,8 @@
 /* rooms: protocol trust base */
 /*
- * Sealed objects. The first byte is the door: a routing header, the body of an object of which only the genuine
- * one may open, the header of that object, a plaintext that alice seals to bob's prekey.
+ * Sealed objects. The first byte is the door: a routing header, the body of an object of which only
+ * the genuine one may open, the header of that object, a plaintext that alice seals to bob's
+ * prekey.
  */
 #include "protocol/im2/noise.h"
 #include "protocol/im2/seal.h"
@@ -43,16 +44,18 @@ static bool who(void *ctx, const uint8_t x[static 32], uint8_t ed[static ED_BYTE
 	return true;
 }
 
-static enum im2_refusal open_it(struct bytes head, struct bytes object, bool pinned, struct buf *plain,
-				struct im2_opened *o)
+static enum im2_refusal open_it(struct bytes head, struct bytes object, bool pinned,
+				struct buf *plain, struct im2_opened *o)
 {
-	enum im2_refusal r = im2_open_sealed(bob, prekeys, head, object, who, pinned ? &env : NULL, plain, o);
+	enum im2_refusal r =
+		im2_open_sealed(bob, prekeys, head, object, who, pinned ? &env : NULL, plain, o);
 
 	BUG_ON(r != IM2_FINE && plain->n != 0);
 	return r;
 }
 
-static enum err ring_dh(void *ctx, const uint8_t their[static NOISE_KEY], uint8_t out[static NOISE_KEY])
+static enum err ring_dh(void *ctx, const uint8_t their[static NOISE_KEY],
+			uint8_t out[static NOISE_KEY])
 {
 	return keyring_noise_dh(ctx, their, out);
 }
@@ -70,8 +73,11 @@ static void seal_raw(struct bytes plain, struct buf *out)
 	buf_add(&prologue, BYTES_LIT("ironmesh-im2/sealed\0"));
 	buf_add(&prologue, bytes_of(keyring_ed(bob), ED_BYTES));
 	im2_lv_add(&prologue, buf_bytes(&rt));
-	noise_init(&x, &(struct noise_opts){.pattern = NOISE_X, .initiator = true, .prologue = buf_bytes(&prologue),
-					    .s = &s, .rs = prekey.pub});
+	noise_init(&x, &(struct noise_opts){.pattern = NOISE_X,
+					    .initiator = true,
+					    .prologue = buf_bytes(&prologue),
+					    .s = &s,
+					    .rs = prekey.pub});
 	noise_set_ephemeral(&x, e);
 	BUG_ON(noise_write(&x, plain, out) != ERR_OK);
 	noise_wipe(&x);
@@ -90,14 +96,16 @@ static void set_up(void)
 	alice = seeded(0);
 	bob = seeded(1);
 	struct im2_prekeys_config c = {.env = &env.env, .keyring = bob, .save = keep};
-	BUG_ON(im2_prekeys_new(&c, NULL, 0, &prekeys) != ERR_OK || im2_prekeys_tick(prekeys, &changed) != ERR_OK);
+	BUG_ON(im2_prekeys_new(&c, NULL, 0, &prekeys) != ERR_OK ||
+	       im2_prekeys_tick(prekeys, &changed) != ERR_OK);
 	memcpy(to.ed, keyring_ed(bob), ED_BYTES);
 	to.prekey_record = im2_prekeys_record(prekeys);
 	buf_init(&rt, IM2_RT_MAX);
 	buf_init(&body, 4096);
 	buf_init(&items, 512);
 	im2_item_add(&items, IM2_ITEM_PING, BYTES_ARR(ping));
-	BUG_ON(im2_seal(&env.env, alice, &to, env.wall_ms, buf_bytes(&items), &rt, &body, &sealed) != IM2_FINE);
+	BUG_ON(im2_seal(&env.env, alice, &to, env.wall_ms, buf_bytes(&items), &rt, &body,
+			&sealed) != IM2_FINE);
 	buf_fini(&items);
 }
 

@@ -11,7 +11,8 @@
 #include "trust/keyring_internal.h"
 
 /* V:messages, V:receipts, V:settled */
-#define TEXT_MSG "0110000102030405060708090a0b0c0d0e0f0f06fabffaa5843321106d656574206174206461776e2c206f6b"
+#define TEXT_MSG                                                                                   \
+	"0110000102030405060708090a0b0c0d0e0f0f06fabffaa5843321106d656574206174206461776e2c206f6b"
 #define CONV_MSG                                                                                   \
 	"01100102030405060708090a0b0c0d0e0f100810c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c00a10000102030405" \
 	"060708090a0b0c0d0e0f0b01010f06e2c7faa584331201021301011401011601062104322b323f"
@@ -35,14 +36,15 @@
 	"6da45aaabe933b0b01030f06ffbffaa5843321067365636f6e6422010303408ad760cef48d573be84b7c44cb" \
 	"812e1b3bec0334949d5832e725c9465f3ae594dfe98c1398fc4af4b1ba25fa2169e75204c79baedb4d18745f" \
 	"1f41a949396c0b"
-#define DIGEST "4e6c7e1ea91019dc08eb74606cf9323f"
-#define ONE_RECEIPT "01121102000102030405060708090a0b0c0d0e0f"
+#define DIGEST	     "4e6c7e1ea91019dc08eb74606cf9323f"
+#define ONE_RECEIPT  "01121102000102030405060708090a0b0c0d0e0f"
 #define HELD_RECEIPT "01121101000102030405060708090a0b0c0d0e0f"
 #define THREE_RECEIPT                                                                              \
 	"01371102000102030405060708090a0b0c0d0e0f11030102030405060708090a0b0c0d0e0f10120402030405" \
 	"060708090a0b0c0d0e0f10110a0206ddc0faa58433"
 #define SIGNED_RECEIPT                                                                             \
-	"011034750f98bd59fcfc946da45aaabe933b0310139e3940e64b5491722088d9a0d741620541" THREE_RECEIPT \
+	"011034750f98bd59fcfc946da45aaabe933b0310139e3940e64b5491722088d9a0d74162054"              \
+	"1" THREE_RECEIPT                                                                          \
 	"0740086d193225f4ce2ebfca3a7d406c34bb31637f85fc8a68deb3dd33dce1fd9d704d70dc76077fd2cef218" \
 	"7c539d3ad06b1a13ea8a98672cc25fe81b79d1275407"
 
@@ -120,8 +122,10 @@ static int teardown(void **state)
 
 static struct message text_message(void)
 {
-	struct message m = {.type = BYTES_LIT("MSG"), .created_ms = WALL_T,
-			    .priority = PRIO_NORMAL, .body = BYTES_LIT("meet at dawn, ok"),
+	struct message m = {.type = BYTES_LIT("MSG"),
+			    .created_ms = WALL_T,
+			    .priority = PRIO_NORMAL,
+			    .body = BYTES_LIT("meet at dawn, ok"),
 			    .has_wire_id = true};
 
 	for (uint8_t i = 0; i < MSG_WIRE_ID; i++)
@@ -131,10 +135,16 @@ static struct message text_message(void)
 
 static struct message conv_message(void)
 {
-	struct message m = {.created_ms = WALL_T + 1000, .priority = PRIO_HIGH,
-			    .body = BYTES_LIT("2+2?"), .has_wire_id = true,
-			    .ext = {.kind = KIND_REQUEST, .flags = MSG_EXPECTS_REPLY, .turn = 1,
-				    .max_turns = 6, .has_conv = true, .has_reply_to = true}};
+	struct message m = {.created_ms = WALL_T + 1000,
+			    .priority = PRIO_HIGH,
+			    .body = BYTES_LIT("2+2?"),
+			    .has_wire_id = true,
+			    .ext = {.kind = KIND_REQUEST,
+				    .flags = MSG_EXPECTS_REPLY,
+				    .turn = 1,
+				    .max_turns = 6,
+				    .has_conv = true,
+				    .has_reply_to = true}};
 
 	for (uint8_t i = 0; i < MSG_WIRE_ID; i++) {
 		m.wire_id[i] = (uint8_t)(i + 1);
@@ -146,7 +156,8 @@ static struct message conv_message(void)
 
 static enum im2_refusal read_by_bob(struct world *w, struct bytes in)
 {
-	return im2_message_read(in, keyring_id(w->alice), keyring_id(w->bob), &w->m, w->id, w->type);
+	return im2_message_read(in, keyring_id(w->alice), keyring_id(w->bob), &w->m, w->id,
+				w->type);
 }
 
 /* --- messages --- */
@@ -160,7 +171,7 @@ static void messages_are_written_as_the_vectors(void **state)
 	is_hex(buf_bytes(&w->out), TEXT_MSG);
 	assert_int_equal(im2_message_size(&m), w->out.n);
 	m.ext.ttl_s = MSG_TTL_DEFAULT_S; /* the default has one encoding */
-	m.settled = 9;                   /* counts only where it is signed */
+	m.settled = 9;			 /* counts only where it is signed */
 	buf_reset(&w->out);
 	assert_int_equal(im2_message_write(&m, &w->out), ERR_OK);
 	is_hex(buf_bytes(&w->out), TEXT_MSG);
@@ -297,7 +308,9 @@ static void cut_or_longer_messages_are_refused(void **state)
 static void the_digest_is_the_same_signed_or_not(void **state)
 {
 	static const char *const same[] = {
-		TEXT_MSG, WRITTEN_MSG, WRITTEN_MSG "220109",
+		TEXT_MSG,
+		WRITTEN_MSG,
+		WRITTEN_MSG "220109",
 		TEXT_MSG "2209ffffffffffffffff7f",
 	};
 	struct world *w = *state;
@@ -348,19 +361,21 @@ static void the_digest_covers_everything_else(void **state)
 	assert_memory_not_equal(base, digest, 16);
 }
 
-/* Unknown fields below 3, between 3 and 5, and behind: the written-out form keeps the order of tags. */
+/* Unknown fields below 3, between 3 and 5, and behind: the written-out form keeps the order of
+ * tags. */
 static void the_digest_puts_the_parties_where_they_belong(void **state)
 {
-#define ID "0110000102030405060708090a0b0c0d0e0f"
+#define ID   "0110000102030405060708090a0b0c0d0e0f"
 #define FROM "0310139e3940e64b5491722088d9a0d74162"
-#define TO "051034750f98bd59fcfc946da45aaabe933b"
+#define TO   "051034750f98bd59fcfc946da45aaabe933b"
 #define REST "0f0100"
 	static const char *const pairs[][2] = {
 		{ID "0201aa" REST, ID "0201aa" FROM TO REST},
 		{ID "0401aa" REST, ID FROM "0401aa" TO REST},
 		{ID "0201aa0401bb" REST, ID "0201aa" FROM "0401bb" TO REST},
 		{ID "0601aa" REST, ID FROM TO "0601aa" REST},
-		{ID "0201aa0401bb0601cc" REST "2201052401dd", ID "0201aa" FROM "0401bb" TO "0601cc" REST "2401dd"},
+		{ID "0201aa0401bb0601cc" REST "2201052401dd",
+		 ID "0201aa" FROM "0401bb" TO "0601cc" REST "2401dd"},
 	};
 	struct world *w = *state;
 	struct im2_fields f;
@@ -447,12 +462,14 @@ static void each_bit_of_a_signed_message_counts(void **state)
 
 	for (size_t i = 0; i < 8 * v.n; i++) {
 		v.p[i / 8] ^= (uint8_t)(1 << i % 8);
-		assert_int_not_equal(im2_smsg_open(all(&v), keyring_ed(w->alice), w->bob, &r), IM2_FINE);
+		assert_int_not_equal(im2_smsg_open(all(&v), keyring_ed(w->alice), w->bob, &r),
+				     IM2_FINE);
 		v.p[i / 8] ^= (uint8_t)(1 << i % 8);
 	}
 	for (size_t n = 0; n < v.n; n++)
-		assert_int_not_equal(im2_smsg_open(bytes_of(v.p, n), keyring_ed(w->alice), w->bob, &r),
-				     IM2_FINE);
+		assert_int_not_equal(
+			im2_smsg_open(bytes_of(v.p, n), keyring_ed(w->alice), w->bob, &r),
+			IM2_FINE);
 }
 
 /* One member with another addressee voids the batch, signature or not. */
@@ -483,7 +500,8 @@ static void a_batch_has_one_author_and_one_recipient(void **state)
 		im2_lv_add(&list, all(&rows[i]));
 		im2_item_add(&whole, 1, buf_bytes(&list));
 		im2_item_add(&whole, 3, BYTES_ARR(sig));
-		assert_int_equal(im2_smsg_open(buf_bytes(&whole), keyring_ed(w->alice), w->bob, &r), want[i]);
+		assert_int_equal(im2_smsg_open(buf_bytes(&whole), keyring_ed(w->alice), w->bob, &r),
+				 want[i]);
 		buf_fini(&list);
 		buf_fini(&whole);
 	}
@@ -505,7 +523,8 @@ static void batches_have_a_limit(void **state)
 	assert_int_equal(im2_smsg_write(w->alice, m, 2, keyring_ed(w->bob), &w->out), ERR_LIMIT);
 	m[1].has_wire_id = false;
 	m[1].body.n = 0;
-	assert_int_equal(im2_smsg_write(w->alice, m, 2, keyring_ed(w->bob), &w->out), ERR_MALFORMED);
+	assert_int_equal(im2_smsg_write(w->alice, m, 2, keyring_ed(w->bob), &w->out),
+			 ERR_MALFORMED);
 	assert_int_equal(w->out.n, 0);
 	free(m);
 	free(body);
@@ -514,9 +533,12 @@ static void batches_have_a_limit(void **state)
 /* --- receipts (10.1, 10.2) --- */
 
 static const struct receipt three[] = {
-	{.kind = RECEIPT_DELIVERED, .id = {(const uint8_t *)"000102030405060708090a0b0c0d0e0f", 32}},
+	{.kind = RECEIPT_DELIVERED,
+	 .id = {(const uint8_t *)"000102030405060708090a0b0c0d0e0f", 32}},
 	{.kind = RECEIPT_READ, .id = {(const uint8_t *)"0102030405060708090a0b0c0d0e0f10", 32}},
-	{.kind = RECEIPT_REJECTED, .id = {(const uint8_t *)"02030405060708090a0b0c0d0e0f1011", 32}, .code = 10},
+	{.kind = RECEIPT_REJECTED,
+	 .id = {(const uint8_t *)"02030405060708090a0b0c0d0e0f1011", 32},
+	 .code = 10},
 };
 
 static void receipts_are_written_as_the_vectors(void **state)
@@ -637,12 +659,16 @@ static void signed_receipts_are_those_of_the_vectors(void **state)
 	is_hex(buf_bytes(&w->out), SIGNED_RECEIPT);
 	assert_int_equal(im2_sreceipt_from(buf_bytes(&w->out), &from), IM2_FINE);
 	assert_true(node_id_eq(&from, keyring_id(w->bob)));
-	assert_int_equal(im2_sreceipt_open(buf_bytes(&w->out), keyring_ed(w->bob), w->alice, &inner), IM2_FINE);
+	assert_int_equal(
+		im2_sreceipt_open(buf_bytes(&w->out), keyring_ed(w->bob), w->alice, &inner),
+		IM2_FINE);
 	is_hex(inner, THREE_RECEIPT);
-	assert_int_equal(im2_sreceipt_open(buf_bytes(&w->out), keyring_ed(w->carol), w->alice, &inner),
-			 IM2_E_SENDER);
-	assert_int_equal(im2_sreceipt_open(buf_bytes(&w->out), keyring_ed(w->bob), w->carol, &inner),
-			 IM2_E_CONTEXT);
+	assert_int_equal(
+		im2_sreceipt_open(buf_bytes(&w->out), keyring_ed(w->carol), w->alice, &inner),
+		IM2_E_SENDER);
+	assert_int_equal(
+		im2_sreceipt_open(buf_bytes(&w->out), keyring_ed(w->bob), w->carol, &inner),
+		IM2_E_CONTEXT);
 }
 
 static void each_bit_of_a_signed_receipt_counts(void **state)
@@ -653,7 +679,8 @@ static void each_bit_of_a_signed_receipt_counts(void **state)
 
 	for (size_t i = 0; i < 8 * v.n; i++) {
 		v.p[i / 8] ^= (uint8_t)(1 << i % 8);
-		assert_int_not_equal(im2_sreceipt_open(all(&v), keyring_ed(w->bob), w->alice, &inner), IM2_FINE);
+		assert_int_not_equal(
+			im2_sreceipt_open(all(&v), keyring_ed(w->bob), w->alice, &inner), IM2_FINE);
 		v.p[i / 8] ^= (uint8_t)(1 << i % 8);
 	}
 }

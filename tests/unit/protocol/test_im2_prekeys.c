@@ -12,7 +12,7 @@
 #include "tests/lib/protocol_env.h"
 
 #define HOUR 3600000ull
-#define DAY (24 * HOUR)
+#define DAY  (24 * HOUR)
 
 /* The disk: what was saved last. */
 struct world {
@@ -51,8 +51,12 @@ static int setup(void **state)
 
 	penv_init(&w->env);
 	w->keyring = keyring_number(3);
-	w->c = (struct im2_prekeys_config){.env = &w->env.env, .keyring = w->keyring, .save = save, .ctx = w,
-					   .build_ms = WALL_T - 30 * DAY, .running_ms = running};
+	w->c = (struct im2_prekeys_config){.env = &w->env.env,
+					   .keyring = w->keyring,
+					   .save = save,
+					   .ctx = w,
+					   .build_ms = WALL_T - 30 * DAY,
+					   .running_ms = running};
 	*state = w;
 	return 0;
 }
@@ -110,7 +114,8 @@ static void a_prekey_is_on_disk_before_its_record(void **state)
 	assert_int_equal(im2_prekeys_tick(w->p, &w->changed), ERR_STORE);
 	assert_false(w->changed);
 	assert_int_equal(im2_prekeys_record(w->p).n, 0);
-	assert_true(im2_prekeys_deadline_ms(w->p) > w->env.now_ms); /* no busy loop on a full disk */
+	assert_true(im2_prekeys_deadline_ms(w->p) >
+		    w->env.now_ms); /* no busy loop on a full disk */
 	w->broken = false;
 	tick(w);
 	assert_true(w->changed);

@@ -11,7 +11,7 @@
 #include "tests/lib/protocol_vectors.h"
 #include "trust/keyring_internal.h"
 
-#define DAY IM2_DAY_MS
+#define DAY   IM2_DAY_MS
 #define BUILD (WALL_T - 30 * (uint64_t)DAY)
 
 struct world {
@@ -70,7 +70,8 @@ static void with(struct world *w, struct im2_records_config c)
 	assert_int_equal(im2_records_new(&c, &w->records), ERR_OK);
 }
 
-static enum im2_record_verdict take_from(struct world *w, struct bytes record, const struct keyring *from)
+static enum im2_record_verdict take_from(struct world *w, struct bytes record,
+					 const struct keyring *from)
 {
 	return im2_records_take(w->records, record, keyring_id(from), &w->rec, &w->why);
 }
@@ -92,8 +93,8 @@ static void is_hex(struct bytes got, struct bytes want)
 }
 
 /* A PREKEY of `k`; `mark` makes bodies differ. */
-static struct bytes prekey_by(struct world *w, const struct keyring *k, uint64_t gen, uint64_t issued_ms,
-			      uint64_t life_s, uint8_t mark)
+static struct bytes prekey_by(struct world *w, const struct keyring *k, uint64_t gen,
+			      uint64_t issued_ms, uint64_t life_s, uint8_t mark)
 {
 	struct im2_fields f = {.schema = &im2_prekey};
 	uint8_t id[4] = {mark, 0, 0, 1}, x[32] = {mark, 9};
@@ -114,8 +115,9 @@ static struct bytes prekey_of(struct world *w, uint64_t gen, uint8_t mark)
 }
 
 /* A REVOKE by several, or by one. */
-static struct bytes revoke_by(struct world *w, const struct keyring *const *by, size_t n, const struct keyring *target,
-			      uint64_t gen, unsigned scope, const uint8_t *quorum, uint64_t effective_ms)
+static struct bytes revoke_by(struct world *w, const struct keyring *const *by, size_t n,
+			      const struct keyring *target, uint64_t gen, unsigned scope,
+			      const uint8_t *quorum, uint64_t effective_ms)
 {
 	struct im2_fields f = {.schema = &im2_revoke};
 	struct im2_signature s[IM2_SIGNERS_MAX];
@@ -131,12 +133,14 @@ static struct bytes revoke_by(struct world *w, const struct keyring *const *by, 
 		im2_set_b(&f, IM2_REVOKE_QUORUM, bytes_of(quorum, 16));
 	im2_write(&im2_revoke, &f, &w->body);
 	if (n == 1) {
-		im2_record_write(by[0], IM2_REC_REVOKE_T, gen, WALL_T, 0, buf_bytes(&w->body), &w->out);
+		im2_record_write(by[0], IM2_REC_REVOKE_T, gen, WALL_T, 0, buf_bytes(&w->body),
+				 &w->out);
 		return buf_bytes(&w->out);
 	}
 	buf_init(&t, 4096);
 	buf_init(&input, 4096);
-	im2_record_t_write(IM2_REC_REVOKE_T, keyring_ed(by[0]), gen, WALL_T, 0, buf_bytes(&w->body), &t);
+	im2_record_t_write(IM2_REC_REVOKE_T, keyring_ed(by[0]), gen, WALL_T, 0, buf_bytes(&w->body),
+			   &t);
 	im2_record_input(buf_bytes(&t), &input);
 	for (size_t i = 0; i < n; i++) {
 		memcpy(s[i].ed, keyring_ed(by[i]), ED_BYTES);
@@ -150,8 +154,17 @@ static struct bytes revoke_by(struct world *w, const struct keyring *const *by, 
 
 /* --- the envelope --- */
 
-static const char *const every[] = {"capability", "capability_withdrawn", "prekey", "route", "revocation_self",
-				    "revocation_2_of_3", "rotation", "posture", "epoch", "group", "card"};
+static const char *const every[] = {"capability",
+				    "capability_withdrawn",
+				    "prekey",
+				    "route",
+				    "revocation_self",
+				    "revocation_2_of_3",
+				    "rotation",
+				    "posture",
+				    "epoch",
+				    "group",
+				    "card"};
 #define EVERY (sizeof every / sizeof every[0])
 
 static void records_of_the_vectors_verify(void **state)
@@ -245,7 +258,8 @@ static void each_bit_of_a_record_counts(void **state)
 			copy[k / 8] ^= (uint8_t)(1 << k % 8);
 		}
 		for (size_t n = 0; n < in.n; n++)
-			assert_int_not_equal(im2_record_parse(bytes_of(copy, n), &w->rec), IM2_FINE);
+			assert_int_not_equal(im2_record_parse(bytes_of(copy, n), &w->rec),
+					     IM2_FINE);
 	}
 }
 
@@ -371,7 +385,8 @@ static void foreign_signers_are_refused(void **state)
 	buf_init(&t, 4096);
 	buf_init(&input, 4096);
 	prekey_of(w, 7, 2);
-	im2_record_t_write(IM2_REC_PREKEY_T, keyring_ed(w->bob), 7, WALL_T, 86400, buf_bytes(&w->body), &t);
+	im2_record_t_write(IM2_REC_PREKEY_T, keyring_ed(w->bob), 7, WALL_T, 86400,
+			   buf_bytes(&w->body), &t);
 	im2_record_input(buf_bytes(&t), &input);
 	for (size_t i = 0; i < 3; i++) {
 		memcpy(s[i].ed, keyring_ed(by[i]), ED_BYTES);
@@ -435,7 +450,8 @@ static void our_own_record_from_elsewhere_says_that_we_are_behind(void **state)
 	memcpy(forged, r.p, r.n);
 	forged[r.n - 2] ^= 4;
 	assert_int_equal(take(w, bytes_of(forged, r.n)), IM2_REC_REFUSED);
-	is_hex(im2_records_get(w->records, keyring_ed(w->me), IM2_REC_PREKEY_T, bytes_of(NULL, 0)), own);
+	is_hex(im2_records_get(w->records, keyring_ed(w->me), IM2_REC_PREKEY_T, bytes_of(NULL, 0)),
+	       own);
 }
 
 /* --- time (13.2) --- */
@@ -454,9 +470,11 @@ static void clocks_may_be_a_day_wrong(void **state)
 	assert_int_equal(take(w, prekey_by(w, w->bob, 1, now + DAY, 3600, 1)), IM2_REC_NEW);
 	assert_int_equal(take(w, prekey_by(w, w->bob, 2, now + DAY + 1, 3600, 1)), IM2_REC_REFUSED);
 	assert_int_equal(w->why, IM2_E_RANGE);
-	assert_int_equal(take(w, prekey_by(w, w->bob, 3, now - DAY - 3600000, 3600, 1)), IM2_REC_NEW);
+	assert_int_equal(take(w, prekey_by(w, w->bob, 3, now - DAY - 3600000, 3600, 1)),
+			 IM2_REC_NEW);
 	assert_int_equal(held(w).n, 0); /* good enough to keep its generation, not to seal to */
-	assert_int_equal(take(w, prekey_by(w, w->bob, 4, now - DAY - 3600001, 3600, 1)), IM2_REC_REFUSED);
+	assert_int_equal(take(w, prekey_by(w, w->bob, 4, now - DAY - 3600001, 3600, 1)),
+			 IM2_REC_REFUSED);
 	assert_int_equal(w->why, IM2_E_RANGE);
 	assert_int_equal(take(w, prekey_by(w, w->bob, 2, now, 3600, 1)), IM2_REC_OLD);
 }
@@ -497,10 +515,12 @@ static void a_record_ends_at_the_latest_at_arrival_and_life(void **state)
 
 	with(w, plain(w));
 	/* issued by a clock that is most of a day ahead */
-	assert_int_equal(take(w, prekey_by(w, w->bob, 7, w->env.wall_ms + DAY, 3600, 1)), IM2_REC_NEW);
+	assert_int_equal(take(w, prekey_by(w, w->bob, 7, w->env.wall_ms + DAY, 3600, 1)),
+			 IM2_REC_NEW);
 	penv_pass(&w->env, 3600000);
 	assert_true(held(w).n > 0);
-	assert_int_equal(take(w, prekey_by(w, w->bob, 7, w->env.wall_ms + DAY - 3600000, 3600, 1)), IM2_REC_REPEAT);
+	assert_int_equal(take(w, prekey_by(w, w->bob, 7, w->env.wall_ms + DAY - 3600000, 3600, 1)),
+			 IM2_REC_REPEAT);
 	penv_pass(&w->env, 1);
 	assert_int_equal(held(w).n, 0); /* a repeat does not make it live longer */
 	/* its generation is remembered for a day more, so an older one does not come back */
@@ -524,7 +544,8 @@ static void one_peer_fills_an_eighth(void **state)
 	for (unsigned i = 0; i < 200; i++) {
 		struct keyring *k = keyring_number(100 + i);
 
-		assert_int_equal(take_from(w, prekey_by(w, k, 1, WALL_T, 86400, 1), w->dave), IM2_REC_NEW);
+		assert_int_equal(take_from(w, prekey_by(w, k, 1, WALL_T, 86400, 1), w->dave),
+				 IM2_REC_NEW);
 		keyring_free(k);
 		assert_true(im2_records_count(w->records) <= 5);
 	}
@@ -534,7 +555,8 @@ static void one_peer_fills_an_eighth(void **state)
 		struct keyring *k = keyring_number(400 + i);
 		const struct keyring *by[] = {w->carol};
 
-		assert_int_equal(take_from(w, revoke_by(w, by, 1, k, 1, 1, NULL, 0), w->dave), IM2_REC_NEW);
+		assert_int_equal(take_from(w, revoke_by(w, by, 1, k, 1, 1, NULL, 0), w->dave),
+				 IM2_REC_NEW);
 		keyring_free(k);
 		assert_true(im2_records_count(w->records) <= 5);
 	}
@@ -551,7 +573,8 @@ static void many_peers_fill_the_table_and_no_more(void **state)
 	for (unsigned i = 0; i < 100; i++) {
 		struct keyring *k = keyring_number(100 + i);
 
-		assert_int_equal(take_from(w, prekey_by(w, k, 1, WALL_T, 86400, 1), k), IM2_REC_NEW);
+		assert_int_equal(take_from(w, prekey_by(w, k, 1, WALL_T, 86400, 1), k),
+				 IM2_REC_NEW);
 		keyring_free(k);
 		assert_true(im2_records_count(w->records) <= 16);
 	}
@@ -574,7 +597,10 @@ static void a_self_revocation_ends_the_identity(void **state)
 	assert_int_equal(im2_revocation_of(w->records, &w->rec, &v), IM2_FINE);
 	assert_true(v.self && !v.by_quorum && !v.quarantine && v.scope == 1);
 	assert_memory_equal(v.target, keyring_ed(w->alice), ED_BYTES);
-	assert_int_equal(im2_records_get(w->records, keyring_ed(w->alice), IM2_REC_PREKEY_T, bytes_of(NULL, 0)).n, 0);
+	assert_int_equal(im2_records_get(w->records, keyring_ed(w->alice), IM2_REC_PREKEY_T,
+					 bytes_of(NULL, 0))
+				 .n,
+			 0);
 	assert_int_equal(take(w, bytes_of(later, r.n)), IM2_REC_REFUSED);
 	assert_int_equal(w->why, IM2_E_POLICY);
 	assert_int_equal(take(w, vec(w, "rotation")), IM2_REC_REFUSED);
@@ -584,14 +610,16 @@ static void a_self_revocation_ends_the_identity(void **state)
 	       vec(w, "revocation_self"));
 }
 
-/* Who stole the key uses up the highest generation with a harmless revocation; the owner's still counts. */
+/* Who stole the key uses up the highest generation with a harmless revocation; the owner's still
+ * counts. */
 static void a_thief_cannot_outrun_a_self_revocation(void **state)
 {
 	struct world *w = *state;
 	const struct keyring *by[] = {w->alice};
 
 	with(w, plain(w));
-	assert_int_equal(take(w, revoke_by(w, by, 1, w->alice, IM2_GEN_MAX, 3, NULL, 0)), IM2_REC_NEW);
+	assert_int_equal(take(w, revoke_by(w, by, 1, w->alice, IM2_GEN_MAX, 3, NULL, 0)),
+			 IM2_REC_NEW);
 	assert_int_equal(take(w, prekey_by(w, w->alice, 8, WALL_T, 86400, 2)), IM2_REC_NEW);
 	assert_int_equal(take(w, vec(w, "revocation_self")), IM2_REC_NEW);
 	assert_int_equal(take(w, prekey_by(w, w->alice, 9, WALL_T, 86400, 2)), IM2_REC_REFUSED);
@@ -642,7 +670,7 @@ static void a_quorum_needs_k_of_our_own_admins(void **state)
 	assert_int_equal(take(w, prekey_by(w, w->dave, 1, WALL_T, 86400, 1)), IM2_REC_NEW);
 
 	c.quorum_k = 2;
-	c.admins = (const uint8_t (*)[ED_BYTES])admins;
+	c.admins = (const uint8_t(*)[ED_BYTES])admins;
 	c.admins_n = 3;
 	with(w, c);
 	assert_int_equal(take(w, prekey_by(w, w->dave, 1, WALL_T, 86400, 1)), IM2_REC_NEW);
@@ -670,7 +698,10 @@ static void a_quorum_needs_k_of_our_own_admins(void **state)
 	assert_true(v.by_quorum);
 	assert_int_equal(take(w, prekey_by(w, w->dave, 4, WALL_T, 86400, 1)), IM2_REC_REFUSED);
 	assert_int_equal(w->why, IM2_E_POLICY);
-	assert_int_equal(im2_records_get(w->records, keyring_ed(w->dave), IM2_REC_PREKEY_T, bytes_of(NULL, 0)).n, 0);
+	assert_int_equal(im2_records_get(w->records, keyring_ed(w->dave), IM2_REC_PREKEY_T,
+					 bytes_of(NULL, 0))
+				 .n,
+			 0);
 	keyring_free(eve);
 }
 
@@ -680,7 +711,8 @@ static void a_revocation_of_later_begins_later(void **state)
 	const struct keyring *by[] = {w->bob};
 
 	with(w, plain(w));
-	assert_int_equal(take(w, revoke_by(w, by, 1, w->bob, 1, 1, NULL, WALL_T + 1000)), IM2_REC_NEW);
+	assert_int_equal(take(w, revoke_by(w, by, 1, w->bob, 1, 1, NULL, WALL_T + 1000)),
+			 IM2_REC_NEW);
 	assert_int_equal(take(w, prekey_of(w, 2, 2)), IM2_REC_NEW);
 	penv_pass(&w->env, 1000);
 	assert_int_equal(take(w, prekey_of(w, 3, 2)), IM2_REC_REFUSED);
@@ -705,7 +737,8 @@ static void what_the_trust_room_revoked_stays_revoked(void **state)
 	assert_int_equal(take(w, prekey_of(w, 2, 2)), IM2_REC_REFUSED);
 	assert_int_equal(w->why, IM2_E_POLICY);
 	const struct keyring *by[] = {w->bob};
-	assert_int_equal(take(w, revoke_by(w, by, 1, w->bob, 1, 1, NULL, 0)), IM2_REC_NEW); /* to be passed on */
+	assert_int_equal(take(w, revoke_by(w, by, 1, w->bob, 1, 1, NULL, 0)),
+			 IM2_REC_NEW); /* to be passed on */
 }
 
 static void rotations_say_what_the_vector_says(void **state)

@@ -32,7 +32,8 @@ static enum err save_nowhere(void *ctx, const struct im2_prekey *keys, size_t n)
 
 static struct im2_prekey prekey_with(struct bytes secret, uint32_t id)
 {
-	struct im2_prekey k = {.gen = 5, .issued_ms = WALL_T, .life_s = 86400, .erase_ms = WALL_T + 172800000};
+	struct im2_prekey k = {
+		.gen = 5, .issued_ms = WALL_T, .life_s = 86400, .erase_ms = WALL_T + 172800000};
 
 	for (unsigned i = 0; i < 4; i++)
 		k.id[i] = (uint8_t)(id >> (24 - 8 * i));
@@ -42,7 +43,8 @@ static struct im2_prekey prekey_with(struct bytes secret, uint32_t id)
 	return k;
 }
 
-static struct im2_prekeys *ring_of(struct world *w, const struct keyring *k, const char *part, uint32_t id)
+static struct im2_prekeys *ring_of(struct world *w, const struct keyring *k, const char *part,
+				   uint32_t id)
 {
 	struct im2_prekeys_config c = {.env = &w->env.env, .keyring = k, .save = save_nowhere};
 	struct im2_prekey key = prekey_with(vector(&w->v, part, "prekey_secret"), id);
@@ -133,23 +135,27 @@ static void script(struct world *w, struct bytes e)
 
 static struct im2_seal_to to_bob(struct world *w)
 {
-	struct im2_seal_to to = {.prekey_record = sealed(w, "prekey", "record"), .ttl_s = 86400,
-				 .prio = PRIO_NORMAL, .pad = true, .name = "alice"};
+	struct im2_seal_to to = {.prekey_record = sealed(w, "prekey", "record"),
+				 .ttl_s = 86400,
+				 .prio = PRIO_NORMAL,
+				 .pad = true,
+				 .name = "alice"};
 
 	memcpy(to.ed, keyring_ed(w->bob), ED_BYTES);
 	memcpy(to.x, keyring_x25519(w->bob), X25519_BYTES);
 	return to;
 }
 
-static enum im2_refusal seal_as(struct world *w, const struct keyring *k, const struct im2_seal_to *to, struct bytes items)
+static enum im2_refusal seal_as(struct world *w, const struct keyring *k,
+				const struct im2_seal_to *to, struct bytes items)
 {
 	buf_reset(&w->rt);
 	buf_reset(&w->body);
 	return im2_seal(&w->env.env, k, to, w->env.wall_ms, items, &w->rt, &w->body, &w->sealed);
 }
 
-static enum im2_refusal open_as(struct world *w, const struct keyring *k, const struct im2_prekeys *p, struct bytes rt,
-				struct bytes body)
+static enum im2_refusal open_as(struct world *w, const struct keyring *k,
+				const struct im2_prekeys *p, struct bytes rt, struct bytes body)
 {
 	enum im2_refusal r;
 
@@ -167,15 +173,19 @@ static enum im2_refusal open_by_bob(struct world *w)
 
 static struct message text_message(uint8_t flags)
 {
-	struct message m = {.created_ms = WALL_T, .priority = PRIO_NORMAL, .body = BYTES_LIT("meet at dawn, ok"),
-			    .has_wire_id = true, .ext.flags = flags};
+	struct message m = {.created_ms = WALL_T,
+			    .priority = PRIO_NORMAL,
+			    .body = BYTES_LIT("meet at dawn, ok"),
+			    .has_wire_id = true,
+			    .ext.flags = flags};
 
 	test_count_up(m.wire_id, sizeof m.wire_id);
 	return m;
 }
 
 /* An item list of one SMSG. */
-static struct bytes signed_text(struct world *w, const struct keyring *from, const struct keyring *to, uint8_t flags)
+static struct bytes signed_text(struct world *w, const struct keyring *from,
+				const struct keyring *to, uint8_t flags)
 {
 	struct message m = text_message(flags);
 	struct buf smsg;
@@ -188,7 +198,8 @@ static struct bytes signed_text(struct world *w, const struct keyring *from, con
 	return buf_bytes(&w->items);
 }
 
-static enum err ring_dh(void *ctx, const uint8_t their[static NOISE_KEY], uint8_t out[static NOISE_KEY])
+static enum err ring_dh(void *ctx, const uint8_t their[static NOISE_KEY],
+			uint8_t out[static NOISE_KEY])
 {
 	return keyring_noise_dh(ctx, their, out);
 }
@@ -201,7 +212,9 @@ static void seal_raw(struct world *w, const struct keyring *by, struct bytes pla
 	uint8_t e[32] = {7};
 	struct noise x;
 	struct buf prologue;
-	const uint8_t *rs = w->prekeys ? im2_prekeys_find(w->prekeys, (const uint8_t[]){0, 0, 0, 1})->pub : to.x;
+	const uint8_t *rs =
+		w->prekeys ? im2_prekeys_find(w->prekeys, (const uint8_t[]){0, 0, 0, 1})->pub
+			   : to.x;
 	struct im2_rt rt = {.prekey = {0, 0, 0, 1}, .ttl_s = 60, .prio = PRIO_NORMAL};
 
 	assert_int_equal(hex_decode(bytes_str(keyring_id(w->bob)->hex), rt.to, 16), ERR_OK);
@@ -215,8 +228,11 @@ static void seal_raw(struct world *w, const struct keyring *by, struct bytes pla
 	memcpy(s.pub, keyring_x25519(by), sizeof s.pub);
 	s.dh = ring_dh;
 	s.ctx = (void *)by;
-	noise_init(&x, &(struct noise_opts){.pattern = NOISE_X, .initiator = true, .prologue = buf_bytes(&prologue),
-					    .s = &s, .rs = rs});
+	noise_init(&x, &(struct noise_opts){.pattern = NOISE_X,
+					    .initiator = true,
+					    .prologue = buf_bytes(&prologue),
+					    .s = &s,
+					    .rs = rs});
 	noise_set_ephemeral(&x, e);
 	assert_int_equal(noise_write(&x, plain, &w->body), ERR_OK);
 	noise_wipe(&x);
@@ -318,7 +334,8 @@ static void a_signed_receipt_comes_back_as_the_vector(void **state)
 	assert_int_equal(seal_as(w, w->bob, &to, sealed(w, part, "plaintext")), IM2_FINE);
 	is_hex(buf_bytes(&w->rt), sealed(w, part, "rt"));
 	is_hex(buf_bytes(&w->body), sealed(w, part, "body"));
-	assert_int_equal(open_as(w, w->alice, alices, buf_bytes(&w->rt), buf_bytes(&w->body)), IM2_FINE);
+	assert_int_equal(open_as(w, w->alice, alices, buf_bytes(&w->rt), buf_bytes(&w->body)),
+			 IM2_FINE);
 	assert_memory_equal(w->opened.author_ed, keyring_ed(w->bob), ED_BYTES);
 	/* the prekey record that alice states is this one */
 	bool changed;
@@ -334,13 +351,16 @@ static void routed_objects_as_the_vectors(void **state)
 {
 	struct world *w = *state;
 	struct im2_fields f;
-	struct bytes first = sealed(w, "to_prekey", "routed"), later = sealed(w, "relay", "routed_after_two_hops");
+	struct bytes first = sealed(w, "to_prekey", "routed"),
+		     later = sealed(w, "relay", "routed_after_two_hops");
 
 	assert_int_equal(im2_parse(&im2_routed, first, &f), IM2_FINE);
 	is_hex(f.v[IM2_ROUTED_RT].b, sealed(w, "to_prekey", "rt"));
 	is_hex(f.v[IM2_ROUTED_BODY].b, sealed(w, "to_prekey", "body"));
 	assert_int_equal(f.v[IM2_ROUTED_HOPS].u, 8);
-	assert_int_equal(open_as(w, w->bob, w->prekeys, f.v[IM2_ROUTED_RT].b, f.v[IM2_ROUTED_BODY].b), IM2_FINE);
+	assert_int_equal(
+		open_as(w, w->bob, w->prekeys, f.v[IM2_ROUTED_RT].b, f.v[IM2_ROUTED_BODY].b),
+		IM2_FINE);
 	/* what two relays made of it */
 	im2_set_u(&f, IM2_ROUTED_HOPS, 6);
 	im2_set_u(&f, IM2_ROUTED_AGE, 95);
@@ -361,13 +381,16 @@ static void each_bit_of_an_object_and_its_header_counts(void **state)
 	memcpy(b, body.p, body.n);
 	for (size_t i = 0; i < 8 * body.n; i++) {
 		b[i / 8] ^= (uint8_t)(1 << i % 8);
-		/* the top bit of an X25519 key is ignored by the curve, but it is in the transcript */
-		assert_int_not_equal(open_as(w, w->bob, w->prekeys, rt, bytes_of(b, body.n)), IM2_FINE);
+		/* the top bit of an X25519 key is ignored by the curve, but it is in the transcript
+		 */
+		assert_int_not_equal(open_as(w, w->bob, w->prekeys, rt, bytes_of(b, body.n)),
+				     IM2_FINE);
 		b[i / 8] ^= (uint8_t)(1 << i % 8);
 	}
 	for (size_t i = 0; i < 8 * rt.n; i++) {
 		r[i / 8] ^= (uint8_t)(1 << i % 8);
-		assert_int_not_equal(open_as(w, w->bob, w->prekeys, bytes_of(r, rt.n), body), IM2_FINE);
+		assert_int_not_equal(open_as(w, w->bob, w->prekeys, bytes_of(r, rt.n), body),
+				     IM2_FINE);
 		r[i / 8] ^= (uint8_t)(1 << i % 8);
 	}
 	for (size_t n = 0; n < body.n; n += n < 100 ? 1 : 37)
@@ -395,7 +418,8 @@ static void an_unknown_prekey_says_so_and_a_stream_is_policy(void **state)
 	assert_int_equal(open_as(w, w->bob, w->prekeys, buf_bytes(&w->rt), body), IM2_E_AEAD);
 	/* erased: nothing opens it any more, and nothing tells why */
 	penv_pass(&w->env, 172800000);
-	assert_int_equal(open_as(w, w->bob, w->prekeys, sealed(w, "to_prekey", "rt"), body), IM2_E_INDEX);
+	assert_int_equal(open_as(w, w->bob, w->prekeys, sealed(w, "to_prekey", "rt"), body),
+			 IM2_E_INDEX);
 
 	struct im2_fields f = {.schema = &im2_rt};
 	uint8_t sid[16] = {1};
@@ -444,9 +468,11 @@ static void a_member_cannot_speak_for_another(void **state)
 	assert_int_equal(seal_as(w, w->carol, &to, signed_text(w, w->alice, w->bob, 0)), IM2_FINE);
 	assert_int_equal(open_by_bob(w), IM2_E_SENDER);
 	/* alice's message to carol, passed on to bob */
-	assert_int_equal(seal_as(w, w->carol, &to, signed_text(w, w->alice, w->carol, 0)), IM2_FINE);
+	assert_int_equal(seal_as(w, w->carol, &to, signed_text(w, w->alice, w->carol, 0)),
+			 IM2_FINE);
 	assert_int_equal(open_by_bob(w), IM2_E_SENDER);
-	assert_int_equal(seal_as(w, w->alice, &to, signed_text(w, w->alice, w->carol, 0)), IM2_FINE);
+	assert_int_equal(seal_as(w, w->alice, &to, signed_text(w, w->alice, w->carol, 0)),
+			 IM2_FINE);
 	assert_int_equal(open_by_bob(w), IM2_E_CONTEXT);
 	/* her own and alice's together: one voids all */
 	buf_init(&list, 4096);
@@ -458,7 +484,8 @@ static void a_member_cannot_speak_for_another(void **state)
 	struct buf receipt, sreceipt;
 	buf_init(&receipt, 512);
 	buf_init(&sreceipt, 512);
-	struct receipt r = {.kind = RECEIPT_DELIVERED, .id = BYTES_LIT("000102030405060708090a0b0c0d0e0f")};
+	struct receipt r = {.kind = RECEIPT_DELIVERED,
+			    .id = BYTES_LIT("000102030405060708090a0b0c0d0e0f")};
 	assert_int_equal(im2_receipt_write(&r, 1, 0, SIZE_MAX, &receipt), 1);
 	im2_sreceipt_write(w->alice, keyring_ed(w->bob), buf_bytes(&receipt), &sreceipt);
 	buf_reset(&list);
@@ -472,7 +499,8 @@ static void a_member_cannot_speak_for_another(void **state)
 	buf_fini(&list);
 }
 
-static void add_ident(struct buf *list, const struct keyring *ed, const uint8_t x[static 32], const uint8_t *binding)
+static void add_ident(struct buf *list, const struct keyring *ed, const uint8_t x[static 32],
+		      const uint8_t *binding)
 {
 	struct im2_fields f = {.schema = &im2_ident};
 	struct buf value;
@@ -594,12 +622,14 @@ static void only_what_may_be_sealed_is_taken(void **state)
 	buf_fini(&list);
 }
 
-/* Noise X lets whoever holds the recipient's key pretend any sender: the signature is what counts (9.4). */
+/* Noise X lets whoever holds the recipient's key pretend any sender: the signature is what counts
+ * (9.4). */
 struct thief {
 	uint8_t secret[32], victim_x[32];
 };
 
-static enum err thief_dh(void *ctx, const uint8_t their[static NOISE_KEY], uint8_t out[static NOISE_KEY])
+static enum err thief_dh(void *ctx, const uint8_t their[static NOISE_KEY],
+			 uint8_t out[static NOISE_KEY])
 {
 	struct thief *t = ctx;
 
@@ -608,7 +638,8 @@ static enum err thief_dh(void *ctx, const uint8_t their[static NOISE_KEY], uint8
 
 static void seal_as_thief(struct world *w, struct bytes plain)
 {
-	const struct im2_prekey *stolen = im2_prekeys_find(w->prekeys, (const uint8_t[]){0, 0, 0, 1});
+	const struct im2_prekey *stolen =
+		im2_prekeys_find(w->prekeys, (const uint8_t[]){0, 0, 0, 1});
 	struct noise_static s = {.dh = thief_dh};
 	uint8_t e[32] = {9};
 	struct thief t;
@@ -626,8 +657,11 @@ static void seal_as_thief(struct world *w, struct bytes plain)
 	buf_add(&prologue, BYTES_LIT("ironmesh-im2/sealed\0"));
 	buf_add(&prologue, bytes_of(keyring_ed(w->bob), ED_BYTES));
 	im2_lv_add(&prologue, buf_bytes(&w->rt));
-	noise_init(&x, &(struct noise_opts){.pattern = NOISE_X, .initiator = true, .prologue = buf_bytes(&prologue),
-					    .s = &s, .rs = stolen->pub});
+	noise_init(&x, &(struct noise_opts){.pattern = NOISE_X,
+					    .initiator = true,
+					    .prologue = buf_bytes(&prologue),
+					    .s = &s,
+					    .rs = stolen->pub});
 	noise_set_ephemeral(&x, e);
 	assert_int_equal(noise_write(&x, plain, &w->body), ERR_OK);
 	noise_wipe(&x);
@@ -644,7 +678,8 @@ static void a_stolen_prekey_forges_no_author(void **state)
 	uint8_t forged[1024];
 
 	seal_as_thief(w, items);
-	assert_int_equal(open_by_bob(w), IM2_E_SENDER); /* the seal passes as alice's; the author is carol */
+	assert_int_equal(open_by_bob(w),
+			 IM2_E_SENDER); /* the seal passes as alice's; the author is carol */
 	/* and naming alice inside does not help without her key */
 	memcpy(forged, items.p, items.n);
 	struct bytes list = bytes_of(forged, items.n);
@@ -653,7 +688,9 @@ static void a_stolen_prekey_forges_no_author(void **state)
 	struct bytes msgs = f.v[IM2_SMSG_MSGS].b, msg;
 	assert_int_equal(im2_lv_take(&msgs, &msg), IM2_FINE);
 	assert_int_equal(im2_parse(&im2_msg, msg, &f), IM2_FINE);
-	assert_int_equal(hex_decode(bytes_str(keyring_id(w->alice)->hex), (uint8_t *)f.v[IM2_MSG_FROM].b.p, 16), ERR_OK);
+	assert_int_equal(hex_decode(bytes_str(keyring_id(w->alice)->hex),
+				    (uint8_t *)f.v[IM2_MSG_FROM].b.p, 16),
+			 ERR_OK);
 	seal_as_thief(w, bytes_of(forged, items.n));
 	assert_int_equal(open_by_bob(w), IM2_E_SIG);
 }
