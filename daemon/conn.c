@@ -6,6 +6,7 @@
  * step on the failure ladder of its address.
  */
 #include "daemon/node_internal.h"
+#include "daemon/records.h"
 
 #include <stdlib.h>
 
@@ -314,7 +315,7 @@ static void on_event(struct conn *c, const struct session_event *e)
 		native_seen(c, e);
 		break;
 	case SESSION_EV_ITEM:
-
+		records_item(c, e);
 		break;
 	case SESSION_EV_CONTROL:
 		n->n.control_frames++;

@@ -12,7 +12,6 @@
 #include "base/text.h"
 
 #define UNCOMMITTED_MAX (4u << 20)
-#define CLOCK_PLAUSIBLE_MS 1764000000000ull /* 2025-11-24: no daemon of this kind is older */
 
 /* Over budget: the link is not read for a while, so the sender feels its own transport. */
 void inbound_budget(struct conn *c, double messages, size_t bytes)

@@ -3,6 +3,7 @@
  * passphrase (18.2), and the marks that keep tables as small as what is in flight (9.5).
  */
 #include "daemon/node_internal.h"
+#include "daemon/records.h"
 
 #include "base/text.h"
 
@@ -192,12 +193,13 @@ enum err native_new(struct node *n)
 	e = im2_host_new(&hc, &n->im2);
 	if (e == ERR_OK)
 		timer_in(n->env, &n->im2_timer, 60000);
-	return e;
+	return e == ERR_OK ? records_new(n) : e;
 }
 
 void native_free(struct node *n)
 {
 	timer_stop(n->env, &n->im2_timer);
+	records_free(n);
 	im2_host_free(n->im2);
 	n->im2 = NULL;
 }
@@ -283,6 +285,7 @@ void native_online(struct conn *c)
 		report_due(c);
 	p->unsettled = SETTLE_EVERY;
 	native_settle(p);
+	records_online(c);
 	conn_pump_later(c);
 }
 
@@ -350,6 +353,7 @@ void native_revoke(struct node *n, const struct node_id *id, const uint8_t *ed)
 	if (!n->im2 || (!ed && !pin))
 		return;
 	im2_host_revoke(n->im2, ed ? ed : pin->ed);
+	records_forget(n, ed ? ed : pin->ed);
 	/* The CLOSE that says so leaves before the link ends. */
 	if (p && p->conn && p->conn->im2)
 		conn_pump(p->conn);
@@ -360,6 +364,7 @@ void native_trust_changed(struct node *n, const struct node_id *id)
 	const struct pin *pin = pins_get(n->p.pins, id);
 	struct peer *p = peer_find(n, id);
 
+	records_decided(n, id);
 	if (p && p->conn && p->conn->im2)
 		im2_link_trusted(p->conn->session, pin && pin->state == PIN_TRUSTED);
 }

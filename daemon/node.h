@@ -57,6 +57,10 @@ struct node_config {
 	struct policy *policy;     /* borrowed */
 	struct node_limits limits; /* zero members take the defaults above, except connects_per_s < 0 = default */
 	struct bytes tls_key;      /* unused by the core; shown in status */
+	/* Who together may revoke any identity (im2.md 13.4): `revoke_quorum` of these keys; none = nobody. */
+	unsigned revoke_quorum;
+	const uint8_t (*revoke_admins)[ED_BYTES]; /* borrowed */
+	size_t revoke_admins_n;    /* at most 16 */
 };
 
 /* What the core stands on; all borrowed and outliving it. */
@@ -230,6 +234,9 @@ void node_observe(struct node *n, void (*fn)(void *ctx, const struct node_event 
 	X(settled_repeats, "settled_repeats")                                                      \
 	X(eras_renewed, "eras_renewed")                                                            \
 	X(downgrades_refused, "downgrades_refused")                                                \
+	X(records_taken, "records_taken")                                                          \
+	X(records_refused, "records_refused")                                                      \
+	X(records_limited, "records_limited")                                                      \
 	X(pauses, "pauses")                                                                        \
 	X(store_failures, "store_failures")                                                        \
 	X(dials, "dials")                                                                          \

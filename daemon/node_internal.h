@@ -191,6 +191,7 @@ struct node {
 	struct transport *tp;
 	struct node_counters n;
 	struct im2_host *im2;      /* NULL: policy says off */
+	struct records *records;   /* records.h; NULL without im2 */
 	uint8_t volatile_era[8];   /* of this start (im2.md 9.5) */
 	uint64_t volatile_seq;
 
@@ -229,6 +230,7 @@ struct node {
  * fsync is small beside the signatures, small enough that both ends work at the same time. */
 #define GROUP_OPS 32
 #define DISK_RETRY_MS 1000
+#define CLOCK_PLAUSIBLE_MS 1764000000000ull /* 2025-11-24: no daemon of this kind is older */
 
 /* node.c */
 void node_event(struct node *n, const struct node_event *e);
@@ -319,6 +321,8 @@ void sched_drop_all(struct node *n);
 /* outbound.c */
 enum err outbound_attempt(struct node *n, struct peer *p, struct item *it);
 void outbound_receipt(struct conn *c, const struct session_event *e);
+/* The same from a peer that need not be online: its receipt was signed. */
+void outbound_receipt_of(struct node *n, const struct node_id *from, const struct session_event *e);
 void outbound_op_done(struct node *n, struct op *op, enum err e);
 void outbound_ended(struct node *n, const struct node_id *peer, const char *id, enum outbox_state s,
 		    const char *reason, uint64_t in_ms);

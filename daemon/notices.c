@@ -139,6 +139,26 @@ void notices_answered(struct records *r, struct record_peer *p, const uint8_t id
 			p->answered[i / 64] |= UINT64_C(1) << i % 64;
 }
 
+uint64_t notice_gen(struct records *r, const uint8_t id[static RAW_ID], uint64_t type, struct bytes key)
+{
+	uint64_t gen = 0;
+
+	for (size_t i = 0; i < NOTICES_MAX; i++)
+		if (same_place(&r->notices[i], id, type, key) && r->notices[i].gen > gen)
+			gen = r->notices[i].gen;
+	return gen;
+}
+
+void notices_void(struct records *r, const uint8_t ed[static ED_BYTES])
+{
+	for (size_t i = 0; i < NOTICES_MAX; i++) {
+		struct notice *x = &r->notices[i];
+
+		if (x->p && !x->own && x->type == IM2_REC_ROTATE_T && memcmp(x->author, ed, ED_BYTES) == 0)
+			notice_drop(r, x);
+	}
+}
+
 const struct notice *notice_find(struct records *r, const struct node_id *peer, const uint8_t id[static RAW_ID],
 				 uint64_t type, struct bytes key)
 {
@@ -172,16 +192,6 @@ static void spread(struct records *r)
 }
 
 /* --- news --------------------------------------------------------------------------------------------------- */
-static const struct pin *pinned(struct records *r, const uint8_t ed[static ED_BYTES])
-{
-	struct node_id id;
-	const struct pin *pin;
-
-	node_id_of(ed, &id);
-	pin = pins_get(r->node->p.pins, &id);
-	return pin && memcmp(pin->ed, ed, ED_BYTES) == 0 ? pin : NULL;
-}
-
 /* Whose trust it is about, and what weight it has. */
 static const uint8_t *subject(struct records *r, const struct im2_record *rec, struct im2_revocation *v)
 {
@@ -198,7 +208,7 @@ void notice_load(struct records *r, const struct im2_record *rec, bool own)
 	bool counts = own || rec->type == IM2_REC_ROTATE_T || v.self || v.by_quorum;
 
 	/* A quarantine that has begun stands in a space of its own; all else does no harm twice. */
-	if (ed && (own || pinned(r, ed)) && (counts || v.quarantine))
+	if (ed && (own || records_pin(r, ed)) && (counts || v.quarantine))
 		notice_set(r, rec, own, counts, own || v.quarantine ? NEVER : v.effective_ms);
 }
 
@@ -221,10 +231,14 @@ void notice_new(struct records *r, const struct im2_record *rec, const struct no
 {
 	struct im2_revocation v;
 	const uint8_t *ed = subject(r, rec, &v);
-	const struct pin *pin = ed ? pinned(r, ed) : NULL;
+	const struct pin *pin = ed ? records_pin(r, ed) : NULL;
 	bool counts = rec->type == IM2_REC_ROTATE_T || v.self || v.by_quorum;
 
-	if (!counts && !v.quarantine && ed) {
+	if (ed && counts && memcmp(ed, keyring_ed(r->node->p.keyring), ED_BYTES) == 0) {
+		records_mine_ended(r, rec->type == IM2_REC_ROTATE_T);
+		return;
+	}
+	if (ed && !counts && !v.quarantine) {
 		say_shown(r, rec, &v, from);
 		return;
 	}
@@ -240,7 +254,7 @@ void notice_new(struct records *r, const struct im2_record *rec, const struct no
 static void revoke(struct records *r, const struct notice *x, const struct im2_revocation *v)
 {
 	struct node *n = r->node;
-	const struct pin *pin = pinned(r, v->target);
+	const struct pin *pin = records_pin(r, v->target);
 	const char *by = v->self ? "itself" : "quorum";
 	struct fault f = { 0 };
 	char digest[33];
@@ -315,7 +329,7 @@ enum err quarantines_load(struct records *r)
 static void quarantine(struct records *r, const struct notice *x, const struct im2_revocation *v)
 {
 	struct node *n = r->node;
-	const struct pin *pin = pinned(r, v->target);
+	const struct pin *pin = records_pin(r, v->target);
 	uint64_t until = env_wall(n->env) + QUARANTINE_MS;
 	struct im2_record rec;
 	struct node_id id, by;
@@ -343,7 +357,7 @@ static void quarantine(struct records *r, const struct notice *x, const struct i
 static void release(struct records *r, size_t i)
 {
 	struct node *n = r->node;
-	const struct pin *pin = pinned(r, r->quarantines[i].ed);
+	const struct pin *pin = records_pin(r, r->quarantines[i].ed);
 	struct node_id id = r->quarantines[i].id;
 	struct fault f = { 0 };
 
@@ -373,7 +387,7 @@ static void targets_follow(struct node *n, const struct node_id *was, const stru
 static void rotate(struct records *r, const struct im2_rotation *rot)
 {
 	struct node *n = r->node;
-	const struct pin *pin = pinned(r, rot->old_ed);
+	const struct pin *pin = records_pin(r, rot->old_ed);
 	bool was_verified;
 	struct pins_copy *before;
 	struct node_id was, now;
@@ -396,8 +410,9 @@ static void rotate(struct records *r, const struct im2_rotation *rot)
 		node_simple_event(n, "trust.changed", &was, "a rotation to another identity was refused");
 		return;
 	}
-	log_warn("peer-rotated old=%s new=%s name=%s%s", was.hex, now.hex, peer_name(n, &now),
-		 was_verified ? " next=\"compare the fingerprint again: ironmesh trust verify\"" : "");
+	log_warn("peer-rotated old=%s new=%s name=%s", was.hex, now.hex, peer_name(n, &now));
+	if (was_verified)
+		log_warn("peer-no-longer-verified peer=%s next=\"ironmesh trust verify %s\"", now.hex, now.hex);
 	audit_note(n->p.audit, "KEY_ROTATION_SIGNED", (struct bytes){ 0 }, "old_peer_id", was.hex, "new_peer_id", now.hex,
 		   "verified_before", was_verified ? "yes" : "no", NULL);
 	targets_follow(n, &was, &now);
@@ -495,7 +510,8 @@ void records_rotated(struct node *n)
 	if (store_kv_get(n->p.store, SPACE_ROTATE,
 			 record_place(keyring_ed(n->p.keyring), IM2_REC_ROTATE_T, (struct bytes){ 0 }, place),
 			 &r->value) != ERR_OK ||
-	    im2_record_parse(buf_bytes(&r->value), &rec) != IM2_FINE || !notice_set(r, &rec, true, true, NEVER))
+	    im2_record_parse(buf_bytes(&r->value), &rec) != IM2_FINE || !notice_set(r, &rec, true, true, NEVER) ||
+	    im2_records_own(r->cache, rec.raw) != ERR_OK)
 		return;
 	/* The process ends next: what is said now is said before GOODBYE. */
 	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {

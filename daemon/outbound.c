@@ -370,7 +370,7 @@ static void reason_text(struct bytes in, char out[static OUTBOX_REASON_MAX + 1])
 	text_safe(in, out, OUTBOX_REASON_MAX + 1);
 }
 
-void outbound_receipt(struct conn *c, const struct session_event *ev)
+void outbound_receipt_of(struct node *n, const struct node_id *from, const struct session_event *ev)
 {
 	static const enum outbox_state to[] = {
 		[RECEIPT_DELIVERED] = OUTBOX_DELIVERED,
@@ -378,18 +378,17 @@ void outbound_receipt(struct conn *c, const struct session_event *ev)
 		[RECEIPT_REJECTED] = OUTBOX_REJECTED,
 		[RECEIPT_UNKNOWN] = OUTBOX_UNKNOWN,
 	};
-	struct node *n = c->node;
-	struct peer *p = c->peer;
+	struct peer *p = peer_find(n, from);
 	struct item *it;
 	char reason[OUTBOX_REASON_MAX + 1] = "", id[MSG_ID_MAX + 1];
 	uint64_t in_ms = 0;
 	int64_t seq;
 	enum err e;
 
-	if (!p || ev->receipt_id.n > MSG_ID_MAX)
+	if (ev->receipt_id.n > MSG_ID_MAX)
 		return;
 	n->n.receipts_received++;
-	it = item_find(n, &p->id, ev->receipt_id);
+	it = item_find(n, from, ev->receipt_id);
 	snprintf(id, sizeof id, "%.*s", (int)ev->receipt_id.n, ev->receipt_id.p);
 	if (ev->receipt == RECEIPT_HELD) {
 		/* Said twice, it tells nothing and is not free. */
@@ -407,8 +406,10 @@ void outbound_receipt(struct conn *c, const struct session_event *ev)
 			item_later(it);
 		else
 			n->n.receipts_unknown++;
-		p->unsettled += 256;
-		native_settle(p);
+		if (p && p->conn) {
+			p->unsettled += 256;
+			native_settle(p);
+		}
 		return;
 	}
 	if (ev->receipt == RECEIPT_UNKNOWN)
@@ -416,7 +417,7 @@ void outbound_receipt(struct conn *c, const struct session_event *ev)
 	if (ev->receipt == RECEIPT_REJECTED)
 		reason_text(ev->receipt_reason, reason);
 	/* A copy is in flight whose row the store does not hold as sent: only what we sent counts. */
-	e = outbox_receipt(n->p.store, &p->id, ev->receipt_id, to[ev->receipt], reason[0] ? reason : NULL,
+	e = outbox_receipt(n->p.store, from, ev->receipt_id, to[ev->receipt], reason[0] ? reason : NULL,
 			   env_wall(n->env), &seq);
 	if (e == ERR_STORE) {
 		/* The row stays queued; it comes back, is sent again and confirmed again. */
@@ -438,7 +439,13 @@ void outbound_receipt(struct conn *c, const struct session_event *ev)
 	node_store_soft(n);
 	if (ev->receipt == RECEIPT_DELIVERED)
 		n->n.messages_delivered++;
-	outbound_ended(n, &p->id, id, to[ev->receipt], reason[0] ? reason : NULL, in_ms);
+	outbound_ended(n, from, id, to[ev->receipt], reason[0] ? reason : NULL, in_ms);
+}
+
+void outbound_receipt(struct conn *c, const struct session_event *ev)
+{
+	if (c->peer)
+		outbound_receipt_of(c->node, &c->peer->id, ev);
 }
 
 /* --- what the user sees -------------------------------------------------------------------------------- */

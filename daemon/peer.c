@@ -2,6 +2,7 @@
  * peer.c -- an identity at run time, and what the operator may do to it.
  */
 #include "daemon/node_internal.h"
+#include "daemon/records.h"
 
 #include <stdlib.h>
 
@@ -215,6 +216,7 @@ void node_ping_forget(struct node *n, void *ctx)
 
 void node_announce_rotation(struct node *n, const uint8_t new_ed[static ED_BYTES])
 {
+	records_rotated(n);
 	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {
 		struct conn *c = list_entry(l, struct conn, link);
 		struct session_unit u;

@@ -1,12 +1,11 @@
 /*
- * records.c -- signed records in sessions (im2.md 13): what is sent, asked, taken, and by what budget.
+ * records.c -- signed records (im2.md 13): birth, time, and what a session begins with.
  */
 #include "daemon/records_internal.h"
 
 #include <stdlib.h>
 
 #include "base/text.h"
-#include "protocol/im2/content.h"
 #include "store/kv.h"
 
 #define PEERS_MAX (PINS_MAX + 1024)
@@ -15,8 +14,6 @@
 #define HOUR_MS 3600000u
 #define REPEAT_MS 10000u
 #define REPEAT_MAX_MS 300000u
-#define BAD_COST 10
-#define LOAD_DROPS_MAX 256
 
 /* --- small things ------------------------------------------------------------------------------------ */
 void raw_id(const struct node_id *id, uint8_t out[static RAW_ID])
@@ -71,6 +68,27 @@ bool records_trusted(struct records *r, const struct node_id *id)
 	const struct pin *pin = pins_get(r->node->p.pins, id);
 
 	return pin && pin->state == PIN_TRUSTED;
+}
+
+const struct pin *records_pin(struct records *r, const uint8_t ed[static ED_BYTES])
+{
+	struct node_id id;
+	const struct pin *pin;
+
+	node_id_of(ed, &id);
+	pin = pins_get(r->node->p.pins, &id);
+	return pin && memcmp(pin->ed, ed, ED_BYTES) == 0 ? pin : NULL;
+}
+
+void records_mine_ended(struct records *r, bool rotated)
+{
+	struct node *n = r->node;
+	const struct node_id *self = keyring_id(n->p.keyring);
+
+	log_error("own-identity-%s next=\"ironmesh audit tail\"", rotated ? "rotated-elsewhere" : "revoked");
+	audit_note(n->p.audit, rotated ? "OWN_KEY_ROTATED" : "OWN_KEY_REVOKED", bytes_str(self->hex), "peer_id", self->hex,
+		   NULL);
+	node_simple_event(n, "trust.changed", self, rotated ? "this identity was rotated" : "this identity was revoked");
 }
 
 void records_wake(struct records *r, uint64_t at_ms)
@@ -130,130 +148,9 @@ void records_keep(struct records *r, const struct im2_record *rec)
 /* --- birth ----------------------------------------------------------------------------------------------- */
 static bool revoked(void *ctx, const uint8_t ed[static ED_BYTES])
 {
-	struct records *r = ctx;
-	struct node_id id;
-	const struct pin *pin;
+	const struct pin *pin = records_pin(ctx, ed);
 
-	node_id_of(ed, &id);
-	pin = pins_get(r->node->p.pins, &id);
-	return pin && pin->state == PIN_REVOKED && memcmp(pin->ed, ed, ED_BYTES) == 0;
-}
-
-struct dropping {
-	struct records *r;
-	uint8_t keys[LOAD_DROPS_MAX][KV_KEY_MAX];
-	size_t lens[LOAD_DROPS_MAX], n;
-};
-
-static void drop_later(struct dropping *d, struct bytes key)
-{
-	if (d->n == LOAD_DROPS_MAX)
-		return; /* at the next start */
-	memcpy(d->keys[d->n], key.p, key.n);
-	d->lens[d->n++] = key.n;
-}
-
-static bool load_record(void *ctx, struct bytes key, struct bytes value)
-{
-	struct dropping *d = ctx;
-	struct records *r = d->r;
-	struct rd rd = rd_init(value.p, value.n);
-	uint64_t arrived = rd_u64(&rd);
-	struct bytes raw = rd_rest(&rd);
-	enum im2_refusal why;
-	struct im2_record rec;
-	struct node_id id;
-
-	if (rd_end(&rd) != ERR_OK || im2_record_parse(raw, &rec) != IM2_FINE) {
-		drop_later(d, key);
-		return true;
-	}
-	node_id_of(rec.author, &id);
-	/* What came in an earlier life ends when it would have ended then. */
-	if ((rec.life_s && env_wall(r->node->env) > arrived + rec.life_s * 1000) ||
-	    (rec.type != IM2_REC_REVOKE_T && !pins_get(r->node->p.pins, &id)) ||
-	    im2_records_take(r->cache, raw, &id, &rec, &why) == IM2_REC_REFUSED) {
-		drop_later(d, key);
-		return true;
-	}
-	if (rec.type != IM2_REC_PREKEY_T)
-		notice_load(r, &rec, false);
-	return true;
-}
-
-static enum err load_records(struct records *r)
-{
-	struct dropping *d = calloc(1, sizeof *d);
-	enum err e;
-
-	if (!d)
-		return ERR_NOMEM;
-	d->r = r;
-	e = store_kv_each(r->node->p.store, SPACE_RECORD, load_record, d);
-	for (size_t i = 0; e == ERR_OK && i < d->n; i++)
-		records_del(r, SPACE_RECORD, bytes_of(d->keys[i], d->lens[i]));
-	free(d);
-	return e;
-}
-
-/* How we came to be who we are, from the newest step back. What leads elsewhere did not come to be. */
-#define STEPS_MAX 16
-struct steps {
-	uint8_t *p[STEPS_MAX];
-	size_t n[STEPS_MAX], count;
-};
-
-static bool load_step(void *ctx, struct bytes key, struct bytes value)
-{
-	struct steps *s = ctx;
-
-	(void)key;
-	if (s->count < STEPS_MAX && (s->p[s->count] = malloc(value.n ? value.n : 1))) {
-		memcpy(s->p[s->count], value.p, value.n);
-		s->n[s->count++] = value.n;
-	}
-	return true;
-}
-
-static enum err load_rotations(struct records *r)
-{
-	uint8_t at[ED_BYTES], place[RECORD_PLACE_MAX];
-	struct im2_rotation rot;
-	struct steps s = { 0 };
-	struct im2_record rec;
-	bool found = true;
-	enum err e = store_kv_each(r->node->p.store, SPACE_ROTATE, load_step, &s);
-
-	memcpy(at, keyring_ed(r->node->p.keyring), sizeof at);
-	while (e == ERR_OK && found) {
-		found = false;
-		for (size_t i = 0; i < s.count && !found; i++) {
-			found = s.p[i] && im2_record_parse(bytes_of(s.p[i], s.n[i]), &rec) == IM2_FINE &&
-				im2_record_verify(&rec) == IM2_FINE && im2_rotation_of(&rec, &rot) == IM2_FINE &&
-				memcmp(rot.new_ed, at, sizeof at) == 0;
-			if (!found)
-				continue;
-			notice_load(r, &rec, true);
-			memcpy(at, rot.old_ed, sizeof at);
-			free(s.p[i]);
-			s.p[i] = NULL;
-		}
-	}
-	for (size_t i = 0; i < s.count; i++) {
-		if (s.p[i] && im2_record_parse(bytes_of(s.p[i], s.n[i]), &rec) == IM2_FINE)
-			records_del(r, SPACE_ROTATE, record_place(rec.author, rec.type, rec.key, place));
-		free(s.p[i]);
-	}
-	return e;
-}
-
-static bool count_evidence(void *ctx, struct bytes key, struct bytes value)
-{
-	struct records *r = ctx;
-
-	(void)key, (void)value;
-	r->evidence_n++;
-	return true;
+	return pin && pin->state == PIN_REVOKED;
 }
 
 static void due(void *ctx);
@@ -285,13 +182,9 @@ enum err records_new(struct node *n)
 	if (e == ERR_OK)
 		e = prekeys_new(r);
 	if (e == ERR_OK)
-		e = load_records(r);
-	if (e == ERR_OK)
-		e = load_rotations(r);
+		e = records_load(r);
 	if (e == ERR_OK)
 		e = quarantines_load(r);
-	if (e == ERR_OK)
-		e = store_kv_each(n->p.store, SPACE_EVIDENCE, count_evidence, r);
 	if (e != ERR_OK) {
 		records_free(n);
 		return e;
@@ -332,7 +225,7 @@ static void hourly(struct records *r)
 	node_pins_flush(n, "rotated identities");
 }
 
-static uint64_t held_gen(struct records *r, const uint8_t ed[static ED_BYTES], uint64_t type, struct bytes key)
+uint64_t records_held_gen(struct records *r, const uint8_t ed[static ED_BYTES], uint64_t type, struct bytes key)
 {
 	struct bytes raw = im2_records_get(r->cache, ed, type, key);
 	struct im2_record rec;
@@ -340,7 +233,7 @@ static uint64_t held_gen(struct records *r, const uint8_t ed[static ED_BYTES], u
 	return raw.n && im2_record_parse(raw, &rec) == IM2_FINE ? rec.gen : 0;
 }
 
-static void ask(struct records *r, struct conn *c, struct record_peer *p, const struct node_id *author, uint64_t type,
+void records_ask(struct records *r, struct conn *c, struct record_peer *p, const struct node_id *author, uint64_t type,
 		struct bytes key, uint64_t have)
 {
 	struct buf b;
@@ -382,8 +275,8 @@ static uint64_t session_due(struct records *r, struct conn *c)
 
 		p->ask_ms = UINT64_MAX;
 		if (pin)
-			ask(r, c, p, &pin->id, IM2_REC_PREKEY_T, (struct bytes){ 0 },
-			    held_gen(r, pin->ed, IM2_REC_PREKEY_T, (struct bytes){ 0 }));
+			records_ask(r, c, p, &pin->id, IM2_REC_PREKEY_T, (struct bytes){ 0 },
+			    records_held_gen(r, pin->ed, IM2_REC_PREKEY_T, (struct bytes){ 0 }));
 	}
 	if (p->due_ms <= now)
 		repeat(r, c, p);
@@ -447,289 +340,6 @@ void records_online(struct conn *c)
 	records_wake(r, now + TICK_MIN_MS);
 }
 
-static void answer(struct conn *c, const struct im2_record *rec)
-{
-	struct buf b;
-
-	buf_init(&b, 128);
-	im2_recdig_write(rec, &b);
-	if (b.err == ERR_OK)
-		(void)records_send(c, IM2_ITEM_RECDIG, buf_bytes(&b));
-	buf_fini(&b);
-}
-
-static bool is_notice(uint64_t type)
-{
-	return type == IM2_REC_REVOKE_T || type == IM2_REC_ROTATE_T;
-}
-
-/* It has told us what it holds; and it hears of the newest that we hold. */
-static void acknowledge(struct records *r, struct conn *c, struct record_peer *p, const struct im2_record *rec)
-{
-	uint8_t id[RAW_ID];
-	struct im2_record newest;
-	struct bytes raw;
-
-	raw_id_of(rec->author, id);
-	notices_answered(r, p, id, rec->type, rec->key, rec->gen);
-	raw = im2_records_get(r->cache, rec->author, rec->type, rec->key);
-	if (raw.n && im2_record_parse(raw, &newest) == IM2_FINE && newest.gen >= rec->gen)
-		answer(c, &newest);
-	else
-		answer(c, rec);
-}
-
-static void hex_digest(struct bytes record, char out[static 33])
-{
-	uint8_t digest[16];
-
-	im2_record_digest(record, digest);
-	hex_encode(BYTES_ARR(digest), out);
-}
-
-/* Both go to the evidence; who delivered it is named, since the author may have been robbed. */
-static void equivocation(struct records *r, struct conn *c, const struct im2_record *rec)
-{
-	struct node *n = r->node;
-	struct bytes first = im2_records_get(r->cache, rec->author, rec->type, rec->key);
-	struct bytes both[2] = { first, rec->raw };
-	char hex[2][33] = { "", "" }, gen[24], type[8];
-	struct node_id author;
-
-	node_id_of(rec->author, &author);
-	snprintf(gen, sizeof gen, "%llu", (unsigned long long)rec->gen);
-	snprintf(type, sizeof type, "%u", (unsigned)rec->type);
-	for (int i = 0; i < 2; i++)
-		if (both[i].n)
-			hex_digest(both[i], hex[i]);
-	log_error("record-equivocation author=%s type=%s gen=%s first=%s second=%s from=%s", author.hex, type, gen,
-		  hex[0], hex[1], c->peer->id.hex);
-	audit_note(n->p.audit, "RECORD_EQUIVOCATION", bytes_str(c->peer->id.hex), "peer_id", author.hex, "type", type,
-		   "gen", gen, "first", hex[0], "second", hex[1], "delivered_by", c->peer->id.hex, NULL);
-	node_simple_event(n, "trust.changed", &author, "two records of one generation");
-	for (int i = 0; i < 2; i++) {
-		if (!both[i].n || r->evidence_n >= EVIDENCE_MAX)
-			continue;
-		r->evidence_n++;
-		records_put(r, SPACE_EVIDENCE, bytes_of(hex[i], 32), both[i]);
-	}
-}
-
-/* Valid, ours, and unknown to us. */
-static void mine(struct records *r, const struct im2_record *rec)
-{
-	struct node *n = r->node;
-	const struct node_id *self = keyring_id(n->p.keyring);
-
-	if (rec->type == IM2_REC_PREKEY_T) {
-		prekeys_behind(r, rec->gen);
-		return;
-	}
-	bool rotated = rec->type == IM2_REC_ROTATE_T;
-
-	log_error("own-identity-%s next=\"ironmesh audit tail\"", rotated ? "rotated-elsewhere" : "revoked");
-	audit_note(n->p.audit, rotated ? "OWN_KEY_ROTATED" : "OWN_KEY_REVOKED", bytes_str(self->hex), "peer_id", self->hex,
-		   NULL);
-	node_simple_event(n, "trust.changed", self, rotated ? "this identity was rotated" : "this identity was revoked");
-}
-
-static void bad(struct records *r, struct conn *c, struct bucket *b, enum im2_refusal why)
-{
-	log_debug("record-refused from=%s why=%s", c->peer->id.hex, im2_refusal_word(why));
-	r->node->n.records_refused++;
-	if (why != IM2_E_POLICY && !bucket_take(b, BAD_COST - 1, env_now(r->node->env)))
-		b->tokens = 0;
-}
-
-static const struct pin *pin_of(struct records *r, const uint8_t ed[static ED_BYTES])
-{
-	struct node_id id;
-	const struct pin *pin;
-
-	node_id_of(ed, &id);
-	pin = pins_get(r->node->p.pins, &id);
-	return pin && memcmp(pin->ed, ed, ED_BYTES) == 0 ? pin : NULL;
-}
-
-static bool author_is(const struct im2_record *rec, const struct node_id *id)
-{
-	struct node_id author;
-
-	node_id_of(rec->author, &author);
-	return node_id_eq(&author, id);
-}
-
-static void on_record(struct records *r, struct conn *c, struct bytes raw)
-{
-	struct node *n = r->node;
-	struct record_peer *p = records_peer(r, &c->peer->id);
-	struct im2_record rec;
-	enum im2_refusal why;
-	struct bucket *b;
-
-	if (!p)
-		return;
-	why = im2_record_parse(raw, &rec);
-	b = why == IM2_FINE && is_notice(rec.type) ? &p->notices : &p->records;
-	if (!bucket_take(b, 1, env_now(n->env))) {
-		n->n.records_limited++;
-		return;
-	}
-	if (why != IM2_FINE) {
-		bad(r, c, b, why);
-		return;
-	}
-	switch (im2_records_take(r->cache, raw, &c->peer->id, &rec, &why)) {
-	case IM2_REC_REFUSED:
-		bad(r, c, b, why);
-		/* It verifies, and has no effect: who sends it must not do so for ever (13.4). */
-		if (why == IM2_E_POLICY && im2_record_parse(raw, &rec) == IM2_FINE && is_notice(rec.type) &&
-		    im2_record_verify(&rec) == IM2_FINE)
-			answer(c, &rec);
-		return;
-	case IM2_REC_EQUIVOCATION:
-		equivocation(r, c, &rec);
-		break;
-	case IM2_REC_MINE_BEHIND:
-		mine(r, &rec);
-		break;
-	case IM2_REC_NEW:
-		n->n.records_taken++;
-		if (is_notice(rec.type))
-			notice_new(r, &rec, &c->peer->id);
-		else if (pin_of(r, rec.author))
-			records_keep(r, &rec);
-		break;
-	case IM2_REC_REPEAT:
-	case IM2_REC_OLD:
-		break;
-	}
-	p = records_peer(r, &c->peer->id);
-	if (p && rec.type == IM2_REC_PREKEY_T && author_is(&rec, &c->peer->id))
-		p->ask_ms = UINT64_MAX;
-	if (p && is_notice(rec.type))
-		acknowledge(r, c, p, &rec);
-}
-
-/* --- questions and answers ------------------------------------------------------------------------------------ */
-/* Who has this id: ourselves, or a pinned identity. */
-static const uint8_t *ed_of(struct records *r, const uint8_t id[static RAW_ID])
-{
-	const struct keyring *k = r->node->p.keyring;
-	const struct pin *pin;
-	struct node_id text;
-
-	node_id_of_raw(id, &text);
-	if (node_id_eq(&text, keyring_id(k)))
-		return keyring_ed(k);
-	pin = pins_get(r->node->p.pins, &text);
-	return pin ? pin->ed : NULL;
-}
-
-/* We hand on what is ours; what others said only to those we trust. */
-static void on_request(struct records *r, struct conn *c, struct bytes value)
-{
-	struct record_peer *p = records_peer(r, &c->peer->id);
-	struct im2_fields f;
-	struct bytes raw, key;
-	const struct notice *notice;
-	struct im2_record rec;
-	const uint8_t *ed, *id;
-
-	if (!p || !bucket_take(&p->requests, 1, env_now(r->node->env)) || im2_parse(&im2_recreq, value, &f) != IM2_FINE)
-		return;
-	id = f.v[IM2_RECREQ_ID].b.p;
-	key = im2_has(&f, IM2_RECREQ_KEY) ? f.v[IM2_RECREQ_KEY].b : (struct bytes){ 0 };
-	notice = notice_find(r, &c->peer->id, id, f.v[IM2_RECREQ_TYPE].u, key);
-	ed = ed_of(r, id);
-	if (notice)
-		raw = bytes_of(notice->p, notice->n);
-	else if (ed && (ed == keyring_ed(r->node->p.keyring) || records_trusted(r, &c->peer->id)))
-		raw = im2_records_get(r->cache, ed, f.v[IM2_RECREQ_TYPE].u, key);
-	else
-		return;
-	if (raw.n && im2_record_parse(raw, &rec) == IM2_FINE &&
-	    (!im2_has(&f, IM2_RECREQ_HAVE) || rec.gen > f.v[IM2_RECREQ_HAVE].u))
-		(void)records_send(c, IM2_ITEM_RECORD, raw);
-}
-
-/* It holds that: an answer to a notice, or more than we know. What it says is proven by the record alone. */
-static void on_digest(struct records *r, struct conn *c, struct bytes value)
-{
-	struct record_peer *p = records_peer(r, &c->peer->id);
-	struct im2_fields f;
-	uint64_t type, gen, have;
-	struct node_id author;
-	const uint8_t *ed;
-	struct bytes key;
-
-	if (!p || im2_parse(&im2_recdig, value, &f) != IM2_FINE)
-		return;
-	type = f.v[IM2_RECDIG_TYPE].u;
-	gen = f.v[IM2_RECDIG_GEN].u;
-	key = im2_has(&f, IM2_RECDIG_KEY) ? f.v[IM2_RECDIG_KEY].b : (struct bytes){ 0 };
-	notices_answered(r, p, f.v[IM2_RECDIG_ID].b.p, type, key, gen);
-	ed = ed_of(r, f.v[IM2_RECDIG_ID].b.p);
-	if (!ed || (type != IM2_REC_PREKEY_T && !is_notice(type)))
-		return;
-	have = held_gen(r, ed, type, key);
-	node_id_of_raw(f.v[IM2_RECDIG_ID].b.p, &author);
-	if (gen > have)
-		ask(r, c, p, &author, type, key, have);
-}
-
-/* Signed receipts are as good as those of a session with who signed them (10.2). */
-static void on_receipt(struct records *r, struct conn *c, struct bytes value)
-{
-	struct node *n = r->node;
-	struct session_event ev = { .type = SESSION_EV_RECEIPT };
-	struct im2_receipt_reader reader;
-	struct node_id from;
-	const struct pin *pin;
-	struct bytes receipt;
-	char id[33];
-
-	if (im2_sreceipt_from(value, &from) != IM2_FINE || !(pin = pins_get(n->p.pins, &from)) ||
-	    im2_sreceipt_open(value, pin->ed, n->p.keyring, &receipt) != IM2_FINE ||
-	    im2_receipt_open(receipt, &reader) != IM2_FINE) {
-		n->n.receipts_unknown++;
-		return;
-	}
-	while (im2_receipt_next(&reader, &ev.receipt, id, &ev.receipt_reason)) {
-		ev.receipt_id = bytes_of(id, 32);
-		outbound_receipt_of(n, &from, &ev);
-	}
-}
-
-void records_item(struct conn *c, const struct session_event *e)
-{
-	struct records *r = c->node->records;
-
-	if (!r || !c->peer || !pins_get(c->node->p.pins, &c->peer->id))
-		return;
-	/* The answer goes into the session that the item is borrowed from. */
-	buf_reset(&r->item);
-	buf_add(&r->item, e->item);
-	if (r->item.err != ERR_OK)
-		return;
-	switch (e->tag) {
-	case IM2_ITEM_RECORD:
-		on_record(r, c, buf_bytes(&r->item));
-		break;
-	case IM2_ITEM_RECDIG:
-		on_digest(r, c, buf_bytes(&r->item));
-		break;
-	case IM2_ITEM_RECREQ:
-		on_request(r, c, buf_bytes(&r->item));
-		break;
-	case IM2_ITEM_SRECEIPT:
-		on_receipt(r, c, buf_bytes(&r->item));
-		break;
-	default:
-		break;
-	}
-}
-
 /* --- for others -------------------------------------------------------------------------------------------------- */
 void records_forget(struct node *n, const uint8_t ed[static ED_BYTES])
 {
@@ -740,6 +350,7 @@ void records_forget(struct node *n, const uint8_t ed[static ED_BYTES])
 	if (!r)
 		return;
 	im2_records_drop(r->cache, ed);
+	notices_void(r, ed);
 	for (size_t i = 0; i < sizeof types; i++)
 		records_del(r, SPACE_RECORD, record_place(ed, types[i], (struct bytes){ 0 }, place));
 }

@@ -1,7 +1,8 @@
 /*
  * records.h -- the daemon's use of signed records (im2.md 13) and of prekeys (11.3).
  *
- *   records.c   life, sessions, buckets, what a peer asks and says     prekeys.c   prekeys, ours and those of others
+ *   records.c   birth, time, begin of a session       records_load.c   what earlier lives kept
+ *   records_item.c   what a peer says and asks         prekeys.c        our prekeys
  *   notices.c   REVOKE and ROTATE: what they do here, and who still has to hear of them
  *
  * On disk (store/kv.h), before anything that depends on it leaves: space "prekey" (ours, with secrets), "generation"

@@ -1,5 +1,5 @@
 /*
- * records_internal.h -- what records.c, prekeys.c and notices.c share.
+ * records_internal.h -- what records.c, records_load.c, records_item.c, prekeys.c and notices.c share.
  */
 #ifndef DAEMON_RECORDS_INTERNAL_H
 #define DAEMON_RECORDS_INTERNAL_H
@@ -86,6 +86,18 @@ void records_put(struct records *r, const char *space, struct bytes key, struct 
 void records_del(struct records *r, const char *space, struct bytes key);
 /* Into "record", with the time of its arrival. */
 void records_keep(struct records *r, const struct im2_record *rec);
+/* Of what we hold; 0 = nothing. */
+uint64_t records_held_gen(struct records *r, const uint8_t ed[static ED_BYTES], uint64_t type, struct bytes key);
+/* A RECREQ, within what the peer takes. */
+void records_ask(struct records *r, struct conn *c, struct record_peer *p, const struct node_id *author, uint64_t type,
+		 struct bytes key, uint64_t have);
+/* NULL when nobody with this key is pinned. */
+const struct pin *records_pin(struct records *r, const uint8_t ed[static ED_BYTES]);
+/* A record that counts says that our own identity is over, or is another one now. */
+void records_mine_ended(struct records *r, bool rotated);
+
+/* records_load.c */
+enum err records_load(struct records *r) MUST_CHECK;
 
 /* prekeys.c */
 enum err prekeys_new(struct records *r) MUST_CHECK;
@@ -103,9 +115,13 @@ void notice_load(struct records *r, const struct im2_record *rec, bool own);
 /* A REVOKE or ROTATE that verified and is news. */
 void notice_new(struct records *r, const struct im2_record *rec, const struct node_id *from);
 void notices_offer(struct records *r, struct conn *c, struct record_peer *p);
+/* Revoked, blocked or forgotten: its rotation is void. */
+void notices_void(struct records *r, const uint8_t ed[static ED_BYTES]);
 /* This peer holds (author, type, key) up to `gen`. */
 void notices_answered(struct records *r, struct record_peer *p, const uint8_t id[static RAW_ID], uint64_t type,
 		      struct bytes key, uint64_t gen);
+/* The highest generation among notices of this place; 0 = there is none. */
+uint64_t notice_gen(struct records *r, const uint8_t id[static RAW_ID], uint64_t type, struct bytes key);
 /* The newest notice of this place that the peer may be given; NULL. */
 const struct notice *notice_find(struct records *r, const struct node_id *peer, const uint8_t id[static RAW_ID],
 				 uint64_t type, struct bytes key);

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "daemon/home.h"
+#include "daemon/records.h"
 #include "trust/keyfile.h"
 
 #define MARK "rotation"
@@ -36,6 +37,8 @@ static enum err prepare_store(struct command_ctx *cx, const struct keyring *fres
 		return fault_set(f, e, EXIT_RETRY, "no memory for the new keys");
 	e = store_prepare_key(cx->store, secret_bytes(&wrap));
 	secret_free(&wrap);
+	if (e == ERR_OK)
+		e = records_keep_rotation(cx->store, cx->keyring, fresh, env_wall(cx->env));
 	if (cx->node) {
 		enum err commit = node_commit(cx->node); /* a failed group is the node's to answer */
 

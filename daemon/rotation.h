@@ -4,7 +4,8 @@
  * Three files are tied to the identity: the trust store and the audit log by derived keys, the
  * database by a wrapped key. The order:
  *
- *   1. store_prepare_key(): the database key is wrapped a second time, for the new identity
+ *   1. store_prepare_key(): the database key is wrapped a second time, for the new identity; and the ROTATE record
+ *      that both keys sign is kept there (im2.md 13.4), for the next life to repeat
  *   2. known_peers.json.<new id>: the trust store under the new keys
  *   3. `rotation`: "<old id> <new id>"
  *   4. keys.json is replaced. This is the moment; the old one is kept as keys.json.<old id>.bak

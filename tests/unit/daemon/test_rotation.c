@@ -16,6 +16,7 @@
 #include "daemon/home.h"
 #include "daemon/loop.h"
 #include "daemon/rotation.h"
+#include "store/kv.h"
 #include "trust/keyfile.h"
 
 /* A home folder with a clear key file, one pin, one queued message and some audit lines. */
@@ -215,6 +216,25 @@ static void the_new_log_begins_with_the_tail_of_the_old_one(void **state)
 	json_decref(list);
 }
 
+static bool one_more(void *ctx, struct bytes key, struct bytes value)
+{
+	(void)key, (void)value;
+	++*(unsigned *)ctx;
+	return true;
+}
+
+static void both_keys_have_signed_for_the_next_life(void **state)
+{
+	struct state s;
+	unsigned n = 0;
+
+	rotate();
+	open_home(&s);
+	assert_int_equal(store_kv_each(s.store, "rotate", one_more, &n), ERR_OK);
+	assert_int_equal(n, 1);
+	close_home(&s);
+}
+
 static void a_crash_before_the_key_file_leaves_the_old_identity(void **state)
 {
 	char backup[96];
@@ -394,6 +414,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(the_new_identity_has_all_that_the_old_one_had),
 		T(the_new_log_begins_with_the_tail_of_the_old_one),
+		T(both_keys_have_signed_for_the_next_life),
 		T(a_crash_before_the_key_file_leaves_the_old_identity),
 		T(a_crash_inside_the_last_step_is_finished_later),
 		T(a_damaged_mark_stops_the_start_and_says_so),
