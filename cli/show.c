@@ -113,7 +113,7 @@ void show_peer(const struct cli *c, const json_t *peer)
 				   " (never confirms a message)" :
 				   "");
 	if (show_int(peer, "im2_since_ms"))
-		out_fieldf(&c->out, "im2", "since %s; the old wire is refused to it",
+		out_fieldf(&c->out, "im2", "since %s",
 			   time_text((uint64_t)show_int(peer, "im2_since_ms"), text, sizeof(text)));
 	if (show_int(peer, "first_seen_ms"))
 		out_field(&c->out, "first seen",

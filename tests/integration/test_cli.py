@@ -498,7 +498,7 @@ def an_unknown_peer_is_exit_4_with_a_suggestion():
 
 def peers_are_listed_shown_and_renamed():
     done = im("peers", *home(alice))
-    assert done.text.splitlines()[0].split() == ["NAME", "STATE", "ONLINE", "QUEUED", "UNREAD", "FINGERPRINT"], done
+    assert done.text.splitlines()[0].split() == ["NAME", "STATE", "ONLINE", "SUITE", "QUEUED", "UNREAD", "FINGERPRINT"], done
     assert as_json("keys", "fingerprint", *home(bob))["fingerprint"] in done.text, done
     assert {p["name"] for p in as_json("peers", "list", *home(alice), schema="ironmesh.peers/1")["peers"]} >= {"bob"}
     assert all(p["state"] == "trusted" for p in as_json("peers", "--state", "trusted", *home(alice))["peers"])
