@@ -15,10 +15,12 @@
 #include <cmocka.h>
 
 #include "base/log.h"
+#include "base/text.h"
+#include "store/kv.h"
 #include "tests/lib/store_world.h"
 
 static struct world w;
-static const struct store_limits LIMITS = {.keep_ms = 1000, .outbox_per_peer = 5};
+static const struct store_limits LIMITS = {.keep_ms = 1000, .outbox_per_peer = 12};
 
 static void say_nothing(void *ctx, enum log_level level, const char *line)
 {
@@ -38,7 +40,14 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Everything that can be seen of a store, as text. */
+static bool add_value(void *ctx, struct bytes key, struct bytes value)
+{
+	buf_add(ctx, key);
+	buf_add(ctx, value);
+	return true;
+}
+
+/* Everything that can be seen of a store, as text; eras are random and left out. */
 static char *picture(struct store *s)
 {
 	struct outbox_filter of = {.state = -1};
@@ -55,7 +64,7 @@ static char *picture(struct store *s)
 	for (size_t i = 0; i < rows; i++) {
 		buf_reset(&body);
 		buf_printf(&b, "out %lld %s %s %s p%u %s a%u c%llu e%llu x%llu n%u r=%s\n",
-			   (long long)out[i].seq, out[i].id, out[i].to.hex, out[i].type,
+			   (long long)out[i].seq, hex_valid(bytes_str(out[i].id), 32) ? "-" : out[i].id, out[i].to.hex, out[i].type,
 			   out[i].priority, outbox_state_word(out[i].state), out[i].attempts,
 			   (unsigned long long)out[i].created_ms,
 			   (unsigned long long)out[i].expires_ms,
@@ -88,6 +97,24 @@ static char *picture(struct store *s)
 		assert_int_equal(inbox_unreported(s, &via, in, 64, &rows), ERR_OK);
 		buf_printf(&b, " unreported %zu\n", rows);
 	}
+	for (unsigned p = 1; p < 5; p++) {
+		struct node_id peer = world_peer(p);
+		struct outbox_mark m[4];
+		uint8_t era[8];
+		uint64_t seq = 0;
+		/* The lowest that is unfinished; what is next is not undone by a rollback. */
+		assert_int_equal(outbox_count(s, &peer, n), ERR_OK);
+		assert_int_equal(outbox_settle(s, &peer, m, 4, &rows), ERR_OK);
+		enum err e = inbox_seen(s, &peer, era, &seq);
+		buf_printf(&b, "mark %llu seen %s %llu", p < 3 && n[OUTBOX_QUEUED] && rows ? (unsigned long long)m[rows - 1].seq : 0,
+			   err_word(e), (unsigned long long)seq);
+		assert_int_equal(inbox_receipts_due(s, &peer, 0, in, 64, &rows), ERR_OK);
+		buf_printf(&b, " due %zu\n", rows);
+	}
+	struct inbox_table table;
+	inbox_table(s, &table);
+	buf_printf(&b, "table %zu %zu\n", table.eras, table.entries);
+	assert_int_equal(store_kv_each(s, "prekey", add_value, &b), ERR_OK);
 	assert_int_equal(outbox_next_expiry(s, &expiry), ERR_OK);
 	store_stats(s, &st);
 	buf_printf(&b, "expiry %llu bytes %llu %llu\n", (unsigned long long)expiry,
@@ -97,6 +124,8 @@ static char *picture(struct store *s)
 	buf_fini(&body);
 	return text;
 }
+
+static uint8_t sent[4][16];
 
 static struct store *prepared(void)
 {
@@ -116,6 +145,14 @@ static struct store *prepared(void)
 		assert_true(world_out(s, &w, 1 + i % 2, id, i % 4, "an old body") > 0);
 		assert_true(world_in(s, &w, 1 + i % 2, id, i % 4 == 3, "an old letter") > 0);
 	}
+	for (unsigned i = 0; i < 4; i++) {
+		uint8_t wire[16];
+		assert_int_equal(world_send(s, &w, 1, "named by its wire id", sent[i], &seq), ERR_OK);
+		world_wire(wire, 1, i + 1);
+		assert_int_equal(world_take(s, &w, 4, wire, "a letter of im2"), ERR_OK);
+	}
+	assert_int_equal(store_kv_put(s, "prekey", BYTES_LIT("k1"), BYTES_LIT("old")), ERR_OK);
+	assert_int_equal(store_kv_put(s, "prekey", BYTES_LIT("k2"), BYTES_LIT("old")), ERR_OK);
 	assert_int_equal(outbox_move(s, 2, OUTBOX_READ, NULL, 1), ERR_OK);
 	assert_int_equal(inbox_delete(s, 1), ERR_OK);
 	assert_int_equal(inbox_mark_read(s, 2, w.wall_ms, &changed), ERR_OK);
@@ -134,7 +171,11 @@ static enum err scripted_group(struct store *s)
 	unsigned deleted;
 	bool changed;
 	size_t n;
-	enum err e[20], *at = e;
+	enum err e[40], *at = e;
+	uint8_t wire[16], era[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+	struct node_id four = world_peer(4);
+	char hex[33];
+	bool renewed;
 
 	world_out(s, &w, 3, "new-1", 3, "first new body");
 	world_out(s, &w, 3, "new-2", 0, "second new body");
@@ -145,6 +186,22 @@ static enum err scripted_group(struct store *s)
 			       &seq);
 	*at++ = outbox_move(s, 3, OUTBOX_FAILED, "gave up", 52);
 	*at++ = outbox_requeue(s, 3, 54, (char[129]){0});
+	for (unsigned i = 0; i < 3; i++) {
+		hex_encode(BYTES_ARR(sent[i]), hex);
+		*at++ = outbox_receipt(s, &one, bytes_of(hex, 32), i < 2 ? OUTBOX_DELIVERED : OUTBOX_READ,
+				       NULL, 52, &seq);
+	}
+	*at++ = world_send(s, &w, 1, "one more", wire, &seq);
+	*at++ = outbox_seen(s, &one, sent[0], 1u << 20, &renewed);
+	*at++ = world_send(s, &w, 1, "in the new era", wire, &seq);
+	*at++ = outbox_new_eras(s);
+	world_wire(wire, 1, 9);
+	*at++ = world_take(s, &w, 4, wire, "nine");
+	world_wire(wire, 2, 1);
+	*at++ = world_take(s, &w, 4, wire, "of another era");
+	*at++ = inbox_settled(s, &four, era, 3);
+	*at++ = store_kv_put(s, "prekey", BYTES_LIT("k1"), BYTES_LIT("new"));
+	*at++ = store_kv_del(s, "prekey", BYTES_LIT("k2"));
 	*at++ = outbox_attempt(s, 5);
 	*at++ = outbox_expire(s, 60, out, 4, &n);
 	*at++ = inbox_mark_read(s, 3, 53, &changed);
