@@ -12,6 +12,7 @@
 
 #define NEVER UINT64_MAX
 #define QUARANTINE_MS 86400000u
+#define FOLLOW_ROWS 256
 
 /* --- the table --------------------------------------------------------------------------------------- */
 static size_t index_of(const struct records *r, const struct notice *x)
@@ -384,7 +385,39 @@ static void targets_follow(struct node *n, const struct node_id *was, const stru
 	}
 }
 
-static void rotate(struct records *r, const struct im2_rotation *rot)
+/* What waits for the old identity goes to the new one, a part at a time. True: there is more. */
+static bool queue_follows(struct node *n, const struct node_id *was, const struct node_id *now)
+{
+	struct peer *p = peer_find(n, was);
+	size_t moved = 0;
+	enum err e;
+
+	/* What is in flight there is still in the store; and our answer leaves first. */
+	if (p && p->conn) {
+		conn_pump(p->conn);
+		conn_close_peer(n, was, "rotated to another identity");
+	}
+	e = outbox_follow(n->p.store, was, now, FOLLOW_ROWS, &moved);
+	if (e == ERR_STORE)
+		node_store_failed(n);
+	if (e == ERR_OK && !moved)
+		return false;
+	if (node_commit(n) != ERR_OK || e != ERR_OK) {
+		log_error("queue-does-not-follow old=%s new=%s err=%s", was->hex, now->hex, err_word(e));
+		return e == ERR_OK || e == ERR_STORE;
+	}
+	log_info("queue-follows old=%s new=%s messages=%zu", was->hex, now->hex, moved);
+	p = peer_find(n, now); /* the commit answers others, who may do anything */
+	if (p && p->q) {
+		p->q->more = true;
+		p->q->more_priority = PRIO_COUNT - 1;
+		sched_wake(p);
+	}
+	return true;
+}
+
+/* True: it has to be called again. */
+static bool rotate(struct records *r, const struct im2_rotation *rot)
 {
 	struct node *n = r->node;
 	const struct pin *pin = records_pin(r, rot->old_ed);
@@ -395,9 +428,11 @@ static void rotate(struct records *r, const struct im2_rotation *rot)
 	enum err e;
 
 	node_id_of(rot->new_ed, &now);
-	if (!pin || node_id_eq(&pin->successor, &now) || node_id_eq(&now, keyring_id(n->p.keyring)))
-		return;
+	if (!pin || node_id_eq(&now, keyring_id(n->p.keyring)))
+		return false;
 	was = pin->id;
+	if (node_id_eq(&pin->successor, &now))
+		return queue_follows(n, &was, &now);
 	was_verified = pin->verified;
 	e = pins_copy(n->p.pins, &before);
 	if (e == ERR_OK)
@@ -408,7 +443,7 @@ static void rotate(struct records *r, const struct im2_rotation *rot)
 		audit_note(n->p.audit, "ROTATION_REFUSED", bytes_str(was.hex), "old_peer_id", was.hex, "new_peer_id", now.hex,
 			   "reason", err_word(e), NULL);
 		node_simple_event(n, "trust.changed", &was, "a rotation to another identity was refused");
-		return;
+		return false;
 	}
 	log_warn("peer-rotated old=%s new=%s name=%s", was.hex, now.hex, peer_name(n, &now));
 	if (was_verified)
@@ -418,6 +453,7 @@ static void rotate(struct records *r, const struct im2_rotation *rot)
 	targets_follow(n, &was, &now);
 	native_trust_changed(n, &now);
 	node_simple_event(n, "trust.changed", &now, was_verified ? "rotated: trusted, no longer verified" : "rotated");
+	return queue_follows(n, &was, &now);
 }
 
 /* --- time ----------------------------------------------------------------------------------------------------------------- */
@@ -431,8 +467,8 @@ static void act(struct records *r, struct notice *x)
 	if (im2_record_parse(bytes_of(x->p, x->n), &rec) != IM2_FINE)
 		return;
 	if (rec.type == IM2_REC_ROTATE_T) {
-		if (im2_rotation_of(&rec, &rot) == IM2_FINE)
-			rotate(r, &rot);
+		if (im2_rotation_of(&rec, &rot) == IM2_FINE && rotate(r, &rot))
+			x->act_ms = 0;
 	} else if (im2_revocation_of(r->cache, &rec, &v) == IM2_FINE) {
 		if (v.self || v.by_quorum)
 			revoke(r, x, &v);
@@ -454,7 +490,7 @@ uint64_t notices_act(struct records *r)
 			continue;
 		if (x->act_ms <= wall || !plausible)
 			act(r, x);
-		else if (x->act_ms < next)
+		if (x->act_ms < next)
 			next = x->act_ms;
 	}
 	for (size_t i = r->quarantines_n; i-- > 0;) {

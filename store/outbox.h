@@ -87,6 +87,11 @@ enum err outbox_receipt(struct store *s, const struct node_id *peer, struct byte
  * changes with it. `new_id` is the id of the row from now on. ERR_WRONG_STATE when it is no dead letter or
  * its body is gone, ERR_FULL. */
 enum err outbox_requeue(struct store *s, int64_t seq, uint64_t wall_ms, char new_id[static 129]) MUST_CHECK;
+/* What waits for `was` waits for `now` from here on, under the same ids: `was` has become `now` and has the same
+ * database, so that what had arrived is known there. At most `max` rows in the group; *n: how many went, call again
+ * while it is `max`. ERR_MALFORMED for bad or equal ids. */
+enum err outbox_follow(struct store *s, const struct node_id *was, const struct node_id *now, size_t max,
+		       size_t *n) MUST_CHECK;
 /* attempts += 1 in the group: a try that came to nothing. The one that ends in SENT, DELIVERED, READ or
  * REJECTED is counted by the move. */
 enum err outbox_attempt(struct store *s, int64_t seq) MUST_CHECK;

@@ -847,6 +847,22 @@ static void the_operator_ends_a_quarantine_either_way(void **state)
 	buf_fini(&raw);
 }
 
+static void accepted(void *ctx, const char *msg_id, enum err e)
+{
+	(void)msg_id;
+	*(enum err *)ctx = e;
+}
+
+static void submit(struct side *from, const struct node_id *to, char id[static MSG_ID_MAX + 1])
+{
+	struct submit s = { .to = *to, .body = BYTES_LIT("hello"), .priority = PRIO_NORMAL };
+	enum err e = ERR_INTERNAL;
+
+	assert_int_equal(node_submit(from->node, &s, accepted, &e, id, NULL), ERR_OK);
+	pass(from->w, 200);
+	assert_int_equal(e, ERR_OK);
+}
+
 /* --- rotation ---------------------------------------------------------------------------------------------------- */
 /* As `keys rotate` does, and the next life. */
 static void rotate(struct side *s)
@@ -915,6 +931,32 @@ static void a_rotation_moves_the_pin_and_the_new_identity_is_known(void **state)
 	assert_int_equal(stored(b, SPACE_PREKEY), 1);
 }
 
+static void what_waits_follows_to_the_new_identity(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1], *c = &w->side[2];
+	char id[MSG_ID_MAX + 1];
+	struct outbox_row row;
+	uint64_t boxes[INBOX_STATES];
+
+	know(a, b);
+	know(a, c);
+	know(b, c);
+	meet(b, a);
+	meet(a, c);
+	submit(c, id_of(b), id);
+	rotate(b);
+	pass(w, 3000);
+	assert_int_equal(outbox_get(c->store, bytes_str(id), &row), ERR_OK);
+	assert_string_equal(row.to.hex, id_of(b)->hex);
+	assert_int_equal(row.state, OUTBOX_QUEUED);
+	meet(b, c);
+	assert_int_equal(outbox_get(c->store, bytes_str(id), &row), ERR_OK);
+	assert_int_equal(row.state, OUTBOX_DELIVERED);
+	assert_int_equal(inbox_count(b->store, id_of(c), boxes), ERR_OK);
+	assert_int_equal(boxes[INBOX_NEW], 1);
+}
+
 static void a_rotation_that_did_not_come_to_be_is_dropped(void **state)
 {
 	struct world *w = *state;
@@ -961,30 +1003,19 @@ static void a_rotation_of_a_revoked_key_is_void(void **state)
 }
 
 /* --- signed receipts ------------------------------------------------------------------------------------------------ */
-static void accepted(void *ctx, const char *msg_id, enum err e)
-{
-	(void)msg_id;
-	*(enum err *)ctx = e;
-}
-
 static void a_signed_receipt_counts_whoever_brings_it(void **state)
 {
 	struct world *w = *state;
 	struct side *a = &w->side[0], *b = &w->side[1], *c = &w->side[2];
-	struct submit s = { .body = BYTES_LIT("hello"), .priority = PRIO_NORMAL };
 	char id[MSG_ID_MAX + 1];
 	struct outbox_row row;
 	struct receipt r = { .kind = RECEIPT_DELIVERED };
-	enum err e = ERR_INTERNAL;
 	struct buf inner, outer;
 
 	know(a, b);
 	know(a, c);
 	meet(a, c);
-	s.to = *id_of(b);
-	assert_int_equal(node_submit(a->node, &s, accepted, &e, id, NULL), ERR_OK);
-	pass(w, 200);
-	assert_int_equal(e, ERR_OK);
+	submit(a, id_of(b), id);
 	r.id = bytes_str(id);
 	buf_init(&inner, IM2_RECEIPT_MAX);
 	buf_init(&outer, IM2_SRECEIPT_MAX);
@@ -1024,6 +1055,7 @@ int main(void)
 		T(one_admin_quarantines_for_a_day),
 		T(the_operator_ends_a_quarantine_either_way),
 		T(a_rotation_moves_the_pin_and_the_new_identity_is_known),
+		T(what_waits_follows_to_the_new_identity),
 		T(a_rotation_that_did_not_come_to_be_is_dropped),
 		T(a_rotation_of_a_revoked_key_is_void),
 		T(a_signed_receipt_counts_whoever_brings_it),
