@@ -75,10 +75,11 @@ check: deps-test
 	@$(MAKE) --no-print-directory -j$(J) check-build
 	@$(MAKE) --no-print-directory check-run
 .PHONY: check-build
-check-build: all $(UNIT_BIN) $(FUZZ_BIN) $(SIM_BIN)
+check-build: all $(UNIT_BIN) $(FUZZ_BIN) $(SIM_BIN) $(B)/tests/diff/im2_tables
 check-run:
 	@$(MAKE) --no-print-directory check-layers
 	@tests/lib/check-layers-test
+	@$(B)/tests/diff/im2_tables | cmp - docs/im2-tables.md || { echo "run \`make docs\` and commit docs/im2-tables.md"; exit 1; }
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory corpus
 	@$(if $(SIM_BIN),$(MAKE) --no-print-directory sim-check)
@@ -87,9 +88,10 @@ check-run:
 
 # --- documents made from the program -----------------------------------------------------------------
 .PHONY: docs
-docs: $(B)/ironmesh
+docs: $(B)/ironmesh $(B)/tests/diff/im2_tables
 	@tests/lib/make-commands-doc $(B)/ironmesh >docs/commands.md.new && mv docs/commands.md.new docs/commands.md
 	@tests/lib/make-weakness-table
+	@$(B)/tests/diff/im2_tables >docs/im2-tables.md.new && mv docs/im2-tables.md.new docs/im2-tables.md
 
 # --- install ----------------------------------------------------------------------------------------
 .PHONY: install

@@ -72,6 +72,7 @@ int main(void)
 	struct buf b;
 
 	buf_init(&b, 4096);
+	puts("# The structures of im2\n\nPrinted by `make docs` from the tables that the parser runs on. A tag with `!` is critical.\n");
 	limits();
 	items();
 	for (size_t i = 0; i < n; i++)
