@@ -52,13 +52,13 @@ static void settle(struct im2_queue *q, size_t more)
 
 static struct bytes head_of(const struct im2_queue *q)
 {
-	return bytes_of(q->b.p + q->at, q->b.n - q->at);
+	return q->b.n ? bytes_of(q->b.p + q->at, q->b.n - q->at) : bytes_of(NULL, 0);
 }
 
 /* As many whole items as fit into `room` and `*items`; both go down. */
 static struct bytes slice(const struct im2_queue *q, size_t *room, size_t *items)
 {
-	struct bytes rest = head_of(q), value;
+	struct bytes head = head_of(q), rest = head, value;
 	size_t n = 0;
 	uint16_t tag;
 
@@ -72,7 +72,7 @@ static struct bytes slice(const struct im2_queue *q, size_t *room, size_t *items
 		*room -= before.n - rest.n;
 		--*items;
 	}
-	return bytes_of(q->b.p + q->at, n);
+	return bytes_of(head.p, n);
 }
 
 /* --- limits -------------------------------------------------------------------------------------------------- */

@@ -94,6 +94,8 @@ struct im2_peer *im2_peer_get(struct im2_host *h, const uint8_t ed[static ED_BYT
 	bucket_init(&p->buckets[CLASS_RECORD], 2, 40, now);
 	bucket_init(&p->buckets[CLASS_REQUEST], 2, 20, now);
 	bucket_init(&p->buckets[CLASS_KEY], 1, 10, now);
+	/* I1 on a connection that is online: each costs four multiplications, and anybody on the way can repeat one. */
+	bucket_init(&p->buckets[CLASS_SHAKE], 1, 20, now);
 	return p;
 }
 

@@ -7,10 +7,7 @@
  * in the host until REJECT (6.3), CLOSE or revocation. Everything is sans-I/O: bytes and env in, units and
  * events out, trust through the table below because 5.6 and 6.2 need answers between reading and writing.
  *
- *   host.c      tables: sessions by index, peers by ED      shake.c    X and I handshakes of a connection, ERR
- *   link.c      the session.h of one connection             rekey.c    6.4, overlap, lost sessions
- *   frame.c     7.1-7.3, pure                               inside.c   what a frame holds, item by item
- *   batch.c     7.4, 7.8: what leaves together              transfer.c 7.6
+ * The files behind it are listed in im2_internal.h.
  *
  * Events: IDENTIFIED stops a handshake until session_admit() (first contact: at X3 / X4; known peer: at I1 / I2;
  * resume: at the first frame that opened on this connection). ONLINE comes when keys are confirmed for us: the

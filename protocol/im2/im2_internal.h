@@ -1,6 +1,6 @@
 /*
  * im2_internal.h -- the host of im2 and its connections, shared by their files:
- *   host.c     tables, limits, mesh keys           link.c    queues, timers, the table of session.h
+ *   host.c     tables, limits, mesh keys           link.c, link_session.c   states, units, events; the table of session.h
  *   keep.c     sessions of a peer: confirmed, previous, erased; pair secrets on disk (6.1-6.3)
  *   shake.c    which handshake, ERR, retransmission  first.c, known.c  the two handshakes of a connection
  *   rekey.c    6.4: timers, crossing, lost sessions  path.c    frames in, resume and proof of a path (7.2, 7.7)
@@ -58,7 +58,7 @@ struct im2_session {
 };
 
 /* Buckets of 18.3, by what an item is. */
-enum im2_class { CLASS_MESSAGE, CLASS_ITEM, CLASS_RECORD, CLASS_REQUEST, CLASS_KEY, CLASS_COUNT };
+enum im2_class { CLASS_MESSAGE, CLASS_ITEM, CLASS_RECORD, CLASS_REQUEST, CLASS_KEY, CLASS_SHAKE, CLASS_COUNT };
 
 struct im2_peer {
 	uint8_t ed[ED_BYTES], x[X25519_BYTES];
@@ -214,7 +214,8 @@ struct im2_link {
 	struct im2_queue control, batch;
 	uint32_t frames_since_frag;
 	struct buf plain_out, frame;
-	uint64_t trim_ms;              /* the buffers go then; 0 = there are none */
+	uint64_t trim_ms;              /* the buffers go then, unless it was busy; 0 = there are none */
+	bool busy;
 
 	struct buf plain;              /* of the frame at hand */
 	struct bytes items;            /* what is left of it */
@@ -248,6 +249,11 @@ void im2_link_over(struct im2_link *l, enum err e, enum session_blame blame, con
 /* The other side refused us and asks us to wait so long. */
 void im2_link_over_wait(struct im2_link *l, enum err e, const char *word, uint64_t wait_ms);
 void im2_link_unit(struct im2_link *l, struct bytes unit);
+bool im2_link_next_unit(struct im2_link *l, struct session_unit *out); /* of those that are finished */
+/* Buffers stay while a connection is busy, and go when it rests. */
+void im2_link_used(struct im2_link *l);
+void im2_link_trim(struct im2_link *l, bool wiped);
+void im2_link_trim_due(struct im2_link *l, uint64_t now);
 void im2_link_attach(struct im2_link *l, struct im2_peer *p);
 void im2_link_detach(struct im2_link *l);
 bool im2_link_lossy(const struct im2_link *l);

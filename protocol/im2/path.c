@@ -254,7 +254,8 @@ void im2_path_take(struct im2_link *l, struct bytes unit)
 	case IM2_UNIT_I1:
 		if (im2_shake_repeated(l, unit))
 			return;
-		if (l->state == LINK_ONLINE && unit.n <= IM2_SHAKE_UNIT_MAX) {
+		if (l->state == LINK_ONLINE && unit.n <= IM2_SHAKE_UNIT_MAX &&
+		    bucket_take(&l->peer->buckets[CLASS_SHAKE], 1, im2_now(l->host))) {
 			im2_known_i1(l, unit);
 			return;
 		}

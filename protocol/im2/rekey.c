@@ -80,8 +80,10 @@ uint64_t im2_rekey_deadline(const struct im2_link *l)
 	const struct im2_peer *p = l->peer;
 	uint64_t at;
 
-	if (l->state != LINK_ONLINE || !p->current)
+	if (l->state != LINK_ONLINE)
 		return UINT64_MAX;
+	if (!p->current)
+		return 0; /* erased by the host, or by a CLOSE on another path */
 	at = p->current->gone_ms;
 	if (!p->asking && leads(l)) {
 		uint64_t due = l->host->c.radio ? UINT64_MAX : due_ms(l->host, p->current);

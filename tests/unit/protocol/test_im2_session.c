@@ -775,9 +775,62 @@ static void an_idle_connection_gives_its_buffers_back(void **state)
 	send(&w->p->a, 1, body);
 	ipath_flush(w->p);
 	assert_true(im2_host_bytes(w->a.host) + im2_host_bytes(w->b.host) > before + 60000);
+	ipath_tick(w->p, 2001); /* it was busy until now */
 	ipath_tick(w->p, 2001);
 	assert_true(im2_host_bytes(w->a.host) + im2_host_bytes(w->b.host) <= before);
 	free(body);
+}
+
+/* Radio: required fields only, small units, no words beyond what is owed (5.7, 7.9). */
+static void the_radio_profile_keeps_its_budget(void **state)
+{
+	static const size_t want[] = { 50, 81, 203, 171 };
+	struct im2_host_config c = { .radio = true };
+	struct ipath_opts o = { .transport = IM2_RNS_LINK, .expect = true };
+
+	teardown(state);
+	*state = made(&c, &c);
+	struct world *w = *state;
+	ipath_free(w->p);
+	w->p = ipath_new(&w->a, &w->b, &(struct ipath_opts){ .transport = IM2_RNS_LINK });
+	ipath_start(w->p);
+	for (int i = 0; i < 4; i++) {
+		struct end *from = i & 1 ? &w->p->b : &w->p->a;
+
+		assert_int_equal(from->wire_n, 1);
+		assert_int_equal(from->wire[0].n, want[i]);
+		ipath_move(w->p, from, 1);
+	}
+	assert_true(session_online(w->p->a.s) && session_online(w->p->b.s));
+	assert_int_equal(w->p->a.wire_n + w->p->b.wire_n, 0);
+	send(&w->p->a, 1, "meet at dawn, ok");
+	end_drain(&w->p->a);
+	assert_int_equal(w->p->a.wire[0].n, 71);
+	ipath_flush(w->p);
+	/* A text that is longer than a packet goes in pieces of at most 431 bytes. */
+	char *body = malloc(1501);
+	memset(body, 'L', 1500);
+	body[1500] = 0;
+	send(&w->p->a, 2, body);
+	end_drain(&w->p->a);
+	for (size_t i = 0; i < w->p->a.wire_n; i++)
+		assert_true(w->p->a.wire[i].n <= 431);
+	ipath_flush(w->p);
+	assert_int_equal(end_count(&w->p->b, SESSION_EV_MESSAGE), 2);
+	free(body);
+	/* No keep-alive of its own for a day. */
+	for (int i = 0; i < 80; i++) {
+		ipath_tick(w->p, 1000 * 1000);
+		assert_int_equal(w->p->a.wire_n + w->p->b.wire_n, 0);
+	}
+	assert_false(session_over(w->p->a.s));
+	ipath_free(w->p);
+	im2_host_revoke(w->a.host, keyring_ed(w->b.k));
+	w->p = ipath_new(&w->a, &w->b, &o);
+	ipath_start(w->p);
+	assert_int_equal(w->p->a.wire[0].n, 110);
+	ipath_move(w->p, &w->p->a, 1);
+	assert_int_equal(w->p->b.wire[0].n, 62);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -819,6 +872,7 @@ int main(void)
 		T(a_volatile_message_in_pieces_is_refused),
 		T(a_silent_peer_is_asked_and_given_up),
 		T(an_idle_connection_gives_its_buffers_back),
+		T(the_radio_profile_keeps_its_budget),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
