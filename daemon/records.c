@@ -357,8 +357,17 @@ void records_forget(struct node *n, const uint8_t ed[static ED_BYTES])
 
 void records_decided(struct node *n, const struct node_id *id)
 {
-	if (n->records && !n->records->acting)
-		quarantine_drop(n->records, id);
+	struct records *r = n->records;
+	struct record_peer *p = r ? records_peer(r, id) : NULL;
+
+	if (!p)
+		return;
+	if (!r->acting)
+		quarantine_drop(r, id);
+	/* It may hear more now than before. */
+	p->due_ms = env_now(n->env);
+	p->tries = 0;
+	records_wake(r, p->due_ms);
 }
 
 enum err records_seal_to(struct node *n, const struct node_id *to, struct im2_seal_to *out)

@@ -31,7 +31,7 @@ void records_online(struct conn *c);
 void records_item(struct conn *c, const struct session_event *e);
 /* Operator and policy: its sessions are erased. What it said is forgotten; revocations stay. */
 void records_forget(struct node *n, const uint8_t ed[static ED_BYTES]);
-/* The operator decided about this peer: a quarantine of ours does not decide any more. */
+/* The trust in this peer changed. When it was the operator, a quarantine of ours does not decide any more. */
 void records_decided(struct node *n, const struct node_id *id);
 /* A rotation has been prepared in the store and has become true: tells who is online. */
 void records_rotated(struct node *n);
