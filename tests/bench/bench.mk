@@ -17,3 +17,4 @@ bench: deps
 	@$(B)/tests/bench/bench_im2
 	@echo "the bare transport: frames without sessions (the ceiling of every row above that crosses a link)"
 	@$(B)/tests/bench/bench_ws 200 20000
+	@$(MAKE) --no-print-directory $(B)/tests/bench/bench_time && $(B)/tests/bench/bench_time
