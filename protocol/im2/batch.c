@@ -9,7 +9,7 @@
 
 #define FRAG_ROOM_MIN 100
 #define FRAG_AFTER_FRAMES 4 /* messages never keep a transfer waiting longer */
-#define TAG_BYTES_MAX 2
+#define FRAG_ITEMS 16
 
 static const uint32_t max_unit_of[] = {
 	[IM2_LOOPBACK] = 65536, [IM2_WEBSOCKET] = 65536, [IM2_RNS_LINK] = 431, [IM2_RNS_PACKET] = 383,
@@ -55,8 +55,8 @@ static struct bytes head_of(const struct im2_queue *q)
 	return q->b.n ? bytes_of(q->b.p + q->at, q->b.n - q->at) : bytes_of(NULL, 0);
 }
 
-/* As many whole items as fit into `room` and `*items`; both go down. */
-static struct bytes slice(const struct im2_queue *q, size_t *room, size_t *items)
+/* As many whole items as fit into `room` and `*items`; both go down. `one`: the first goes whatever its size. */
+static struct bytes slice(const struct im2_queue *q, size_t *room, size_t *items, bool one)
 {
 	struct bytes head = head_of(q), rest = head, value;
 	size_t n = 0;
@@ -66,10 +66,12 @@ static struct bytes slice(const struct im2_queue *q, size_t *room, size_t *items
 		struct bytes before = rest;
 
 		BUG_ON(!im2_item_next(&rest, &tag, &value));
-		if (before.n - rest.n > *room)
+		size_t size = before.n - rest.n;
+
+		if (size > *room && !(one && n == 0))
 			break;
-		n += before.n - rest.n;
-		*room -= before.n - rest.n;
+		n += size;
+		*room -= size < *room ? size : *room;
 		--*items;
 	}
 	return bytes_of(head.p, n);
@@ -321,17 +323,19 @@ void im2_batch_close(struct im2_link *l, uint8_t code)
 }
 
 /* --- frames out ---------------------------------------------------------------------------------------------------- */
-/* The peer takes less than when this was queued: it goes in pieces. False: not now. */
-static bool carry_oversize(struct im2_link *l)
+/* The peer takes less than when these were queued: they go in pieces, or wait here for a transfer to end. */
+static void carry_oversize(struct im2_link *l, size_t max)
 {
-	struct bytes rest = head_of(&l->batch), value;
+	struct bytes rest = head_of(&l->batch), before, value;
 	uint16_t tag;
 
-	BUG_ON(!im2_item_next(&rest, &tag, &value));
-	if (carry(l, tag, value) == ERR_AGAIN)
-		return false;
-	l->batch.at = l->batch.b.n - rest.n;
-	return true;
+	while (rest.n) {
+		before = rest;
+		BUG_ON(!im2_item_next(&rest, &tag, &value));
+		if (before.n - rest.n <= max || carry(l, tag, value) == ERR_AGAIN)
+			return;
+		l->batch.at = l->batch.b.n - rest.n;
+	}
 }
 
 static size_t padded(const struct im2_link *l, size_t n, size_t max)
@@ -342,7 +346,8 @@ static size_t padded(const struct im2_link *l, size_t n, size_t max)
 	if (rns || !(l->host->c.pad || (l->peer->features & IM2_FEATURE_PAD)))
 		return n;
 	b = im2_bucket(n);
-	return b < max ? b : max;
+	b = b < max ? b : max;
+	return b > n ? b : n;
 }
 
 /* Transfers have a turn: nothing else waits, or they have waited long enough. */
@@ -392,25 +397,20 @@ bool im2_batch_next(struct im2_link *l)
 		im2_rekey_sending(l);
 	if (l->state == LINK_OVER || !im2_session_usable(h, p->current))
 		return false;
-	control = slice(&l->control, &room, &items);
-	BUG_ON(!control.n && im2_queue_left(&l->control));
+	/* A peer may say that it takes less than when this was written: one such unit it gets. */
+	control = slice(&l->control, &room, &items, true);
 	if (all) {
-		bool pieces = transfers_due(l);
+		carry_oversize(l, max);
+		bool pieces = transfers_due(l), turn = pieces && l->frames_since_frag >= FRAG_AFTER_FRAMES;
+		size_t kept = turn ? (room / 2 < IM2_FRAG_UNIT ? room / 2 : IM2_FRAG_UNIT) : 0;
+		size_t spare = turn && items > FRAG_ITEMS ? FRAG_ITEMS : 0;
 
-		if (pieces && l->frames_since_frag >= FRAG_AFTER_FRAMES && room > 2 * FRAG_ROOM_MIN) {
-			size_t kept = room / 2 < IM2_FRAG_UNIT ? room / 2 : IM2_FRAG_UNIT;
-
-			room -= kept;
-			items -= items > 16 ? 16 : 0;
-			batch = slice(&l->batch, &room, &items);
-			room += kept;
-			items += 16;
-		} else {
-			batch = slice(&l->batch, &room, &items);
-		}
-		while (!batch.n && !control.n && im2_queue_left(&l->batch) && carry_oversize(l))
-			batch = slice(&l->batch, &room, &items);
-		if (pieces && !(batch.n < im2_queue_left(&l->batch) && l->frames_since_frag < FRAG_AFTER_FRAMES)) {
+		room -= kept;
+		items -= spare;
+		batch = slice(&l->batch, &room, &items, false);
+		room += kept;
+		items += spare;
+		if (pieces && (turn || batch.n == im2_queue_left(&l->batch))) {
 			gather(l, control, batch);
 			(void)!add_transfers(l, room, items);
 			plain = buf_bytes(&l->plain_out);

@@ -138,7 +138,7 @@ static void established(struct im2_link *l)
 		h->n.handshakes_known++;
 		im2_link_up(l);
 	}
-	if (im2_link_lossy(l))
+	if (im2_link_lossy(l) && l->state == LINK_ONLINE)
 		im2_path_repeat(l);
 }
 

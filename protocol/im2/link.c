@@ -43,6 +43,9 @@ static bool pending(const struct im2_link *l)
 
 void im2_link_move(struct im2_link *l, enum im2_link_state to)
 {
+	/* Sending the unit of a step may have been the end, for want of memory. */
+	if (l->state == LINK_OVER)
+		return;
 	sm_move(rows, &l->state, to);
 	if (pending(l) != l->counted) {
 		l->counted = !l->counted;
@@ -135,6 +138,8 @@ void im2_link_up(struct im2_link *l)
 	struct im2_host *h = l->host;
 
 	im2_link_move(l, LINK_ONLINE);
+	if (l->state != LINK_ONLINE)
+		return;
 	im2_shake_free(l);
 	l->whole_ms = l->step_ms = UINT64_MAX;
 	im2_link_event(l, SESSION_EV_ONLINE);

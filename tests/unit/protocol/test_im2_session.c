@@ -654,7 +654,7 @@ static void revocation_closes_at_once(void **state)
 }
 
 /* What no build of ours says, under the true key. */
-static void say(struct world *w, struct bytes plain)
+static void say_list(struct world *w, struct bytes plain)
 {
 	struct im2_link *l = (struct im2_link *)w->p->a.s;
 	struct buf b;
@@ -662,6 +662,16 @@ static void say(struct world *w, struct bytes plain)
 	buf_init(&b, 1 << 17);
 	assert_int_equal(im2_frame_build(&l->peer->current->tx, plain, plain.n, &b), ERR_OK);
 	end_take(&w->p->b, b.p, b.n, false);
+	buf_fini(&b);
+}
+
+static void say(struct world *w, uint16_t tag, struct bytes value)
+{
+	struct buf b;
+
+	buf_init(&b, 1 << 17);
+	im2_item_add(&b, tag, value);
+	say_list(w, buf_bytes(&b));
 	buf_fini(&b);
 }
 
@@ -673,7 +683,7 @@ static void an_unreadable_list_closes_the_session(void **state)
 	for (size_t i = 0; i < 3; i++) {
 		struct world *w = *state;
 
-		say(w, bytes_of(lists[i], sizes[i]));
+		say_list(w, bytes_of(lists[i], sizes[i]));
 		assert_true(session_over(w->p->b.s));
 		assert_int_equal(end_last(&w->p->b, SESSION_EV_OVER)->err, ERR_MALFORMED);
 		ipath_flush(w->p);
@@ -688,8 +698,8 @@ static void an_empty_frame_and_mere_padding_are_fine(void **state)
 	static const uint8_t zeros[300];
 	struct world *w = *state;
 
-	say(w, bytes_of(NULL, 0));
-	say(w, BYTES_ARR(zeros));
+	say_list(w, bytes_of(NULL, 0));
+	say_list(w, BYTES_ARR(zeros));
 	assert_false(session_over(w->p->b.s));
 	assert_int_equal(end_count(&w->p->b, SESSION_EV_DROPPED), 0);
 }
@@ -779,6 +789,68 @@ static void an_idle_connection_gives_its_buffers_back(void **state)
 	ipath_tick(w->p, 2001);
 	assert_true(im2_host_bytes(w->a.host) + im2_host_bytes(w->b.host) <= before);
 	free(body);
+}
+
+/* A peer that suddenly says it takes 64 bytes: nothing of ours breaks, and what waits goes as it can. */
+static void a_peer_may_take_less_at_any_time(void **state)
+{
+	struct world *w = *state;
+	struct receipt r[100];
+	char ids[100][33], body[5001];
+	struct im2_fields f = { 0 };
+	struct buf b;
+
+	memset(body, 'w', 5000);
+	body[5000] = 0;
+	for (unsigned i = 0; i < 100; i++) {
+		id_text(i + 1, ids[i]);
+		r[i] = (struct receipt){ .kind = RECEIPT_DELIVERED, .id = bytes_str(ids[i]) };
+	}
+	for (unsigned max = 64; max <= 1024; max *= 4) {
+		end_forget(&w->p->a);
+		end_forget(&w->p->b);
+		assert_int_equal(session_send_receipts(w->p->b.s, r, 100), ERR_OK);
+		send(&w->p->b, max, body);
+		buf_init(&b, 64);
+		memset(&f, 0, sizeof f);
+		im2_set_u(&f, IM2_INFO_MAX_UNIT, max);
+		im2_write(&im2_info, &f, &b);
+		say(w, IM2_ITEM_INFO, buf_bytes(&b));
+		buf_fini(&b);
+		ipath_flush(w->p);
+		assert_false(session_over(w->p->b.s));
+		assert_false(session_over(w->p->a.s));
+		assert_int_equal(end_count(&w->p->a, SESSION_EV_RECEIPT), 100);
+		if (max > 64)
+			assert_true(end_count(&w->p->a, SESSION_EV_MESSAGE) >= 1);
+		assert_int_equal(session_ping(w->p->b.s), ERR_OK);
+		ipath_flush(w->p);
+		assert_int_equal(end_count(&w->p->b, SESSION_EV_PONG), 1);
+	}
+}
+
+/* Small and large together, without end: a frame never has more than 256 items. */
+static void transfers_and_full_frames_share(void **state)
+{
+	struct world *w = *state;
+	uint8_t *big = calloc(1, 900000);
+	struct message m = imessage(1, "");
+	unsigned n = 0;
+	bool arrived = false;
+
+	m.body = bytes_of(big, 900000);
+	assert_int_equal(session_send(w->p->a.s, &m), ERR_OK);
+	for (int round = 0; round < 200 && !arrived; round++) {
+		for (int i = 0; i < 1500; i++)
+			send(&w->p->a, ++n + 1, "x");
+		ipath_flush(w->p);
+		for (size_t i = 0; i < w->p->b.log_n; i++)
+			arrived |= w->p->b.log[i].body_n == 900000;
+		end_forget(&w->p->b);
+		assert_false(session_over(w->p->b.s));
+	}
+	assert_true(arrived);
+	free(big);
 }
 
 /* Radio: required fields only, small units, no words beyond what is owed (5.7, 7.9). */
@@ -872,6 +944,8 @@ int main(void)
 		T(a_volatile_message_in_pieces_is_refused),
 		T(a_silent_peer_is_asked_and_given_up),
 		T(an_idle_connection_gives_its_buffers_back),
+		T(a_peer_may_take_less_at_any_time),
+		T(transfers_and_full_frames_share),
 		T(the_radio_profile_keeps_its_budget),
 	};
 
