@@ -11,7 +11,7 @@
 #include "protocol/im2/handshake.h"
 #include "protocol/im2/record.h"
 #include "protocol/im2/seal.h"
-#include "tests/lib/protocol_env.h"
+#include "tests/lib/protocol_im2_pair.h"
 
 /*
  * The byte budgets of im2.md 1.2, 5.7 and 7.9: every unit is made by the code that the program uses, the table is
@@ -170,6 +170,75 @@ static void handshakes_keep_their_budgets(void **state)
 	printf("%-48s %5s %5s %8zu\n", "first contact, radio, on air", "", "", air);
 	assert_true(air <= 812);
 	buf_fini(&s1);
+	assert_int_equal(above, 0);
+}
+
+/* The same between two hosts: what the daemon really says. */
+static void said_by_hosts(bool radio, bool known, size_t sum[static 2], size_t unit[static 6])
+{
+	struct im2_host_config c = {.radio = radio, .name = "bob"}, d = {.radio = radio, .name = "alice"};
+	struct ipath_opts o = {.transport = radio ? IM2_RNS_LINK : IM2_WEBSOCKET, .text_s1 = !radio};
+	struct inode a, b;
+	struct penv e;
+	struct ipath *p;
+
+	penv_init(&e);
+	inode_init(&a, &e, 0, &d);
+	inode_init(&b, &e, 1, &c);
+	if (known) {
+		ipath_free(ipath_online(&a, &b, &o));
+		inode_restart(&a);
+		inode_restart(&b);
+		o.expect = true;
+	}
+	sum[0] = sum[1] = 0;
+	memset(unit, 0, 6 * sizeof *unit);
+	p = ipath_new(&a, &b, &o);
+	ipath_start(p);
+	while (p->a.wire_n || p->b.wire_n) {
+		struct end *from = p->a.wire_n ? &p->a : &p->b;
+		struct said *u = &from->wire[0];
+
+		if (u->p[0] >= IM2_UNIT_X1 && u->p[0] <= IM2_UNIT_I2) {
+			unit[u->p[0] - IM2_UNIT_X1] = u->n;
+			sum[0] += u->n;
+			sum[1] += on_link(u->n);
+		}
+		ipath_move(p, from, 1);
+	}
+	assert_true(session_online(p->a.s) && session_online(p->b.s));
+	ipath_free(p);
+	inode_fini(&a);
+	inode_fini(&b);
+}
+
+static void hosts_say_no_more(void **state)
+{
+	static const char *const name[] = {"X1", "X2", "X3", "X4", "I1", "I2"};
+	/* I1 and I2 of 5.7 are without a name; on WebSocket a host says its own there: two bytes and its letters. */
+	static const size_t ws[] = {50, 81, 213, 179, 107 + 2 + 5, 59 + 2 + 3}, radio[] = {50, 81, 203, 171, 110, 62},
+			    link[] = {131, 163, 275, 243, 179, 131}, lora[] = {1, 1, 2, 1, 1, 1};
+	size_t sum[2], unit[6];
+	char text[64];
+
+	for (unsigned known = 0; known < 2; known++) {
+		for (unsigned on_radio = 0; on_radio < 2; on_radio++) {
+			said_by_hosts(on_radio, known, sum, unit);
+			for (unsigned i = known ? 4 : 0; i < (known ? 6 : 4); i++) {
+				snprintf(text, sizeof text, "%s of a host, %s%s", name[i], on_radio ? "radio" : "WebSocket",
+					 known && !on_radio ? ", with its name" : "");
+				assert_true(unit[i] > 0);
+				if (on_radio)
+					row(text, unit[i], radio[i], link[i], lora[i]);
+				else
+					row(text, unit[i], ws[i], 0, 0);
+			}
+			if (!on_radio)
+				row(known ? "I1 and I2" : "X1 to X4", sum[0], known ? 166 + 12 : 523, 0, 0);
+			else
+				assert_true(sum[1] <= (known ? 310 : 812));
+		}
+	}
 	assert_int_equal(above, 0);
 }
 
@@ -402,6 +471,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(handshakes_keep_their_budgets, setup, teardown),
+		cmocka_unit_test_setup_teardown(hosts_say_no_more, setup, teardown),
 		cmocka_unit_test_setup_teardown(messages_keep_their_budgets, setup, teardown),
 		cmocka_unit_test_setup_teardown(records_keep_their_budgets, setup, teardown),
 		cmocka_unit_test_setup_teardown(relayed_text_keeps_its_budget, setup, teardown),
