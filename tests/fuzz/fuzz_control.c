@@ -84,6 +84,7 @@ static void end(void)
 {
 	events_free(cx.events);
 	brakes_free(cx.brakes);
+	cx.brakes = NULL;
 	node_free(cx.node);
 	store_close(cx.store);
 	audit_close(cx.audit);
