@@ -133,7 +133,7 @@ def passphrases_and_keys_stand_in_one_place():
     path = os.path.join(lab.folder, "key.pass")
     with open(path, "w", opener=lambda p, f: os.open(p, f, 0o600)) as f:
         f.write(KEY_WORDS + "\n")
-    for generation in ([], ["--require-im2"]) if lab.im2 != "off" else ([],):
+    for generation in ([], ["--require-im2"]) if getattr(lab, "im2", "on") != "off" else ([],):
         for d in (alice, bob):
             d.start("--trust-on-first-use", "--key-passphrase-file", path, *generation,
                     *(["--peer", alice.address] if d is bob else []))
