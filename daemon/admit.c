@@ -131,8 +131,12 @@ void admit_identified(struct conn *c)
 	else if (r.verdict != ERR_SELF)
 		audit_note(n->p.audit, r.verdict == ERR_DOWNGRADE ? "DOWNGRADE_REFUSED" : "PEER_REFUSED", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name",
 			   sp->name, "reason", err_word(r.verdict), NULL);
-	/* Whoever answers our dial can show a HELLO that he recorded: that is no act of its identity. */
-	if (r.verdict != ERR_SELF && !c->dialled)
+	const struct pin *pin = pins_get(n->p.pins, &sp->id);
+	bool needs_im2 = r.verdict == ERR_DOWNGRADE && n->c.policy->im2 != IM2_OFF && pin && pin->im2_since_ms;
+
+	/* Whoever answers our dial can show a HELLO that he recorded: that is no act of its identity. Nor is it a
+	 * fault of who was set back that it must speak im2 (im2.md 4.3). */
+	if (r.verdict != ERR_SELF && !c->dialled && !needs_im2)
 		ladder_fail(n->by_identity, bytes_str(sp->id.hex), env_now(n->env));
 	if (c->target) {
 		snprintf(c->target->why, sizeof c->target->why, "%s", r.fault.what);
@@ -142,7 +146,7 @@ void admit_identified(struct conn *c)
 				.reason = err_word(r.verdict) };
 
 	node_event(n, &e);
-	session_refuse(c->session, r.verdict, err_word(r.verdict));
+	session_refuse(c->session, r.verdict, needs_im2 ? SESSION_REFUSE_NEEDS_IM2 : err_word(r.verdict));
 }
 
 /*

@@ -238,7 +238,9 @@ void native_link(struct node *n, struct conn *c, struct im2_link_config *out, bo
 	*pinned_im2 = pins_im2_address_has(n->p.pins, c->address, NULL) || (pin && pin->im2_since_ms);
 	if (!pin || !pins_ik_x(n->p.pins, pin))
 		return;
-	out->has_expected = true;
+	/* admit_identified() compares: a trusted peer may have moved to the address of another, and who shows a new
+	 * key is shown to the operator. */
+	out->has_expected = out->owner_compares = true;
 	memcpy(out->expected, pin->ed, sizeof out->expected);
 }
 

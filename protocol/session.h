@@ -125,7 +125,9 @@ void session_take(struct session *s, struct bytes unit, bool text);
 bool session_next_unit(struct session *s, struct session_unit *out);
 bool session_next_event(struct session *s, struct session_event *out);
 
-/* The answer to IDENTIFIED. Refuse ends the session; `word` goes to log and counter, not the wire. */
+/* The answer to IDENTIFIED. Refuse ends the session; `word` goes to log and counter, not the wire. One word is
+ * told to a dialler of 0.9 as well: that im2 is required of its identity (im2.md 4.3). */
+#define SESSION_REFUSE_NEEDS_IM2 "im2-required"
 void session_admit(struct session *s);
 void session_refuse(struct session *s, enum err e, const char *word);
 

@@ -182,6 +182,7 @@ struct im2_link {
 	void *owner;
 	bool has_expected;
 	uint8_t expected[ED_BYTES];
+	bool owner_compares;
 	struct im2_binding bind;
 	uint8_t chan[IM2_CHAN_MAX], cb[32];
 	struct session_peer view;

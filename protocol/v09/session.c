@@ -194,8 +194,17 @@ static void op_refuse(struct session *base, enum err e, const char *word)
 {
 	struct v09 *s = v09_of(base);
 
-	if (s->state == V09_IDENTIFIED)
-		v09_over(s, e, BLAME_NONE, word);
+	if (s->state != V09_IDENTIFIED)
+		return;
+	if (s->c.role == SESSION_LISTENER && strcmp(word, SESSION_REFUSE_NEEDS_IM2) == 0) {
+		struct buf b;
+
+		buf_init(&b, 256);
+		error_write(&b, "im2 required for this identity", "AUTH_FAILED");
+		v09_queue_text(s, &b);
+		buf_fini(&b);
+	}
+	v09_over(s, e, BLAME_NONE, word);
 }
 
 static bool op_online(const struct session *base)

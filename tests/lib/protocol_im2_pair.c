@@ -196,6 +196,7 @@ static struct session *link_of(struct inode *n, const struct ipath_opts *o, enum
 	if (expected) {
 		c.has_expected = true;
 		memcpy(c.expected, expected, ED_BYTES);
+		c.owner_compares = o->owner_compares;
 	}
 	memcpy(c.nonce_s, nonce, sizeof c.nonce_s);
 	BUG_ON(im2_link_new(n->host, &c, &s) != ERR_OK);

@@ -49,6 +49,7 @@ struct ipath_opts {
 	uint8_t transport;
 	bool expect;               /* a expects b */
 	const uint8_t *expected;   /* somebody else */
+	bool owner_compares;
 	bool text_s1;              /* both know an S1 that went before, as on a mixed listener */
 	bool pair_path;
 };

@@ -222,6 +222,28 @@ static void another_identity_than_the_expected_is_refused(void **state)
 	ipath_free(p);
 }
 
+/* Who shows another key is for the owner to judge, and refused by it leaves no trace. */
+static void the_owner_may_compare_the_identity_itself(void **state)
+{
+	struct world *w = *state;
+	struct ipath_opts o = { .transport = IM2_WEBSOCKET, .expected = keyring_ed(w->c.k), .owner_compares = true };
+	struct ipath *p = ipath_new(&w->a, &w->b, &o);
+
+	p->a.refuse = true;
+	ipath_start(p);
+	ipath_flush(p);
+	assert_int_equal(end_count(&p->a, SESSION_EV_IDENTIFIED), 1);
+	assert_memory_equal(session_peer(p->a.s)->ed, keyring_ed(w->b.k), ED_BYTES);
+	assert_true(session_over(p->a.s));
+	assert_int_equal(w->a.pins_n, 0);
+	ipath_free(p);
+
+	p = begun(w, &o);
+	assert_true(session_online(p->a.s));
+	assert_memory_equal(session_peer(p->a.s)->ed, keyring_ed(w->b.k), ED_BYTES);
+	ipath_free(p);
+}
+
 /* Nothing names us, and nothing is written, before the decision (5.6). */
 static void a_refused_stranger_is_told_and_not_pinned(void **state)
 {
@@ -764,6 +786,170 @@ static void crossing_first_contacts_on_a_serial_line_agree(void **state)
 	ipath_free(q);
 }
 
+/* IK and resume over a line that loses every first unit. */
+static void a_known_peer_is_reached_over_a_lossy_line(void **state)
+{
+	static const struct ipath_opts serial = { .transport = IM2_SERIAL, .expect = true };
+	struct world *w = *state;
+
+	for (int resume = 0; resume < 2; resume++) {
+		for (int lost = 0; lost < 4; lost++) {
+			struct ipath *p;
+
+			if (!resume)
+				befriend(w);
+			p = ipath_new(&w->a, &w->b, &serial);
+			ipath_start(p);
+			for (int i = 0; i < lost; i++)
+				ipath_move(p, i & 1 ? &p->b : &p->a, 1);
+			ipath_lose(p);
+			for (int i = 0; i < 4 && !(session_online(p->a.s) && session_online(p->b.s)); i++) {
+				ipath_tick(p, (uint64_t)4001 << i);
+				ipath_flush(p);
+			}
+			assert_online(p);
+			ipath_free(p);
+			if (!resume) {
+				inode_restart(&w->a);
+				inode_restart(&w->b);
+			}
+		}
+		if (!resume) {
+			struct ipath *p = ipath_online(&w->a, &w->b, &serial);
+
+			ipath_free(p);
+		}
+	}
+	assert_true(im2_host_counters(w->b.host)->resumes >= 3);
+}
+
+/* --- ERR --- */
+
+/* What each code does to a dialler in each state: a hint may cost a wait, never a lower demand (5.9). */
+static void err_codes_mean_what_the_table_says(void **state)
+{
+	static const struct {
+		uint8_t code;
+		enum err err;
+		uint64_t wait_ms;
+	} rows[] = {
+		{ IM2_ERR_BUSY, ERR_AGAIN, 30000 },        { IM2_ERR_DENIED, ERR_DENIED, 3600000 },
+		{ IM2_ERR_BAD_MODE, ERR_UNSUPPORTED, 3600000 }, { IM2_ERR_MALFORMED, ERR_MALFORMED, 3600000 },
+		{ IM2_ERR_FAILED, ERR_AUTH, 0 },           { IM2_ERR_CODE_USED, ERR_DENIED, 3600000 },
+	};
+	struct world *w = *state;
+
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct ipath *p = ipath_new(&w->a, &w->b, NULL);
+		uint8_t unit[4] = { IM2_UNIT_ERR, rows[i].code, 0, 30 };
+
+		ipath_start(p);
+		ipath_move(p, &p->b, 1);
+		end_take(&p->a, unit, rows[i].code == IM2_ERR_BUSY ? 4 : 2, false);
+		assert_over(&p->a, rows[i].err, BLAME_REMOTE);
+		assert_int_equal(end_last(&p->a, SESSION_EV_OVER)->wait_ms, rows[i].wait_ms);
+		ipath_free(p);
+	}
+}
+
+static void what_is_no_err_changes_nothing(void **state)
+{
+	static const uint8_t units[][4] = { { 0x58 }, { 0x58, 2 }, { 0x58, 4, 1 }, { 0x58, 3 }, { 0x58, 1, 0, 0 } };
+	static const size_t sizes[] = { 1, 2, 3, 2, 4 };
+	struct world *w = *state;
+	struct ipath *p = ipath_new(&w->a, &w->b, NULL);
+
+	ipath_start(p);
+	ipath_move(p, &p->b, 1);
+	for (size_t i = 0; i < 5; i++)
+		end_take(&p->a, units[i], sizes[i], false);
+	ipath_flush(p);
+	assert_online(p);
+	ipath_free(p);
+}
+
+static void no_challenge_no_answer(void **state)
+{
+	struct world *w = *state;
+	uint8_t junk[34] = { IM2_UNIT_S1, 2 };
+	struct ipath *p = ipath_new(&w->a, &w->b, NULL);
+
+	session_start(p->a.s);
+	end_take(&p->a, junk, sizeof junk, false);
+	assert_over(&p->a, ERR_MALFORMED, BLAME_GARBAGE);
+	assert_int_equal(p->a.wire_n, 0);
+	ipath_free(p);
+	p = ipath_new(&w->a, &w->b, NULL);
+	session_start(p->a.s);
+	end_take(&p->a, "{}", 2, true);
+	assert_over(&p->a, ERR_MALFORMED, BLAME_GARBAGE);
+	ipath_free(p);
+}
+
+/* ERR 1, then first contact fails too: the connection ends, it does not begin again. */
+static void first_contact_is_tried_once_per_connection(void **state)
+{
+	struct world *w = *state;
+	uint8_t failed[2] = { IM2_UNIT_ERR, IM2_ERR_FAILED };
+
+	befriend(w);
+	struct ipath *p = ipath_new(&w->a, &w->b, &expecting);
+	ipath_start(p);
+	ipath_move(p, &p->b, 1);
+	assert_int_equal(p->a.wire[0].p[0], IM2_UNIT_I1);
+	end_take(&p->a, failed, sizeof failed, false);
+	assert_int_equal(p->a.wire[1].p[0], IM2_UNIT_X1);
+	end_take(&p->a, failed, sizeof failed, false);
+	assert_over(&p->a, ERR_AUTH, BLAME_REMOTE);
+	ipath_free(p);
+}
+
+/* Handshakes begun by others have their limit for known peers too. */
+static void a_known_peer_hears_busy_when_too_many_wait(void **state)
+{
+	struct world *w = *state;
+	struct im2_host_config c = { .limits = { .pending = 1 } };
+	struct ipath *p, *q;
+
+	befriend(w);
+	struct ipin kept = *inode_pin(&w->b, &w->a);
+	inode_fini(&w->b);
+	inode_init(&w->b, &w->e, 1, &c);
+	*inode_know(&w->b, &w->a) = kept;
+	q = ipath_new(&w->c, &w->b, NULL);
+	ipath_start(q);
+	ipath_move(q, &q->b, 1);
+	ipath_move(q, &q->a, 1); /* X1 */
+	p = begun(w, &expecting);
+	assert_over(&p->a, ERR_AGAIN, BLAME_REMOTE);
+	ipath_flush(q);
+	ipath_free(p);
+	p = begun(w, &expecting);
+	assert_online(p);
+	ipath_free(p);
+	ipath_free(q);
+}
+
+static void the_decision_has_its_time_too(void **state)
+{
+	struct world *w = *state;
+	struct ipath *p = ipath_new(&w->a, &w->b, NULL);
+
+	p->b.hold = true;
+	ipath_start(p);
+	ipath_flush(p);
+	penv_pass(&w->e, 5001);
+	session_tick(p->b.s);
+	assert_false(session_over(p->b.s));
+	penv_pass(&w->e, 10000);
+	session_tick(p->b.s);
+	end_drain(&p->b);
+	assert_over(&p->b, ERR_TIMEOUT, BLAME_NONE); /* not the fault of the address */
+	session_admit(p->b.s);
+	assert_false(session_online(p->b.s));
+	ipath_free(p);
+}
+
 /* --- every state, every kind --- */
 
 static struct said kept_unit(struct world *w, const struct ipath_opts *o, uint8_t kind)
@@ -873,6 +1059,7 @@ int main(void)
 		T(without_a_mesh_key_there_is_no_first_contact),
 		T(the_own_identity_is_refused_at_both_ends),
 		T(another_identity_than_the_expected_is_refused),
+		T(the_owner_may_compare_the_identity_itself),
 		T(a_refused_stranger_is_told_and_not_pinned),
 		T(nothing_leaves_while_the_owner_decides),
 		T(a_disk_that_refuses_ends_the_handshake_before_x4),
@@ -899,6 +1086,13 @@ int main(void)
 		T(repeated_units_get_the_stored_answer),
 		T(injected_units_do_no_harm_on_lossy_transports),
 		T(crossing_first_contacts_on_a_serial_line_agree),
+		T(a_known_peer_is_reached_over_a_lossy_line),
+		T(err_codes_mean_what_the_table_says),
+		T(what_is_no_err_changes_nothing),
+		T(no_challenge_no_answer),
+		T(first_contact_is_tried_once_per_connection),
+		T(a_known_peer_hears_busy_when_too_many_wait),
+		T(the_decision_has_its_time_too),
 		T(each_state_refuses_each_unexpected_unit),
 		T(a_connection_answers_eight_times),
 	};

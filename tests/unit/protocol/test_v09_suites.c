@@ -308,6 +308,31 @@ static void mark_of_the_peer_is_known_before_the_decision(void **state)
 		}
 }
 
+/* im2.md 4.3: who is refused for the generation alone is told so, and by a listener only. */
+static void the_need_of_im2_is_said_by_the_listener(void **state)
+{
+	static const char said[] = "{\"type\": \"ERROR\", \"error\": \"im2 required for this identity\", "
+				   "\"code\": \"AUTH_FAILED\"}";
+
+	for (int role = 0; role < 2; role++)
+		for (int needs = 0; needs < 2; needs++) {
+			struct stage *t = stage_new(role ? SESSION_LISTENER : SESSION_DIALLER, role, true);
+
+			t->end.hold = true;
+			puppet_handshake(&t->p, &t->end);
+			end_forget(&t->end);
+			session_refuse(t->end.s, ERR_DOWNGRADE, needs ? SESSION_REFUSE_NEEDS_IM2 : "downgrade");
+			end_drain(&t->end);
+			assert_true(session_over(t->end.s));
+			assert_int_equal(t->end.wire_n, role && needs);
+			if (role && needs) {
+				assert_int_equal(t->end.wire[0].n, sizeof said - 1);
+				assert_memory_equal(t->end.wire[0].p, said, sizeof said - 1);
+			}
+			stage_free(t);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -319,6 +344,7 @@ int main(void)
 		cmocka_unit_test(listener_marks_towards_0_9_and_later),
 		cmocka_unit_test(dialler_marks_by_the_version_of_the_challenge),
 		cmocka_unit_test(mark_of_the_peer_is_known_before_the_decision),
+		cmocka_unit_test(the_need_of_im2_is_said_by_the_listener),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
