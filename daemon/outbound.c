@@ -61,11 +61,25 @@ static enum err check_peer(struct node *n, const struct submit *s, struct fault 
 	return ERR_UNTRUSTED;
 }
 
-static enum err too_large(size_t n, struct fault *f)
+/* A peer that is away may speak im2 when it comes: what does not fit then ends with that reason. */
+static bool on_old_wire(struct node *n, const struct node_id *to)
 {
-	fault_set(f, ERR_LIMIT, EXIT_USAGE, "the body has %zu bytes; one message carries at most %u", n, MSG_BODY_MAX);
-	fault_means(f, "larger content goes in parts, each a message of its own");
-	fault_next(f, "split -b 1M FILE part-");
+	struct peer *p = peer_find(n, to);
+
+	return n->c.policy->im2 == IM2_OFF || (p && p->conn && !p->conn->im2);
+}
+
+static enum err check_size(struct node *n, const struct submit *s, struct fault *f)
+{
+	bool old = on_old_wire(n, &s->to);
+	size_t max = old ? MSG_BODY_09_MAX : MSG_BODY_MAX;
+
+	if (s->body.n <= max)
+		return ERR_OK;
+	fault_set(f, ERR_LIMIT, EXIT_USAGE, "the body has %zu bytes; one message carries at most %zu", s->body.n, max);
+	fault_means(f, old ? "the 0.9 wire puts a message into one frame of 1 MiB; larger content goes in parts" :
+			     "larger content goes in parts, each a message of its own");
+	fault_next(f, old ? "split -b 700K FILE part-" : "split -b 1M FILE part-");
 	return ERR_LIMIT;
 }
 
@@ -85,10 +99,10 @@ enum err node_submit(struct node *n, const struct submit *s, submit_done done, v
 
 	if (e == ERR_OK)
 		e = set_kind(n, type, &x, f);
+	if (e == ERR_OK)
+		e = check_size(n, s, f);
 	if (e != ERR_OK)
 		return e;
-	if (s->body.n > MSG_BODY_MAX)
-		return too_large(s->body.n, f);
 	if (s->id.n && !id_fine(s->id))
 		return fault_set(f, ERR_USAGE, EXIT_USAGE,
 				 "a message id has 1 to %d printable characters without spaces", MSG_ID_MAX);
@@ -189,10 +203,11 @@ enum err node_send_volatile(struct node *n, const struct submit *s, char id_out[
 		e = set_kind(n, m.type, &m.ext, f);
 	if (e != ERR_OK)
 		return e;
-	if (s->body.n > MSG_BODY_MAX)
-		return too_large(s->body.n, f);
 	if (!c || c->closing || !c->im2)
 		return volatile_closed(n, &s->to, c && !c->closing, f);
+	e = check_size(n, s, f);
+	if (e != ERR_OK)
+		return e;
 	if (tp_queued(c->tp, c->id) + im2_link_waiting(c->session) > VOLATILE_QUEUE_MAX || !session_can_send(c->session)) {
 		fault_set(f, ERR_AGAIN, EXIT_RETRY, "%s does not take messages as fast as they come", peer_name(n, &s->to));
 		fault_means(f, "a volatile message waits nowhere; this one was not sent");
