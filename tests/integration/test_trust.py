@@ -411,8 +411,8 @@ def an_identity_never_speaks_less_than_before():
 
 def who_spoke_im2_is_refused_on_the_old_wire():
     ursa, vega = lab.daemon("ursa"), lab.daemon("vega")
-    ursa.start("--trust-on-first-use", "--log-level", "debug", "--connect-rate", "0")
-    vega.start("--trust-on-first-use", "--log-level", "debug", "--peer", ursa.address)
+    ursa.start("--im2", "on", "--trust-on-first-use", "--log-level", "debug", "--connect-rate", "0")
+    vega.start("--im2", "on", "--trust-on-first-use", "--log-level", "debug", "--peer", ursa.address)
     seen = ursa.wait_online("vega")
     assert seen["suite"] == "im2" and seen["im2_since_ms"] > 0, seen
     assert b"im2" in ursa.cli("peers").stdout
@@ -431,7 +431,7 @@ def who_spoke_im2_is_refused_on_the_old_wire():
     vega.restart("--im2", "off", "--trust-on-first-use", "--log-level", "debug", "--peer", ursa.address)
     assert ursa.wait_online("vega", timeout=20)["suite"] == "0.9"
     # Once it speaks im2 again, the rule holds again.
-    vega.restart("--trust-on-first-use", "--log-level", "debug", "--peer", ursa.address)
+    vega.restart("--im2", "on", "--trust-on-first-use", "--log-level", "debug", "--peer", ursa.address)
     wait_for(lambda: ursa.peer(vega.id)["suite"] == "im2" and ursa.peer(vega.id)["im2_since_ms"], 20, what="im2 again")
 
 
@@ -455,7 +455,7 @@ def require_speaks_with_nobody_else():
     wait_for(lambda: why(vega, ursa.address), what="a reason")
     time.sleep(0.5)
     assert not ursa.peer(vega.id)["online"]
-    vega.restart("--trust-on-first-use", "--peer", ursa.address)
+    vega.restart("--im2", "on", "--trust-on-first-use", "--peer", ursa.address)
     assert ursa.wait_online("vega", timeout=20)["suite"] == "im2"
     assert ursa.stop() == 0 and vega.stop() == 0
 

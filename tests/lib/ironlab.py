@@ -5,7 +5,8 @@ below one temporary folder, listens on 127.0.0.1 only, and dies with the test: d
 SIGKILL when their test does (PR_SET_PDEATHSIG), and close() ends what is left.
 
 The program under test is argv `--ironmesh PATH`, else the environment variable IRONMESH, else
-build/release/ironmesh.
+build/release/ironmesh. The environment variable IM2 (off, on, require; default on) is the wire that every
+daemon is told to speak, unless its test says otherwise.
 """
 import argparse
 import atexit
@@ -180,7 +181,11 @@ class Daemon:
 
     def command(self, options):
         return [self.lab.binary, "run", "--home", self.home, "--name", self.name, "--port", str(self.port),
-                "--bind", self.host, "--passphrase-file", self.pass_path, *options]
+                "--bind", self.host, "--passphrase-file", self.pass_path, *self.wire(options), *options]
+
+    def wire(self, options):
+        says = any(o in ("--im2", "--require-im2") or o.startswith("--im2=") for o in options)
+        return [] if says else ["--im2", self.lab.im2]
 
     def spawn(self, options):
         # The death signal follows the thread that starts the process: only the main thread may.
@@ -372,9 +377,13 @@ class Lab:
         self.args = parser.parse_args()
         self.name = name
         self.binary = os.path.abspath(self.args.ironmesh)
+        self.im2 = os.environ.get("IM2") or "on"
+        if self.im2 not in ("off", "on", "require"):
+            parser.error("IM2 is off, on or require, not %r" % self.im2)
         if not os.access(self.binary, os.X_OK):
             parser.error("%s is not there; build it first (make)" % self.binary)
         self.folder = tempfile.mkdtemp(prefix="ironlab-%s-" % name)
+        self.suite = "0.9" if self.im2 == "off" else "im2"  # what two daemons of this lab speak
         self.started = []
         self.daemons = {}
         self.closers = []
@@ -478,7 +487,8 @@ class Lab:
         took = time.monotonic() - self.began
         self.close()
         print("  took %.1f s" % took)
-        print("%s: %d passed, %d failed" % (self.name, self.passed, self.failed), flush=True)
+        wire = "" if self.im2 == "on" else " (im2 %s)" % self.im2
+        print("%s: %d passed, %d failed%s" % (self.name, self.passed, self.failed, wire), flush=True)
         return 1 if self.failed or not self.passed else 0
 
 
