@@ -26,7 +26,7 @@ void im2_path_resume(struct im2_link *l, struct im2_peer *p)
 
 void im2_path_repeat(struct im2_link *l)
 {
-	if (l->state == LINK_RESUME) {
+	if (l->state == LINK_RESUME || l->state == LINK_PROVING) {
 		send_proof(l);
 		(void)!im2_shake_next_step(l);
 		return;
@@ -49,7 +49,7 @@ void im2_path_repeat(struct im2_link *l)
 void im2_path_admit(struct im2_link *l)
 {
 	struct im2_host *h = l->host;
-	bool dialled = l->path_until_ms == 0 && l->role == SESSION_DIALLER;
+	bool dialled = l->role == SESSION_DIALLER, lossy = im2_link_lossy(l);
 
 	if (!l->peer->current) {
 		im2_link_over(l, ERR_CLOSED, BLAME_NONE, "session-gone");
@@ -57,7 +57,9 @@ void im2_path_admit(struct im2_link *l)
 	}
 	im2_link_move(l, LINK_PROVING);
 	l->step_ms = l->whole_ms = UINT64_MAX;
-	l->path_until_ms = im2_now(h) + (h->c.radio ? IM2_PATH_PROOF_RADIO_MS : IM2_PATH_PROOF_MS);
+	l->path_until_ms = im2_now(h) + (h->c.radio || lossy ? IM2_PATH_PROOF_RADIO_MS : IM2_PATH_PROOF_MS);
+	if (lossy)
+		im2_shake_step(l, true);
 	h->n.resumes++;
 	if (!dialled) {
 		env_random(h->c.env, l->path_ping, sizeof l->path_ping);

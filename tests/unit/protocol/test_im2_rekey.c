@@ -368,6 +368,109 @@ static void err_1_on_a_live_connection_is_healed_at_once_and_seldom(void **state
 	assert_int_equal(w->p->a.wire_n, 0);
 }
 
+/* During a rekey an ERR costs a try, never the session (5.9). */
+static void err_during_a_rekey_costs_a_try(void **state)
+{
+	struct world *w = *state;
+	uint8_t psk[2] = { IM2_UNIT_ERR, IM2_ERR_PSK }, denied[2] = { IM2_UNIT_ERR, IM2_ERR_DENIED };
+	uint8_t key[32];
+
+	talk_both_ways(w);
+	memset(key, 9, sizeof key);
+	assert_true(psks_candidate(&inode_pin(&w->a, &w->b)->psks, key));
+	assert_int_equal(session_rekey(w->p->a.s), ERR_OK);
+	end_drain(&w->p->a);
+	ipath_lose(w->p);
+	end_take(&w->p->a, psk, sizeof psk, false); /* the next secret */
+	assert_int_equal(w->p->a.wire_n, 1);
+	assert_int_equal(w->p->a.wire[0].p[0], IM2_UNIT_I1);
+	ipath_lose(w->p);
+	end_take(&w->p->a, psk, sizeof psk, false); /* none is left */
+	assert_int_equal(w->p->a.wire_n, 0);
+	talk_both_ways(w);
+	assert_int_equal(session_rekey(w->p->a.s), ERR_OK);
+	end_drain(&w->p->a);
+	ipath_lose(w->p);
+	end_take(&w->p->a, denied, sizeof denied, false);
+	talk_both_ways(w);
+	assert_int_equal(session_rekey(w->p->a.s), ERR_OK);
+	ipath_flush(w->p);
+	assert_int_equal(end_count(&w->p->a, SESSION_EV_REKEYED), 1);
+}
+
+static void garbage_during_a_rekey_costs_a_try(void **state)
+{
+	struct world *w = *state;
+
+	talk_both_ways(w);
+	assert_int_equal(session_rekey(w->p->a.s), ERR_OK);
+	end_drain(&w->p->a);
+	ipath_move(w->p, &w->p->a, 1);
+	struct said u = end_pop(&w->p->b);
+	u.p[u.n - 1] ^= 1;
+	end_take(&w->p->a, u.p, u.n, false);
+	free(u.p);
+	talk_both_ways(w);
+	assert_int_equal(session_rekey(w->p->a.s), ERR_OK);
+	ipath_flush(w->p);
+	talk_both_ways(w);
+}
+
+/* Whoever is on the way repeats an I1 as often as he likes: a few answers, no session, no harm. */
+static void repeated_i1s_on_a_live_connection_do_no_harm(void **state)
+{
+	struct world *w = *state;
+	struct im2_peer *p = im2_peer_find(w->b.host, keyring_ed(w->a.k));
+	uint8_t before[16], other[16];
+
+	talk_both_ways(w);
+	ids(w, before, other);
+	assert_int_equal(session_rekey(w->p->a.s), ERR_OK);
+	end_drain(&w->p->a);
+	struct said u = end_pop(&w->p->a);
+	for (int i = 0; i < 100; i++)
+		end_take(&w->p->b, u.p, u.n, false);
+	assert_int_equal(p->half_n, 4);
+	assert_true(w->p->b.wire_n <= 20);
+	ipath_lose(w->p);
+	free(u.p);
+	talk_both_ways(w);
+	ids(w, other, other);
+	assert_memory_equal(before, other, 16);
+}
+
+/* Goodbye reaches every connection of the peer. */
+static void goodbye_ends_all_paths(void **state)
+{
+	struct world *w = *state;
+	struct ipath *q;
+
+	talk_both_ways(w);
+	q = ipath_online(&w->a, &w->b, &expecting);
+	assert_int_equal(session_goodbye(w->p->a.s), ERR_OK);
+	ipath_flush(w->p);
+	ipath_flush(q);
+	assert_true(session_over(w->p->a.s) && session_over(w->p->b.s));
+	assert_true(session_over(q->a.s) && session_over(q->b.s));
+	ipath_free(q);
+}
+
+/* The host erases a session: its connections notice by themselves. */
+static void a_connection_without_a_session_ends(void **state)
+{
+	struct world *w = *state;
+
+	talk_both_ways(w);
+	im2_peer_erase_sessions(w->a.host, im2_peer_find(w->a.host, keyring_ed(w->b.k)));
+	assert_false(session_can_send(w->p->a.s));
+	struct message m = imessage(1, "x");
+	assert_int_equal(session_send(w->p->a.s, &m), ERR_WRONG_STATE);
+	assert_int_equal(session_deadline_ms(w->p->a.s), 0);
+	session_tick(w->p->a.s);
+	end_drain(&w->p->a);
+	assert_true(session_over(w->p->a.s));
+}
+
 static void sessions_are_erased_in_time(void **state)
 {
 	struct world *w = *state;
@@ -457,6 +560,11 @@ int main(void)
 		T(a_disk_that_refuses_ends_the_session_before_it_answers),
 		T(a_peer_that_lost_the_session_is_healed),
 		T(err_1_on_a_live_connection_is_healed_at_once_and_seldom),
+		T(err_during_a_rekey_costs_a_try),
+		T(garbage_during_a_rekey_costs_a_try),
+		T(repeated_i1s_on_a_live_connection_do_no_harm),
+		T(goodbye_ends_all_paths),
+		T(a_connection_without_a_session_ends),
 		T(sessions_are_erased_in_time),
 		T(half_open_sessions_are_few_and_short),
 		T(the_session_table_has_a_limit),

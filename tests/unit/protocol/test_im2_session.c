@@ -791,6 +791,118 @@ static void an_idle_connection_gives_its_buffers_back(void **state)
 	free(body);
 }
 
+/* A signed batch is its author's, in a session with its author, whole or not at all (9.3, 9.4). */
+static void signed_batches_are_checked(void **state)
+{
+	struct world *w = *state;
+	struct keyring *other = keyring_number(7);
+	struct message m[2] = { imessage(5, "one"), imessage(6, "two") };
+	struct buf b;
+
+	buf_init(&b, 4096);
+	m[1].settled = 5;
+	assert_int_equal(im2_smsg_write(w->a.k, m, 2, keyring_ed(w->b.k), &b), ERR_OK);
+	say(w, IM2_ITEM_SMSG, buf_bytes(&b));
+	assert_int_equal(end_count(&w->p->b, SESSION_EV_MESSAGE), 2);
+	assert_true(end_last(&w->p->b, SESSION_EV_MESSAGE)->proven);
+	assert_int_equal(end_count(&w->p->b, SESSION_EV_SETTLED), 1);
+	assert_int_equal(end_last(&w->p->b, SESSION_EV_SETTLED)->seq, 5);
+	assert_memory_equal(end_last(&w->p->b, SESSION_EV_SETTLED)->era, m[0].wire_id, 8);
+	/* One bit, another author, another recipient, garbage. */
+	b.p[b.n - 1] ^= 1;
+	say(w, IM2_ITEM_SMSG, buf_bytes(&b));
+	buf_reset(&b);
+	assert_int_equal(im2_smsg_write(other, m, 2, keyring_ed(w->b.k), &b), ERR_OK);
+	say(w, IM2_ITEM_SMSG, buf_bytes(&b));
+	buf_reset(&b);
+	assert_int_equal(im2_smsg_write(w->a.k, m, 2, keyring_ed(other), &b), ERR_OK);
+	say(w, IM2_ITEM_SMSG, buf_bytes(&b));
+	say(w, IM2_ITEM_SMSG, BYTES_LIT("garbage"));
+	assert_int_equal(im2_host_counters(w->b.host)->items_refused, 4);
+	assert_int_equal(end_count(&w->p->b, SESSION_EV_MESSAGE), 2);
+	buf_fini(&b);
+	keyring_free(other);
+}
+
+static void info_changes_what_we_know(void **state)
+{
+	struct world *w = *state;
+	struct im2_fields f = { 0 };
+	struct buf b;
+
+	buf_init(&b, 256);
+	im2_set_b(&f, IM2_INFO_NAME, BYTES_LIT("renamed"));
+	im2_set_u(&f, IM2_INFO_FEATURES, IM2_FEATURE_PAD);
+	im2_write(&im2_info, &f, &b);
+	say(w, IM2_ITEM_INFO, buf_bytes(&b));
+	assert_int_equal(im2_link_features(w->p->b.s), IM2_FEATURE_PAD);
+	send(&w->p->b, 1, "x");
+	end_drain(&w->p->b);
+	assert_int_equal(w->p->b.wire[0].n, 256 + IM2_FRAME_OVERHEAD); /* it wants padded frames now */
+	say(w, IM2_ITEM_INFO, BYTES_LIT("garbage"));
+	assert_int_equal(im2_host_counters(w->b.host)->items_refused, 1);
+	buf_fini(&b);
+}
+
+static void close_says_why_in_clean_text(void **state)
+{
+	struct world *w = *state;
+	struct im2_fields f = { 0 };
+	struct buf b;
+
+	buf_init(&b, 256);
+	im2_set_u(&f, IM2_CLOSE_CODE, 5);
+	im2_set_b(&f, IM2_CLOSE_TEXT, BYTES_LIT("good \xe2\x80\xae night"));
+	im2_write(&im2_close, &f, &b);
+	say(w, IM2_ITEM_CLOSE, buf_bytes(&b));
+	assert_true(session_over(w->p->b.s));
+	assert_null(strstr(end_last(&w->p->b, SESSION_EV_OVER)->word, "\xe2\x80\xae"));
+	assert_non_null(strstr(end_last(&w->p->b, SESSION_EV_OVER)->word, "night"));
+	buf_fini(&b);
+}
+
+/* Well-formed items of what is not built: parsed, refused with code 4, and nothing else happens. */
+static void features_that_are_off_are_refused(void **state)
+{
+	static const uint8_t routefb[] = { 1, 16, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2 };
+	struct world *w = *state;
+	struct said u = answer_to(w, IM2_ITEM_ROUTEFB, BYTES_ARR(routefb));
+
+	assert_non_null(u.p);
+	assert_int_equal(im2_host_counters(w->b.host)->items_refused, 1);
+	ipath_flush(w->p);
+	assert_int_equal(end_count(&w->p->b, SESSION_EV_ITEM), 0);
+}
+
+static void calls_out_of_time_are_refused(void **state)
+{
+	static const uint8_t era[8] = { 1 };
+	struct world *w = *state;
+	struct inode *n = &w->a;
+	struct im2_link_config c = { .role = SESSION_DIALLER, .owner = n, .transport = IM2_LOOPBACK };
+	struct message m = imessage(1, "x");
+	struct receipt r = { .kind = RECEIPT_DELIVERED, .id = BYTES_LIT("00") };
+	struct session *s;
+
+	assert_int_equal(im2_link_new(n->host, &c, &s), ERR_OK);
+	assert_true(im2_is_link(s));
+	assert_int_equal(session_send(s, &m), ERR_WRONG_STATE);
+	assert_int_equal(session_send_receipts(s, &r, 1), ERR_WRONG_STATE);
+	assert_int_equal(session_ping(s), ERR_WRONG_STATE);
+	assert_int_equal(session_rate_limited(s), ERR_WRONG_STATE);
+	assert_int_equal(session_goodbye(s), ERR_WRONG_STATE);
+	assert_int_equal(session_rekey(s), ERR_WRONG_STATE);
+	assert_int_equal(session_key_rotate(s, keyring_ed(n->k)), ERR_WRONG_STATE);
+	assert_int_equal(session_settled(s, era, 1), ERR_WRONG_STATE);
+	assert_int_equal(im2_link_item(s, IM2_ITEM_RECORD, BYTES_LIT("x")), ERR_WRONG_STATE);
+	assert_int_equal(im2_link_features(s), 0);
+	session_free(s);
+	assert_int_equal(session_settled(w->p->a.s, era, UINT64_MAX), ERR_LIMIT);
+	assert_int_equal(session_key_rotate(w->p->a.s, keyring_ed(n->k)), ERR_OK);
+	c.chan = bytes_of(era, 1000);
+	assert_int_equal(im2_link_new(n->host, &c, &s), ERR_LIMIT);
+}
+
 /* A peer that suddenly says it takes 64 bytes: nothing of ours breaks, and what waits goes as it can. */
 static void a_peer_may_take_less_at_any_time(void **state)
 {
@@ -944,6 +1056,11 @@ int main(void)
 		T(a_volatile_message_in_pieces_is_refused),
 		T(a_silent_peer_is_asked_and_given_up),
 		T(an_idle_connection_gives_its_buffers_back),
+		T(signed_batches_are_checked),
+		T(info_changes_what_we_know),
+		T(close_says_why_in_clean_text),
+		T(features_that_are_off_are_refused),
+		T(calls_out_of_time_are_refused),
 		T(a_peer_may_take_less_at_any_time),
 		T(transfers_and_full_frames_share),
 		T(the_radio_profile_keeps_its_budget),
