@@ -415,7 +415,7 @@ static enum err open_node(struct app *a, struct fault *f)
 {
 	const struct run_config *c = a->c;
 	struct node_config nc = {
-		.passphrase = secret_bytes(&a->unlock.mesh),
+		.passphrase = c->policy.im2 == IM2_REQUIRE ? bytes_of(NULL, 0) : secret_bytes(&a->unlock.mesh),
 		.min_version = c->policy.min_version,
 		.rekey_ms = c->rekey_ms,
 		.seal_direct = true, /* only peers of the old software; wire 3.7 */
@@ -514,8 +514,14 @@ static enum err open_control(struct app *a, struct fault *f)
 static enum err take_mesh_key(void *ctx, struct bytes key)
 {
 	struct app *a = ctx;
+	enum err e = node_mesh_key(a->node, a->c->passgen, key);
 
-	return node_mesh_key(a->node, a->c->passgen, key);
+	/* Without the old wire nothing asks for the words again, unless the key file is written anew with them. */
+	if (e == ERR_OK && a->c->policy.im2 == IM2_REQUIRE && !(a->key.info.encrypted && a->unlock.key_is_mesh)) {
+		a->mesh.passphrase = bytes_of(NULL, 0);
+		secret_free(&a->unlock.mesh);
+	}
+	return e;
 }
 
 static void mesh_key_idle(void *ctx)

@@ -10,6 +10,7 @@
 
 #define MESH_OPS   3
 #define MESH_BYTES 67108864
+#define PWHASH_STACK 65536 /* more than crypto_pwhash() goes down */
 
 _Static_assert(crypto_pwhash_SALTBYTES == 16, "mesh salt");
 
@@ -33,10 +34,13 @@ enum err im2_mesh_key(struct bytes passphrase, struct bytes mesh_name, struct se
 	if (crypto_pwhash(key.p, key.n, (const char *)passphrase.p, passphrase.n, salt, MESH_OPS,
 			  MESH_BYTES, crypto_pwhash_ALG_ARGON2ID13) != 0) {
 		secret_free(&key);
-		return ERR_NOMEM;
+		e = ERR_NOMEM;
 	}
-	*out = key;
-	return ERR_OK;
+	/* libsodium 1.0.18 leaves the key on its stack, and that of a worker thread rests for as long as we run. */
+	sodium_stackzero(PWHASH_STACK);
+	if (e == ERR_OK)
+		*out = key;
+	return e;
 }
 
 void im2_code_prs(const char digits[static 8], struct buf *out)

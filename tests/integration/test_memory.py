@@ -140,8 +140,16 @@ def passphrases_and_keys_stand_in_one_place():
         bob.wait_online("alice")
         talk()
         # Locked and guarded, and nowhere else: not in a buffer of the file, of JSON or of a handshake.
+        if getattr(lab, "im2", "on") != "off":
+            wait_for(lambda: all(d.log().rfind("mesh-key-ready") > d.log().rfind(" ready name=") for d in (alice, bob)),
+                     what="the mesh keys")
         for d in (alice, bob):
-            wanted = dict(secrets_of(d), passphrase=WORDS.encode())
+            where = where_in_memory(d, mesh_key())
+            assert where is None or len(where) <= 1, "%s: the mesh key stands in %s" % (d.name, where)
+            where = where_in_memory(d, WORDS.encode())
+            alone = generation or getattr(lab, "im2", "on") == "require"
+            assert where is None or len(where) == (0 if alone else 1), "%s: the words stand in %s" % (d.name, where)
+            wanted = dict(secrets_of(d))
             wanted["words of the key file"] = KEY_WORDS.encode()
             for what, raw in wanted.items():
                 where = where_in_memory(d, raw)
