@@ -8,6 +8,9 @@
 #include "base/text.h"
 
 #define GUESSES_PER_SOURCE 4
+#define GUESSES_PER_S 1
+#define GUESSES_BURST 30
+#define FRIEND_MS (24 * 3600000ull)
 #define BAD_DIALS_MAX 5
 #define BAD_DIAL_WAIT_MS 3600000u
 #define SETTLE_EVERY 256
@@ -127,7 +130,10 @@ static uint32_t guess(void *ctx, void *owner)
 
 	if (wait)
 		return (uint32_t)((wait + 999) / 1000);
-	if (!c->guessing && guesses_of(n, c->source) >= GUESSES_PER_SOURCE)
+	if (c->guessing)
+		return 0;
+	if (guesses_of(n, c->source) >= GUESSES_PER_SOURCE ||
+	    (!bucket_take(&n->guesses, 1, env_now(n->env)) && !native_friend(n, c->source)))
 		return 1;
 	/* Counted as a failure when this connection ends before X3 opened: conn_end(). */
 	c->guessing = true;
@@ -136,9 +142,33 @@ static uint32_t guess(void *ctx, void *owner)
 
 static void guess_good(void *ctx, void *owner)
 {
+	struct node *n = ctx;
 	struct conn *c = owner;
 
 	c->guessing = false;
+	if (n->guesses.tokens < GUESSES_BURST)
+		n->guesses.tokens++;
+}
+
+bool native_friend(struct node *n, const char *source)
+{
+	uint64_t at;
+	void *v = map_get(n->friends, bytes_str(source));
+
+	if (!v)
+		return false;
+	memcpy(&at, v, sizeof at);
+	return env_now(n->env) - at < FRIEND_MS;
+}
+
+static void befriend(struct node *n, const char *source)
+{
+	uint64_t now = env_now(n->env);
+	bool created;
+	void *v;
+
+	if (map_put(n->friends, bytes_str(source), 0, &v, &created) == ERR_OK)
+		memcpy(v, &now, sizeof now);
 }
 
 static void guess_bad_dial(void *ctx, void *owner)
@@ -187,6 +217,7 @@ enum err native_new(struct node *n)
 	enum err e;
 
 	timer_init(&n->im2_timer, host_due, n);
+	bucket_init(&n->guesses, GUESSES_PER_S, GUESSES_BURST, env_now(n->env));
 	if (n->c.policy->im2 == IM2_OFF)
 		return ERR_OK;
 	env_random(n->env, n->volatile_era, sizeof n->volatile_era);
@@ -280,7 +311,11 @@ void native_online(struct conn *c)
 	uint8_t era[8];
 	uint64_t seq;
 
-	im2_link_trusted(c->session, pins_get(n->p.pins, &p->id)->state == PIN_TRUSTED);
+	bool trusted = pins_get(n->p.pins, &p->id)->state == PIN_TRUSTED;
+
+	im2_link_trusted(c->session, trusted);
+	if (trusted && !c->dialled)
+		befriend(n, c->source);
 	if (inbox_seen(n->p.store, &p->id, era, &seq) == ERR_OK && session_seen(c->session, era, seq) != ERR_OK)
 		log_debug("seen-not-sent peer=%s", p->id.hex);
 	while (p->due_after >= 0 && !c->closing)

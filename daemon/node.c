@@ -121,10 +121,12 @@ enum err node_new(const struct node_config *c, const struct node_parts *p, struc
 	mo.policy = MAP_EVICT_LRU;
 	mo.value_size = sizeof(struct bucket);
 	n->connects = map_new(&mo);
+	mo.value_size = sizeof(uint64_t);
+	n->friends = map_new(&mo);
 	env_random(n->env, key, sizeof key);
 	n->by_source = ladder_new(key, CONNECT_SOURCES_MAX);
 	n->by_identity = ladder_new(key, CONNECT_SOURCES_MAX);
-	if (!n->conns || !n->peers || !n->items || !n->connects || !n->by_source || !n->by_identity) {
+	if (!n->conns || !n->peers || !n->items || !n->connects || !n->friends || !n->by_source || !n->by_identity) {
 		node_free(n);
 		return ERR_NOMEM;
 	}
@@ -190,6 +192,7 @@ void node_free(struct node *n)
 	map_free(n->peers);
 	map_free(n->items);
 	map_free(n->connects);
+	map_free(n->friends);
 	ladder_free(n->by_source);
 	ladder_free(n->by_identity);
 	free(n);

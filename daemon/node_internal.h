@@ -134,6 +134,7 @@ struct conn {
 	struct list pump;          /* in node->pump when its units wait for the end of the turn */
 	bool pump_due;
 	bool im2;                  /* decided at IDENTIFIED */
+	bool under_ban;            /* others at its address are banned: only known peers get through (im2.md 18.2) */
 	bool guessing;             /* X2 left, X3 did not open yet: one guess at the passphrase */
 	uint64_t min_wait_ms;      /* before its target is dialled again */
 	bool more_reads;           /* the store holds more read receipts that nobody has reported */
@@ -200,6 +201,8 @@ struct node {
 	struct map *items;         /* node id || msg id -> struct item * */
 	struct map *connects;      /* source -> struct bucket */
 	struct ladder *by_source, *by_identity;
+	struct map *friends;       /* source -> monotonic ms of the last im2 session of a trusted peer from there */
+	struct bucket guesses;     /* of the whole daemon (im2.md 18.2) */
 	struct list conns_list;    /* online */
 	struct list shaking;       /* not online yet */
 	struct list reap, active, dirty, pings, pump;
@@ -265,6 +268,8 @@ void conn_blame(struct node *n, const char *source, const char *why);
 enum err native_new(struct node *n); /* n->im2, or NULL when the policy says off */
 void native_free(struct node *n);
 void native_link(struct node *n, struct conn *c, struct im2_link_config *out, bool *pinned_im2);
+/* Somebody whom we trust came from there in the last 24 h. */
+bool native_friend(struct node *n, const char *source);
 void native_online(struct conn *c);  /* SEEN, receipts that an earlier life owes, what is settled */
 void native_settle(struct peer *p);  /* tells what is settled when that has risen enough */
 void native_seen(struct conn *c, const struct session_event *e);

@@ -35,7 +35,8 @@ static bool sink_accepting(void *ctx, const char *source)
 	bool created;
 	void *v;
 
-	if (n->stopping || ladder_wait_ms(n->by_source, bytes_str(source), now))
+	/* A ban stops first contacts and the old wire; whoever is known may share the address with the guilty one. */
+	if (n->stopping || (ladder_wait_ms(n->by_source, bytes_str(source), now) && !native_friend(n, source)))
 		goto refuse;
 	if (n->c.limits.connects_per_s > 0) {
 		if (map_put(n->connects, bytes_str(source), 0, &v, &created) != ERR_OK)
@@ -114,6 +115,7 @@ static void sink_opened(void *ctx, const struct link_info *info)
 	snprintf(c->source, sizeof c->source, "%s", info->source);
 	c->target = t;
 	c->opened_ms = env_now(n->env);
+	c->under_ban = !info->dialled && ladder_wait_ms(n->by_source, bytes_str(c->source), c->opened_ms);
 	c->heard_ms = c->opened_ms;
 	list_init(&c->dirty);
 	list_init(&c->pump);
@@ -151,7 +153,7 @@ static void sink_opened(void *ctx, const struct link_info *info)
 	struct opening_config oc = {
 		.v09 = sc,
 		.im2 = n->im2,
-		.require = n->im2 && n->c.policy->im2 == IM2_REQUIRE,
+		.require = n->im2 && (n->c.policy->im2 == IM2_REQUIRE || c->under_ban),
 	};
 
 	if (n->im2)
