@@ -90,7 +90,8 @@ enum err inbox_count(struct store *s, const struct node_id *author, uint64_t per
 /* --- settling (9.5) ------------------------------------------------------------------------------------- */
 /* The author will not send numbers of `era` below `seq` again. Raises the mark in the group, never lowers it;
  * entries below leave the memory when the group is committed, but for held ones and those whose receipt is
- * due. An era that nothing came from is ERR_OK and changes nothing. */
+ * due. An era that nothing came from gets its mark as well: this node may be the one that was restored.
+ * ERR_MALFORMED for 0 and above 2^63 - 2; ERR_FULL for one era too many (nothing is lost by that). */
 enum err inbox_settled(struct store *s, const struct node_id *author, const uint8_t era[static 8],
 		       uint64_t seq) MUST_CHECK;
 /* For SEEN: the newest era of `author`, and the highest number in it that is held or settled. ERR_NOTFOUND when

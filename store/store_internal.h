@@ -186,6 +186,8 @@ enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows,
 enum err inbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows,
 		     unsigned *deleted) MUST_CHECK;
 
+/* Fills everything that is kept in memory. ERR_CORRUPT: rows that make no sense. */
+enum err store_load(struct store *s) MUST_CHECK;
 /* At open: eras before rows; queued rows of an older schema get their wire ids; then one walk. */
 enum err outbox_load_eras(struct store *s) MUST_CHECK;
 enum err outbox_give_wires(struct store *s) MUST_CHECK;

@@ -57,12 +57,20 @@ static void *checkpointer(void *arg)
 	return NULL;
 }
 
+static struct node_id *names;
+
+static void make_peers(void)
+{
+	names = calloc(peers, sizeof(*names));
+	if (!names)
+		exit(1);
+	for (unsigned i = 0; i < peers; i++)
+		snprintf(names[i].hex, sizeof(names[i].hex), "%032x", i + 1);
+}
+
 static struct node_id peer_of(unsigned i)
 {
-	struct node_id id;
-
-	snprintf(id.hex, sizeof(id.hex), "%032x", i % peers + 1);
-	return id;
+	return names[i % peers];
 }
 
 static char (*ids)[37];
@@ -212,6 +220,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	randombytes_buf(body, sizeof(body));
+	make_peers();
 	make_ids(rows * 6);
 	pthread_create(&thread, NULL, checkpointer, NULL);
 	for (unsigned g = 0; g < 6; g++) {
@@ -237,5 +246,6 @@ int main(int argc, char **argv)
 	rmdir(dir);
 	free(ids);
 	free(wires);
+	free(names);
 	return 0;
 }
