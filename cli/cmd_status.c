@@ -71,10 +71,11 @@ static void print_status(const struct cli *c, const json_t *s)
 		   duration_text((uint64_t)show_int(s, "uptime_ms"), text, sizeof(text)));
 	listening(c, s);
 	if (json_is_object(im2))
-		out_fieldf(&c->out, "im2", "%s; mesh key %s%s%s", json_str(im2, "setting") ? json_str(im2, "setting") : "?",
+		out_fieldf(&c->out, "im2", "%s; mesh key %s%s%s%s", json_str(im2, "setting") ? json_str(im2, "setting") : "?",
 			   json_str(im2, "mesh_key") ? json_str(im2, "mesh_key") : "?",
 			   json_is_true(json_object_get(im2, "pad")) ? ", padded" : "",
-			   json_is_true(json_object_get(im2, "sign_always")) ? ", always signed" : "");
+			   json_is_true(json_object_get(im2, "sign_always")) ? ", always signed" : "",
+			   json_is_true(json_object_get(im2, "tls_binding")) ? ", bound to TLS" : "");
 	out_fieldf(&c->out, "strangers", "%s",
 		   json_is_true(json_object_get(s, "trust_on_first_use")) ?
 			   "trusted on first use" :

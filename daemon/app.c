@@ -424,6 +424,7 @@ static enum err open_node(struct app *a, struct fault *f)
 		.future_ms = 5000,
 		.im2_pad = c->pad,
 		.im2_sign_always = c->sign_always,
+		.tls_binding = c->tls_binding,
 		.policy = (struct policy *)&c->policy,
 		.limits.connects_per_s = c->connect_rate,
 	};
@@ -450,6 +451,8 @@ static enum err open_ws(struct app *a, struct fault *f)
 		.bind = c->bind,
 		.port = c->port,
 		.allow_plaintext = c->allow_plaintext,
+		/* Below it nothing binds, and who ends TLS in between could choose that. */
+		.tls13 = c->tls_binding,
 		.strict_tls = c->strict_tls,
 		.pinned_ca = c->pinned_ca,
 	};
@@ -506,6 +509,7 @@ static enum err open_control(struct app *a, struct fault *f)
 	info->mesh_key = &a->mesh.state;
 	info->im2_pad = a->c->pad;
 	info->im2_sign_always = a->c->sign_always;
+	info->tls_binding = a->c->tls_binding;
 	if (a->c->bind)
 		snprintf(info->listen[0], sizeof(info->listen[0]), v6 ? "[%s]:%u" : "%s:%u", a->c->bind, a->port);
 	return control_new(&cc, &a->control, f);

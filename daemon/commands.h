@@ -28,7 +28,7 @@ struct app_info {
 	const struct policy *policy;    /* NULL offline */
 	const char *mesh;               /* im2.md 2.4 */
 	const char *const *mesh_key;    /* its state: "off", "computing", "ready", "failed"; NULL offline */
-	bool im2_pad, im2_sign_always;
+	bool im2_pad, im2_sign_always, tls_binding;
 	char warnings[8][240];          /* for people; unused ones empty */
 };
 

@@ -78,10 +78,10 @@ json_t *alarms_json(const struct pins *p)
 
 static json_t *im2_json(const struct app_info *i)
 {
-	return json_pack("{s:s, s:s, s:s, s:b, s:b}", "setting",
+	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:b}", "setting",
 			 im2_setting_word(i->policy ? i->policy->im2 : IM2_OFF), "mesh_key",
 			 i->mesh_key ? *i->mesh_key : "off", "mesh", i->mesh ? i->mesh : "", "pad", i->im2_pad,
-			 "sign_always", i->im2_sign_always);
+			 "sign_always", i->im2_sign_always, "tls_binding", i->tls_binding);
 }
 
 static json_t *trust_store_json(const struct pins *p)

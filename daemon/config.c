@@ -34,6 +34,7 @@ enum opt {
 	OPT_REQUIRE_IM2,
 	OPT_PAD,
 	OPT_SIGN_ALWAYS,
+	OPT_TLS_BINDING,
 	OPT_MESH,
 	OPT_PASSGEN,
 	OPT_CONNECT_RATE,
@@ -70,6 +71,8 @@ static const struct row {
 	{ "--pad", NULL, "fill frames of im2 up to a few sizes, so that lengths tell less", OPT_PAD },
 	{ "--sign-always", NULL, "sign every message over im2, so that it proves its author to others too",
 	  OPT_SIGN_ALWAYS },
+	{ "--tls-binding", "on|off", "tie handshakes of im2 to their TLS connection, so that nothing ends it in between; the "
+	  "same at both ends (off)", OPT_TLS_BINDING },
 	{ "--mesh", "NAME", "the name of the mesh, the same on all its nodes (default)", OPT_MESH },
 	{ "--passgen", "N", "the number of this passphrase, while the mesh changes to another (0)", OPT_PASSGEN },
 	{ "--connect-rate", "N", "connections per second taken from one address (20); 0: no limit",
@@ -336,6 +339,11 @@ static enum err take(struct run_config *c, enum opt opt, const char *v, struct f
 	case OPT_SIGN_ALWAYS:
 		c->sign_always = true;
 		return ERR_OK;
+	case OPT_TLS_BINDING:
+		c->tls_binding = strcmp(v, "on") == 0;
+		if (!c->tls_binding && strcmp(v, "off") != 0)
+			return usage(f, NULL, "--tls-binding: '%s' is not on or off", v);
+		return ERR_OK;
 	case OPT_MESH:
 		if (!*v || strlen(v) > RUN_MESH_MAX || !utf8_valid(bytes_str(v)) || !plain(v))
 			return usage(f, "It has 1 to 64 bytes and no control characters.",
@@ -416,6 +424,11 @@ static enum err consistent(struct run_config *c, struct fault *f)
 		c->policy.im2 = IM2_REQUIRE;
 	if (c->policy.im2 == IM2_OFF && (c->pad || c->sign_always))
 		return usage(f, "They say how im2 is spoken.", "--pad and --sign-always need --im2 on");
+	if (c->policy.im2 == IM2_OFF && c->tls_binding)
+		return usage(f, "The old wire cannot be bound.", "--tls-binding on needs --im2 on");
+	if (c->allow_plaintext && c->tls_binding)
+		return usage(f, "A connection without TLS has nothing to bind to.",
+			     "--tls-binding on and --allow-plaintext-ws exclude each other");
 	if (!c->bind && c->peer_count == 0)
 		return usage(f, "Nobody could reach this node, and it would reach nobody.",
 			     "--no-listen needs a --peer");

@@ -31,10 +31,10 @@ struct run_config {
 	bool allow_plaintext, strict_tls;
 	const char *pinned_ca;
 	uint64_t rekey_ms;
-	/* im2.md 2.4, 4.2, 7.8, 9.4; whether it runs at all is policy.im2. */
+	/* im2.md 2.4, 4.2, 5.1, 7.8, 9.4; whether it runs at all is policy.im2. */
 	const char *mesh;  /* name of the mesh; every node of it says the same */
 	uint16_t passgen;  /* which of the mesh's passphrases ours is, while it changes */
-	bool pad, sign_always;
+	bool pad, sign_always, tls_binding;
 	bool im2_given, require_im2; /* as typed */
 	double connect_rate; /* accepted per second and source; 0: no limit, < 0: the standard */
 	enum log_level log_level;

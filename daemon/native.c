@@ -178,7 +178,12 @@ static void guess_bad_dial(void *ctx, void *owner)
 
 	if (!t)
 		return;
-	snprintf(t->why, sizeof t->why, "the mesh passphrase or mesh name there is another one: compare both, then restart");
+	if (c->node->c.tls_binding && c->secure)
+		snprintf(t->why, sizeof t->why, "the mesh passphrase or mesh name there is another one, or --tls-binding is off "
+			 "there, or something in between ends TLS: compare them, then restart");
+	else
+		snprintf(t->why, sizeof t->why, "the mesh passphrase or mesh name there is another one, or --tls-binding is on "
+			 "there: compare them, then restart");
 	c->explained = true;
 	if (++t->bad_dials < BAD_DIALS_MAX)
 		return;
@@ -254,12 +259,15 @@ static uint8_t transport_of(const struct transport *t)
 	return strcmp(t->kind, "ws") == 0 ? IM2_WEBSOCKET : IM2_LOOPBACK;
 }
 
-void native_link(struct node *n, struct conn *c, struct im2_link_config *out, bool *pinned_im2)
+void native_link(struct node *n, struct conn *c, const struct link_info *info, struct im2_link_config *out,
+		 bool *pinned_im2)
 {
 	const struct target *t = c->target;
 	const struct pin *pin = NULL;
 
 	*out = (struct im2_link_config){ .owner = c, .transport = transport_of(c->tp) };
+	if (n->c.tls_binding && info->has_binding)
+		out->cb = BYTES_ARR(info->binding);
 	if (!c->dialled)
 		return;
 	if (t && t->has_known)

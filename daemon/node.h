@@ -54,6 +54,7 @@ struct node_config {
 	uint64_t rekey_ms, handshake_ms, past_ms, future_ms;
 	bool seal_direct;
 	bool im2_pad, im2_sign_always; /* im2.md 7.8, 9.4; whether im2 runs at all is policy->im2 */
+	bool tls_binding;          /* im2.md 5.1 cb: handshakes are bound to the TLS connection that carries them */
 	struct policy *policy;     /* borrowed */
 	struct node_limits limits; /* zero members take the defaults above, except connects_per_s < 0 = default */
 	struct bytes tls_key;      /* unused by the core; shown in status */

@@ -267,7 +267,9 @@ void conn_blame(struct node *n, const char *source, const char *why);
 /* native.c: what im2 asks of trust, and its settings */
 enum err native_new(struct node *n); /* n->im2, or NULL when the policy says off */
 void native_free(struct node *n);
-void native_link(struct node *n, struct conn *c, struct im2_link_config *out, bool *pinned_im2);
+/* `info`: of the link of `c`; *out borrows from it. */
+void native_link(struct node *n, struct conn *c, const struct link_info *info, struct im2_link_config *out,
+		 bool *pinned_im2);
 /* Somebody whom we trust came from there in the last 24 h. */
 bool native_friend(struct node *n, const char *source);
 void native_online(struct conn *c);  /* SEEN, receipts that an earlier life owes, what is settled */

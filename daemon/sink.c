@@ -157,7 +157,7 @@ static void sink_opened(void *ctx, const struct link_info *info)
 	};
 
 	if (n->im2)
-		native_link(n, c, &oc.link, &oc.pinned_im2);
+		native_link(n, c, info, &oc.link, &oc.pinned_im2);
 	if (opening_new(&oc, &c->session) != ERR_OK) {
 		conn_close(c, "no-memory");
 		return;

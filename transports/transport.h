@@ -32,6 +32,8 @@ struct link_info {
 	bool secure;                        /* TLS */
 	bool has_tls_key;
 	uint8_t tls_key[32];                /* dialled over TLS: SHA-256 of the peer's SubjectPublicKeyInfo */
+	bool has_binding;
+	uint8_t binding[32];                /* TLS 1.3: what only its two ends know (RFC 9266, tls-exporter) */
 };
 
 /* Why a link ended, for counters and logs. */

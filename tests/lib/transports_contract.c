@@ -323,6 +323,8 @@ void opens_at_both_ends_and_says_who(void **state)
 	assert_true(strlen(b->info.source) > 0);
 	assert_int_equal(a->info.secure, b->info.secure);
 	assert_int_equal(a->info.has_tls_key, a->info.secure);
+	assert_int_equal(a->info.has_binding, b->info.has_binding);
+	assert_memory_equal(a->info.binding, b->info.binding, 32);
 }
 
 void delivers_text_and_binary_in_order(void **state)

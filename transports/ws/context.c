@@ -33,13 +33,13 @@ static void lws_says(int level, const char *line)
 /* --- OpenSSL --- */
 
 /* An idle link keeps no buffer, no ticket and no session. */
-static bool tls_common(SSL_CTX *ctx)
+static bool tls_common(const struct ws *w, SSL_CTX *ctx)
 {
 	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
 					 SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1;
+	return SSL_CTX_set_min_proto_version(ctx, w->c.tls13 ? TLS1_3_VERSION : TLS1_2_VERSION) == 1;
 }
 
 /* A literal address is no server name (RFC 6066); lws sends one, and cuts "[::1]" at its colon. */
@@ -60,7 +60,7 @@ static enum err dial_tls_open(struct ws *w, struct fault *f)
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 	bool trust = true;
 
-	if (!ctx || !tls_common(ctx)) {
+	if (!ctx || !tls_common(w, ctx)) {
 		SSL_CTX_free(ctx);
 		return fault_set(f, ERR_NOMEM, EXIT_GENERIC, "cannot set up TLS");
 	}
@@ -97,7 +97,7 @@ static void accept_handshake_event(const SSL *ssl, int where, int ret)
 /* 0 for lws when the context can serve. */
 static int accept_tls_set(struct ws *w, SSL_CTX *ctx)
 {
-	bool ok = tls_common(ctx) && SSL_CTX_set_num_tickets(ctx, 0) == 1 &&
+	bool ok = tls_common(w, ctx) && SSL_CTX_set_num_tickets(ctx, 0) == 1 &&
 		  SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") == 1 &&
 		  SSL_CTX_use_cert_and_key(ctx, w->cert, w->key, w->chain, 1) == 1;
 

@@ -199,6 +199,8 @@ void ws_link_opened(struct ws_link *l, struct lws *wsi)
 	memcpy(info.source, h->source, sizeof info.source);
 	if (l->dialled && l->tls)
 		info.has_tls_key = ws_dial_peer_key(wsi, info.tls_key);
+	if (l->tls)
+		info.has_binding = tls_binding(lws_get_ssl(wsi), info.binding);
 	ws_link_free_half(l);
 	l->wsi = wsi;
 	l->state = WS_OPEN;

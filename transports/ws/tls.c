@@ -34,6 +34,16 @@ enum err tls_spki_sha256(X509 *cert, uint8_t out[static 32])
 	return ERR_OK;
 }
 
+bool tls_binding(SSL *ssl, uint8_t out[static 32])
+{
+	static const char label[] = "EXPORTER-Channel-Binding";
+	bool ok = ssl && SSL_version(ssl) >= TLS1_3_VERSION &&
+		  SSL_export_keying_material(ssl, out, 32, label, sizeof label - 1, NULL, 0, 1) == 1;
+
+	ERR_clear_error();
+	return ok;
+}
+
 static enum err broken(const char *path, struct fault *f)
 {
 	ERR_clear_error();

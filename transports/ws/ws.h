@@ -30,6 +30,7 @@ struct ws_config {
 	bool allow_plaintext;
 	const char *cert_path, *key_path; /* PEM; made by tls_ensure(); required to listen, unless plain */
 	bool dial_plain;             /* dialling: skip the wss turn (needs allow_plaintext) */
+	bool tls13;                  /* TLS 1.3 or nothing, both ways; else 1.2 too */
 	bool strict_tls;             /* dialling: verify chain and host name */
 	const char *pinned_ca;       /* PEM bundle for strict_tls; NULL = system store */
 	/* 0 takes the default, given here. */

@@ -175,5 +175,7 @@ void ws_context_finish(struct ws *w);
 enum err tls_load(const char *cert_path, const char *key_path, X509 **cert, STACK_OF(X509) * *chain,
 		  EVP_PKEY **key, struct fault *f) MUST_CHECK;
 enum err tls_spki_sha256(X509 *cert, uint8_t out[static 32]) MUST_CHECK;
+/* RFC 9266; false below TLS 1.3. */
+bool tls_binding(SSL *ssl, uint8_t out[static 32]);
 
 #endif

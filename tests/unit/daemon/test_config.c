@@ -54,7 +54,7 @@ static void no_option_gives_the_standards(void **state)
 	assert_int_equal(c.policy.im2, IM2_ON);
 	assert_string_equal(c.mesh, "default");
 	assert_int_equal(c.passgen, 0);
-	assert_false(c.pad || c.sign_always);
+	assert_false(c.pad || c.sign_always || c.tls_binding);
 }
 
 static void every_option_reaches_its_member(void **state)
@@ -85,15 +85,15 @@ static void every_option_reaches_its_member(void **state)
 
 static void the_native_wire_has_its_options(void **state)
 {
-	assert_int_equal(PARSE("--im2", "require", "--pad", "--sign-always", "--mesh", "b\xc3\xbcro", "--passgen", "65535"),
+	assert_int_equal(PARSE("--im2", "require", "--pad", "--sign-always", "--tls-binding", "on", "--mesh", "b\xc3\xbcro", "--passgen", "65535"),
 			 ERR_OK);
 	assert_int_equal(c.policy.im2, IM2_REQUIRE);
-	assert_true(c.pad && c.sign_always);
+	assert_true(c.pad && c.sign_always && c.tls_binding);
 	assert_string_equal(c.mesh, "b\xc3\xbcro");
 	assert_int_equal(c.passgen, 65535);
 	teardown(NULL);
 	setup(NULL);
-	assert_int_equal(PARSE("--im2", "off"), ERR_OK);
+	assert_int_equal(PARSE("--im2", "off", "--tls-binding", "off"), ERR_OK);
 	assert_int_equal(c.policy.im2, IM2_OFF);
 	teardown(NULL);
 	setup(NULL);
@@ -134,6 +134,7 @@ static void wrong_values_are_usage_errors_that_name_them(void **state)
 	refused(PARSE("--log-level", "loud"), "loud");
 	refused(PARSE("--log-format", "xml"), "xml");
 	refused(PARSE("--im2", "maybe"), "maybe");
+	refused(PARSE("--tls-binding", "yes"), "yes");
 	refused(PARSE("--mesh", ""), "mesh");
 	refused(PARSE("--mesh", "a\tb"), "mesh");
 	refused(PARSE("--mesh", "\xff"), "mesh");
@@ -168,6 +169,8 @@ static void options_that_contradict_are_refused(void **state)
 	refused(PARSE("--passphrase-file", "x", "--passphrase-fd", "3"), "exclude");
 	refused(PARSE("--pinned-ca", "x"), "--strict-tls");
 	refused(PARSE("--strict-tls", "--allow-plaintext-ws"), "exclude");
+	refused(PARSE("--tls-binding", "on", "--allow-plaintext-ws"), "exclude");
+	refused(PARSE("--tls-binding", "on", "--im2", "off"), "--im2 on");
 	refused(PARSE("--no-listen"), "--peer");
 	refused(PARSE("--require-im2", "--im2", "on"), "contradict");
 	refused(PARSE("--im2", "off", "--require-im2"), "contradict");

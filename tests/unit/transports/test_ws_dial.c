@@ -177,29 +177,81 @@ static void tls_is_preferred_over_plaintext(void **state)
 	assert_true(q.info.secure);
 }
 
-static void tls_below_1_2_is_refused_by_both(void **state)
+/* A hello by hand, without supported_versions: TLS 1.1 or 1.2 at most. The description of the alert, 0 for none. */
+static int hello_by_hand(uint8_t minor)
 {
-	/* The listener: a hello that offers TLS 1.1 at most (hand-made, no supported_versions). */
-	static const uint8_t hello[] = {
+	uint8_t hello[] = {
 		0x16, 3,  1,  0,  0x2f, 1,  0,	0,    0x2b, 3,	  2,	1,  2,
 		3,    4,  5,  6,  7,	8,  9,	10,   11,   12,	  13,	14, 15,
 		16,   17, 18, 19, 20,	21, 22, 23,   24,   25,	  26,	27, 28,
 		29,   30, 31, 32, 0,	0,  4,	0xc0, 0x09, 0xc0, 0x0a, 1,  0,
 	};
 	uint8_t buf[256];
-	int fd;
+	int fd = raw_connect(ws_port(p.t));
 
-	listen_tls(bench.cert, bench.key);
-	fd = raw_connect(ws_port(p.t));
+	hello[10] = minor;
 	raw_send(fd, hello, sizeof hello);
 	long n = peer_read(fd, buf, sizeof buf);
 
 	assert_true(n >= 7);
-	assert_int_equal(buf[0], 0x15); /* an alert, not a ServerHello */
-	assert_int_equal(buf[6], 70);	/* protocol_version */
 	close(fd);
+	return buf[0] == 0x15 ? buf[6] : 0;
+}
+
+#define PROTOCOL_VERSION 70
+
+static void tls_below_1_2_is_refused_by_both(void **state)
+{
+	listen_tls(bench.cert, bench.key);
+	assert_int_equal(hello_by_hand(2), PROTOCOL_VERSION);
 	PEER_UNTIL(p.strange == 1);
 	assert_int_equal(p.strange_why, LINK_END_TLS);
+	assert_int_not_equal(hello_by_hand(3), PROTOCOL_VERSION);
+}
+
+static void tls_1_3_alone_when_it_is_asked_for(void **state)
+{
+	struct ws_config c = {.bind = "127.0.0.1", .cert_path = bench.cert, .key_path = bench.key,
+			      .tls13 = true},
+			 d = {.tls13 = true};
+	static const uint8_t only[] = {0, 0x2b, 0, 3, 2, 3, 4}; /* supported_versions of the dialler */
+	uint8_t hello[2048];
+	uint16_t port;
+	int l, fd;
+	long n;
+
+	peer_open(&p, &c);
+	assert_int_equal(hello_by_hand(3), PROTOCOL_VERSION);
+	peer_open(&q, &d);
+	dial("127.0.0.1");
+	PEER_UNTIL(q.opened == 1);
+	l = raw_listen(&port);
+	assert_int_equal(tp_dial(q.t, address, &id), ERR_OK);
+	fd = raw_accept(l);
+	n = peer_read(fd, hello, sizeof hello);
+	assert_true(n > 100);
+	assert_non_null(memmem(hello, (size_t)n, only, sizeof only));
+	close(fd);
+	close(l);
+	PEER_UNTIL(q.closed == 1);
+}
+
+static void the_binding_is_that_of_the_connection(void **state)
+{
+	struct ws_config d = {0};
+	uint8_t first[32];
+
+	listen_tls(bench.cert, bench.key);
+	peer_open(&q, &d);
+	dial("127.0.0.1");
+	PEER_UNTIL(q.opened == 1 && p.opened == 1);
+	assert_true(q.info.has_binding && p.info.has_binding);
+	assert_memory_equal(q.info.binding, p.info.binding, 32);
+	memcpy(first, q.info.binding, 32);
+	dial("127.0.0.1");
+	PEER_UNTIL(q.opened == 2 && p.opened == 2);
+	assert_memory_equal(q.info.binding, p.info.binding, 32);
+	assert_memory_not_equal(first, q.info.binding, 32);
 }
 
 static void hello_names_no_literal_address(void **state)
@@ -492,6 +544,8 @@ int main(void)
 		T(plaintext_peer_is_not_dialled_by_default),
 		T(tls_is_preferred_over_plaintext),
 		T(tls_below_1_2_is_refused_by_both),
+		T(tls_1_3_alone_when_it_is_asked_for),
+		T(the_binding_is_that_of_the_connection),
 		T(hello_names_no_literal_address),
 		T(hello_names_the_host),
 		T(request_is_plain_and_bare),
