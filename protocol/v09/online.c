@@ -262,12 +262,21 @@ static enum err sign_inner(struct v09 *s, struct body_out *o, struct bytes clear
 	return e;
 }
 
+/* 0.9 has no words for the kinds that im2 adds. Unknown ones are taken for control frames, which nobody confirms:
+ * as plain messages they arrive. */
+static struct bytes wire_type(const struct message *m)
+{
+	uint8_t kind;
+
+	return !type_is_user(m->type) && message_kind_of(m->type, &kind) == ERR_OK ? BYTES_LIT("MSG") : m->type;
+}
+
 /* Old peers of 0.9 replace the clear payload by the sealed one and seal their own direct sends; towards our
  * own daemons a direct session is end to end already, and sealing would only cost. */
 static bool wants_seal(const struct v09 *s, const struct message *m)
 {
 	return s->c.seal_direct && s->peer.version >= VERSION_OF(0, 9) && !s->peer.confirms &&
-	       type_is_user(m->type) && node_id_eq(&m->destination, &s->peer.id);
+	       type_is_user(wire_type(m)) && node_id_eq(&m->destination, &s->peer.id);
 }
 
 static bool type_valid(struct bytes type)
@@ -285,7 +294,7 @@ enum err v09_send_user(struct v09 *s, const struct message *m)
 	const struct node_id *self = keyring_id(s->c.keyring);
 	uint8_t sig[SIG_BYTES], x[X25519_BYTES];
 	struct body_out o = {
-		.type = m->type,
+		.type = wire_type(m),
 		.payload = m->body,
 		.id = m->id,
 		.source = bytes_of(self->hex, NODE_ID_LEN),
@@ -296,7 +305,7 @@ enum err v09_send_user(struct v09 *s, const struct message *m)
 	};
 	enum err e;
 
-	if (!type_valid(m->type) || !msg_id_valid(m->id) || (unsigned)m->priority >= PRIO_COUNT)
+	if (!type_valid(o.type) || !msg_id_valid(m->id) || (unsigned)m->priority >= PRIO_COUNT)
 		return ERR_MALFORMED;
 	/* What another node wrote is relayed as it came, which is another road than this. */
 	if (m->source.hex[0] && !node_id_eq(&m->source, self))

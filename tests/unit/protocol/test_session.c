@@ -166,6 +166,26 @@ static void send_refuses_what_no_peer_could_read(void **state)
 	pair_free(p);
 }
 
+/* An unknown type would be taken for a control frame that nobody confirms, and would end the session by and by. */
+static void kinds_of_im2_arrive_as_messages(void **state)
+{
+	static const char *const types[] = {"NOTICE", "EVENT", "ERROR", "END", "KIND-9", "KIND-255"};
+	struct pair *p = pair_online(0, 1);
+
+	for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+		struct message m = test_message(types[i], "b");
+
+		m.type = bytes_str(types[i]);
+		m.created_ms = p->e.wall_ms;
+		assert_int_equal(session_send(p->a.s, &m), ERR_OK);
+		pair_flush(p);
+		assert_int_equal(end_count(&p->b, SESSION_EV_MESSAGE), i + 1);
+		assert_string_equal(end_last(&p->b, SESSION_EV_MESSAGE)->msg_type, "MSG");
+	}
+	assert_int_equal(end_count(&p->b, SESSION_EV_CONTROL), 0);
+	pair_free(p);
+}
+
 /* The body on the wire is upstream's, key by key. */
 static void frame_of_ours_has_the_fixed_keys_in_order(void **state)
 {
@@ -831,6 +851,7 @@ int main(void)
 		cmocka_unit_test(messages_cross_in_both_directions),
 		cmocka_unit_test(largest_message_fits_and_the_next_does_not),
 		cmocka_unit_test(send_refuses_what_no_peer_could_read),
+		cmocka_unit_test(kinds_of_im2_arrive_as_messages),
 		cmocka_unit_test(frame_of_ours_has_the_fixed_keys_in_order),
 		cmocka_unit_test(hostile_bodies_are_dropped_and_the_session_goes_on),
 		cmocka_unit_test(header_must_agree_with_the_body),
