@@ -140,7 +140,7 @@ void outbox_settle_told(struct store *s, const struct node_id *peer, const uint8
 /* SEEN from the recipient: it holds or settled up to `seq` of our newest era. When that is our current era and
  * our next number is not above it, or when it is an era that we do not know, this database is an older copy:
  * a new era is drawn, in the group, and *renewed says so: audit it, and commit before anything else is put.
- * Rows that wait keep their ids. ERR_FULL when each of OUTBOX_ERAS_MAX eras has unfinished numbers. */
+ * Rows that wait keep their ids. When each of OUTBOX_ERAS_MAX eras has unfinished numbers, none is drawn. */
 enum err outbox_seen(struct store *s, const struct node_id *peer, const uint8_t era[static 8], uint64_t seq,
 		     bool *renewed) MUST_CHECK;
 /* After an import or a restore: every peer gets a new era with the next message. In the group. */

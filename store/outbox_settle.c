@@ -131,6 +131,9 @@ enum err outbox_seen(struct store *s, const struct node_id *peer, const uint8_t 
 	if (s->failed)
 		return ERR_STORE;
 	enum err e = draw(s, p, &current);
+	/* Whoever says so again and again and confirms nothing gets no more eras for it. */
+	if (e == ERR_FULL)
+		return ERR_OK;
 	if (e == ERR_OK)
 		e = reserve_block(s, p, current);
 	if (e != ERR_OK)

@@ -609,6 +609,11 @@ static void eras_are_bounded(void **state)
 	/* Each has a message that is not finished: none can be forgotten. */
 	assert_int_equal(outbox_put(s, &m, &seq, wire[OUTBOX_ERAS_MAX]), ERR_FULL);
 	commit();
+	/* Nor for a recipient who claims to know newer ones. */
+	bool renewed;
+	crash();
+	assert_int_equal(seen(1, (const uint8_t[8]){3, 1}, 9, &renewed), ERR_OK);
+	assert_false(renewed);
 	assert_int_equal(receipt(1, wire[5], OUTBOX_DELIVERED), ERR_OK);
 	commit();
 	assert_int_equal(outbox_put(s, &m, &seq, wire[OUTBOX_ERAS_MAX]), ERR_OK);
