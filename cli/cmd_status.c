@@ -56,6 +56,18 @@ static void troubles(const struct cli *c, const json_t *status)
 		out_field(&c->out, "warning", json_string_value(v));
 }
 
+static void revocation(const struct cli *c, const json_t *status)
+{
+	const json_t *o = json_object_get(status, "revocation"), *admins = json_object_get(o, "admins");
+	json_t *v;
+	size_t i;
+
+	if (json_array_size(admins))
+		out_fieldf(&c->out, "revocation", "by %" PRId64 " of these", show_int(o, "quorum"));
+	json_array_foreach (admins, i, v)
+		out_field(&c->out, "", json_string_value(v));
+}
+
 static void print_status(const struct cli *c, const json_t *s)
 {
 	const json_t *peers = json_object_get(s, "peers"), *store = json_object_get(s, "store"),
@@ -84,6 +96,7 @@ static void print_status(const struct cli *c, const json_t *s)
 		   "%" PRId64 " online; %" PRId64 " trusted, %" PRId64 " pending, %" PRId64 " blocked",
 		   show_int(peers, "online"), show_int(peers, "trusted"), show_int(peers, "pending"),
 		   show_int(peers, "blocked") + show_int(peers, "revoked"));
+	revocation(c, s);
 	counts(c, "outbox", json_object_get(s, "outbox"), "empty");
 	counts(c, "inbox", json_object_get(s, "inbox"), "empty");
 	out_fieldf(&c->out, "on disk", "%" PRId64 " KiB, %" PRId64 " audit entries",

@@ -425,6 +425,9 @@ static enum err open_node(struct app *a, struct fault *f)
 		.im2_pad = c->pad,
 		.im2_sign_always = c->sign_always,
 		.tls_binding = c->tls_binding,
+		.revoke_quorum = c->admins.quorum,
+		.revoke_admins = c->admins.n ? (const uint8_t(*)[ED_BYTES])c->admins.ed : NULL,
+		.revoke_admins_n = c->admins.n,
 		.policy = (struct policy *)&c->policy,
 		.limits.connects_per_s = c->connect_rate,
 	};
@@ -510,6 +513,7 @@ static enum err open_control(struct app *a, struct fault *f)
 	info->im2_pad = a->c->pad;
 	info->im2_sign_always = a->c->sign_always;
 	info->tls_binding = a->c->tls_binding;
+	info->admins = &a->c->admins;
 	if (a->c->bind)
 		snprintf(info->listen[0], sizeof(info->listen[0]), v6 ? "[%s]:%u" : "%s:%u", a->c->bind, a->port);
 	return control_new(&cc, &a->control, f);

@@ -11,6 +11,7 @@
 #define DAEMON_COMMANDS_H
 
 #include "base/json.h"
+#include "daemon/admins.h"
 #include "daemon/brakes.h"
 #include "daemon/events.h"
 #include "daemon/node.h"
@@ -29,6 +30,7 @@ struct app_info {
 	const char *mesh;               /* im2.md 2.4 */
 	const char *const *mesh_key;    /* its state: "off", "computing", "ready", "failed"; NULL offline */
 	bool im2_pad, im2_sign_always, tls_binding;
+	const struct admins *admins;    /* im2.md 13.4; NULL offline */
 	char warnings[8][240];          /* for people; unused ones empty */
 };
 

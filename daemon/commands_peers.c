@@ -84,6 +84,19 @@ static json_t *im2_json(const struct app_info *i)
 			 "sign_always", i->im2_sign_always, "tls_binding", i->tls_binding);
 }
 
+/* Who together may revoke, by the ids that a user can compare. */
+static json_t *admins_json(const struct admins *a)
+{
+	json_t *ids = json_array();
+	struct node_id id;
+
+	for (size_t i = 0; a && i < a->n; i++) {
+		node_id_of(a->ed[i], &id);
+		(void)json_array_append_new(ids, json_string(id.hex));
+	}
+	return json_pack("{s:i, s:o}", "quorum", a ? (int)a->quorum : 0, "admins", ids);
+}
+
 static json_t *trust_store_json(const struct pins *p)
 {
 	const char *why = NULL;
@@ -117,7 +130,7 @@ enum err command_status(struct call *c)
 	return result_is(
 		c,
 		json_pack("{s:s, s:s, s:i, s:o, s:s, s:s, s:i, s:I, s:o, s:b, s:b, s:o, s:o, s:o, s:{s:I, s:I, s:I},"
-			  " s:{s:I}, s:o, s:o, s:o, s:o, s:o}",
+			  " s:{s:I}, s:o, s:o, s:o, s:o, s:o, s:o}",
 			  "schema", "ironmesh.status/1", "version", IRONMESH_VERSION, "api", CONTROL_API, "name",
 			  text_or_null(cx->name), "id", id->hex, "fingerprint", fingerprint_text(id, fp), "pid",
 			  (int)getpid(), "uptime_ms", (json_int_t)(env_now(cx->env) - cx->info.started_ms),
@@ -129,7 +142,7 @@ enum err command_status(struct call *c)
 			  "trust_store", trust_store_json(cx->pins), "alarms", alarms_json(cx->pins), "counters",
 			  counters_json(cx), "warnings",
 			  texts(cx->info.warnings[0], 8, sizeof cx->info.warnings[0]), "im2",
-			  im2_json(&cx->info)));
+			  im2_json(&cx->info), "revocation", admins_json(cx->info.admins)));
 }
 
 enum err command_subscribe(struct call *c)

@@ -8,7 +8,7 @@
 #include "base/text.h"
 #include "protocol/session.h"
 
-#define ALLOW_FILE_MAX 262144
+#define LIST_FILE_MAX 262144
 #define REKEY_MIN_MS 10000
 #define REKEY_MAX_MS (7ull * 24 * 3600 * 1000)
 
@@ -35,6 +35,8 @@ enum opt {
 	OPT_PAD,
 	OPT_SIGN_ALWAYS,
 	OPT_TLS_BINDING,
+	OPT_REVOKE_ADMINS,
+	OPT_REVOKE_QUORUM,
 	OPT_MESH,
 	OPT_PASSGEN,
 	OPT_CONNECT_RATE,
@@ -73,6 +75,9 @@ static const struct row {
 	  OPT_SIGN_ALWAYS },
 	{ "--tls-binding", "on|off", "tie handshakes of im2 to their TLS connection, so that nothing ends it in between; the "
 	  "same at both ends (off)", OPT_TLS_BINDING },
+	{ "--revoke-admins", "LIST", "public keys (keys show) of who together may revoke any identity, separated by commas, or "
+	  "@FILE; the same on all nodes", OPT_REVOKE_ADMINS },
+	{ "--revoke-quorum", "K", "so many of them have to sign (the majority: 2 of 3)", OPT_REVOKE_QUORUM },
 	{ "--mesh", "NAME", "the name of the mesh, the same on all its nodes (default)", OPT_MESH },
 	{ "--passgen", "N", "the number of this passphrase, while the mesh changes to another (0)", OPT_PASSGEN },
 	{ "--connect-rate", "N", "connections per second taken from one address (20); 0: no limit",
@@ -214,14 +219,32 @@ static enum err rate_parse(const char *s, double *out)
 	return ERR_OK;
 }
 
-/* A list in a file: one or more entries a line, '#' begins a comment. */
-static enum err allow_file(struct policy *p, const char *path, struct fault *f)
+static enum err add_allowed(struct run_config *c, const char *list, struct fault *f)
 {
+	return policy_allow(&c->policy, list, f);
+}
+
+static enum err add_admins(struct run_config *c, const char *list, struct fault *f)
+{
+	return admins_add(&c->admins, list, f);
+}
+
+/* A list as typed, or in @FILE: one or more entries a line, '#' begins a comment. */
+static enum err list_take(struct run_config *c, const char *v,
+			  enum err (*add)(struct run_config *, const char *, struct fault *), struct fault *f)
+{
+	const char *path = v + 1;
 	struct buf b;
 	char *text;
 	enum err e;
 
-	buf_init(&b, ALLOW_FILE_MAX);
+	if (v[0] != '@') {
+		e = add(c, v, f);
+		if (e != ERR_OK && f && !f->next[0])
+			fault_next(f, "ironmesh run --help");
+		return e;
+	}
+	buf_init(&b, LIST_FILE_MAX);
 	e = file_read(path, &b, f);
 	if (e == ERR_OK && memchr(b.p ? b.p : (const uint8_t *)"", 0, b.n))
 		e = usage(f, NULL, "%s is not a text file", path);
@@ -230,7 +253,7 @@ static enum err allow_file(struct policy *p, const char *path, struct fault *f)
 		for (char *s = text; (s = strchr(s, '#'));)
 			while (*s && *s != '\n')
 				*s++ = ' ';
-		e = policy_allow(p, text, f);
+		e = add(c, text, f);
 	}
 	buf_fini(&b);
 	if (e != ERR_OK && f)
@@ -296,8 +319,7 @@ static enum err take(struct run_config *c, enum opt opt, const char *v, struct f
 		c->peers[c->peer_count++] = v;
 		return ERR_OK;
 	case OPT_ALLOWED:
-		e = v[0] == '@' ? allow_file(&c->policy, v + 1, f) : policy_allow(&c->policy, v, f);
-		return e;
+		return list_take(c, v, add_allowed, f);
 	case OPT_TOFU:
 		c->policy.trust_on_first_use = true;
 		return ERR_OK;
@@ -343,6 +365,13 @@ static enum err take(struct run_config *c, enum opt opt, const char *v, struct f
 		c->tls_binding = strcmp(v, "on") == 0;
 		if (!c->tls_binding && strcmp(v, "off") != 0)
 			return usage(f, NULL, "--tls-binding: '%s' is not on or off", v);
+		return ERR_OK;
+	case OPT_REVOKE_ADMINS:
+		return list_take(c, v, add_admins, f);
+	case OPT_REVOKE_QUORUM:
+		if (!number_parse(v, ADMINS_MAX, &n) || n == 0)
+			return usage(f, NULL, "--revoke-quorum: '%s' is not a number from 2 to %d", v, ADMINS_MAX);
+		c->admins.quorum = (unsigned)n;
 		return ERR_OK;
 	case OPT_MESH:
 		if (!*v || strlen(v) > RUN_MESH_MAX || !utf8_valid(bytes_str(v)) || !plain(v))
@@ -426,12 +455,18 @@ static enum err consistent(struct run_config *c, struct fault *f)
 		return usage(f, "They say how im2 is spoken.", "--pad and --sign-always need --im2 on");
 	if (c->policy.im2 == IM2_OFF && c->tls_binding)
 		return usage(f, "The old wire cannot be bound.", "--tls-binding on needs --im2 on");
+	if (c->policy.im2 == IM2_OFF && c->admins.n)
+		return usage(f, "The old wire carries no signed revocations.", "--revoke-admins needs --im2 on");
 	if (c->allow_plaintext && c->tls_binding)
 		return usage(f, "A connection without TLS has nothing to bind to.",
 			     "--tls-binding on and --allow-plaintext-ws exclude each other");
 	if (!c->bind && c->peer_count == 0)
 		return usage(f, "Nobody could reach this node, and it would reach nobody.",
 			     "--no-listen needs a --peer");
+	if (admins_settle(&c->admins, f) != ERR_OK) {
+		fault_next(f, "ironmesh run --help");
+		return ERR_USAGE;
+	}
 	return ERR_OK;
 }
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "daemon/admins.h"
 #include "trust/policy.h"
 
 #define RUN_PEERS_MAX 256
@@ -36,6 +37,7 @@ struct run_config {
 	uint16_t passgen;  /* which of the mesh's passphrases ours is, while it changes */
 	bool pad, sign_always, tls_binding;
 	bool im2_given, require_im2; /* as typed */
+	struct admins admins; /* who together may revoke; empty: nobody */
 	double connect_rate; /* accepted per second and source; 0: no limit, < 0: the standard */
 	enum log_level log_level;
 	enum log_format log_format;

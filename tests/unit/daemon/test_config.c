@@ -101,6 +101,44 @@ static void the_native_wire_has_its_options(void **state)
 	assert_int_equal(c.policy.im2, IM2_REQUIRE);
 }
 
+#define KEY_HEX "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a" /* RFC 8032, test 1 */
+#define KEY_B64 "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+#define KEY_2 "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
+#define KEY_3 "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025"
+
+static void administrators_are_keys_and_a_majority(void **state)
+{
+	char dir[] = "/tmp/ironmesh-config-XXXXXX", path[64], arg[80];
+	FILE *file;
+
+	assert_int_equal(PARSE("--port", "0"), ERR_OK);
+	assert_int_equal(c.admins.n, 0);
+	assert_int_equal(c.admins.quorum, 0);
+	assert_int_equal(PARSE("--revoke-admins", KEY_B64 ", " KEY_2, "--revoke-admins", KEY_3), ERR_OK);
+	assert_int_equal(c.admins.n, 3);
+	assert_int_equal(c.admins.quorum, 2);
+	assert_int_equal(c.admins.ed[0][0], 0xd7);
+	assert_int_equal(c.admins.ed[2][31], 0x25);
+	teardown(NULL);
+	setup(NULL);
+	assert_int_equal(PARSE("--revoke-quorum", "2", "--revoke-admins", KEY_2 "," KEY_3), ERR_OK);
+	assert_int_equal(c.admins.quorum, 2);
+	teardown(NULL);
+	setup(NULL);
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof path, "%s/admins", dir);
+	snprintf(arg, sizeof arg, "@%s", path);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	fputs("# who may revoke\n" KEY_B64 " # alice\n" KEY_2 "\n" KEY_3 "\n", file);
+	fclose(file);
+	assert_int_equal(PARSE("--revoke-admins", arg, "--revoke-quorum", "3"), ERR_OK);
+	assert_int_equal(c.admins.n, 3);
+	assert_int_equal(c.admins.quorum, 3);
+	unlink(path);
+	rmdir(dir);
+}
+
 static void refused(enum err e, const char *what)
 {
 	assert_int_equal(e, ERR_USAGE);
@@ -135,6 +173,14 @@ static void wrong_values_are_usage_errors_that_name_them(void **state)
 	refused(PARSE("--log-format", "xml"), "xml");
 	refused(PARSE("--im2", "maybe"), "maybe");
 	refused(PARSE("--tls-binding", "yes"), "yes");
+	refused(PARSE("--revoke-admins", "alice"), "alice");
+	refused(PARSE("--revoke-admins", "d75a980182b10ab7d54bfed3c964073a"), "d75a"); /* a fingerprint */
+	refused(PARSE("--revoke-admins", KEY_2 "," KEY_B64 "," KEY_HEX), "twice");
+	/* No point of the curve, and one of small order. */
+	refused(PARSE("--revoke-admins", "0200000000000000000000000000000000000000000000000000000000000000"), "02");
+	refused(PARSE("--revoke-admins", "0100000000000000000000000000000000000000000000000000000000000000"), "01");
+	refused(PARSE("--revoke-quorum", "17"), "17");
+	refused(PARSE("--revoke-quorum", "0"), "0");
 	refused(PARSE("--mesh", ""), "mesh");
 	refused(PARSE("--mesh", "a\tb"), "mesh");
 	refused(PARSE("--mesh", "\xff"), "mesh");
@@ -171,6 +217,11 @@ static void options_that_contradict_are_refused(void **state)
 	refused(PARSE("--strict-tls", "--allow-plaintext-ws"), "exclude");
 	refused(PARSE("--tls-binding", "on", "--allow-plaintext-ws"), "exclude");
 	refused(PARSE("--tls-binding", "on", "--im2", "off"), "--im2 on");
+	refused(PARSE("--revoke-quorum", "2"), "--revoke-admins");
+	refused(PARSE("--revoke-admins", KEY_2), "at least 2");
+	refused(PARSE("--revoke-admins", KEY_2 "," KEY_3, "--revoke-quorum", "1"), "--revoke-quorum: 1");
+	refused(PARSE("--revoke-admins", KEY_2 "," KEY_3, "--revoke-quorum", "3"), "--revoke-quorum: 3");
+	refused(PARSE("--revoke-admins", KEY_2 "," KEY_3, "--im2", "off"), "--im2 on");
 	refused(PARSE("--no-listen"), "--peer");
 	refused(PARSE("--require-im2", "--im2", "on"), "contradict");
 	refused(PARSE("--im2", "off", "--require-im2"), "contradict");
@@ -231,6 +282,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(no_option_gives_the_standards, setup, teardown),
 		cmocka_unit_test_setup_teardown(every_option_reaches_its_member, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_native_wire_has_its_options, setup, teardown),
+		cmocka_unit_test_setup_teardown(administrators_are_keys_and_a_majority, setup, teardown),
 		cmocka_unit_test_setup_teardown(wrong_values_are_usage_errors_that_name_them, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_slip_of_the_finger_gets_a_suggestion, setup, teardown),
 		cmocka_unit_test_setup_teardown(missing_and_superfluous_values_are_refused, setup, teardown),
