@@ -49,7 +49,7 @@ uint64_t bucket_wait_ms(struct bucket *b, double n, uint64_t now_ms)
 	return ms >= 1e18 ? UINT64_MAX : ms < 1 ? 1 : (uint64_t)ms;
 }
 
-#define LADDER_MAX_SOURCES 4096
+#define LADDER_MAX_SOURCES 10000
 
 struct step {
 	uint64_t last_ms; /* of the last failure */
@@ -101,9 +101,17 @@ static struct bytes key_for(struct bytes source, uint8_t digest[static HASH_BYTE
 	return bytes_of(digest, HASH_BYTES);
 }
 
+/* One failure is forgotten for each 300 s without one. What is left; 0: as if never seen. */
+static unsigned remembered(const struct step *s, uint64_t now_ms)
+{
+	uint64_t gone = now_ms >= s->last_ms ? (now_ms - s->last_ms) / LADDER_BAN_MS : 0;
+
+	return gone >= s->failures ? 0 : (unsigned)(s->failures - gone);
+}
+
 static bool forgotten(const struct step *s, uint64_t now_ms)
 {
-	return now_ms >= s->last_ms && now_ms - s->last_ms >= LADDER_BAN_MS;
+	return remembered(s, now_ms) == 0;
 }
 
 uint64_t ladder_wait_ms(struct ladder *l, struct bytes source, uint64_t now_ms)
@@ -133,8 +141,8 @@ uint64_t ladder_fail(struct ladder *l, struct bytes source, uint64_t now_ms)
 	if (map_put(l->map, key_for(source, digest), 0, &v, &created) != ERR_OK)
 		return waits_ms[0];
 	s = v;
-	if (!created && forgotten(s, now_ms))
-		*s = (struct step){0};
+	if (!created)
+		s->failures = remembered(s, now_ms);
 	wait_ms = s->failures < STEPS ? waits_ms[s->failures] : LADDER_BAN_MS;
 	if (s->failures <= STEPS)
 		s->failures++;

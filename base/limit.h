@@ -16,7 +16,8 @@ bool bucket_take(struct bucket *b, double n, uint64_t now_ms);     /* false: not
 uint64_t bucket_wait_ms(struct bucket *b, double n, uint64_t now_ms); /* until n would be there */
 
 /* Per source: after the k-th failure the source waits 0.5, 1, 2, 4, 8 s, then 300 s (a ban).
- * A success clears it. Bounded (4,096 sources, LRU), and forgets 300 s after the last failure. */
+ * A success clears it, where the caller says so; else one failure is forgotten for each 300 s without a new one.
+ * Bounded (10,000 sources, LRU). */
 struct ladder;
 #define LADDER_BAN_MS 300000
 struct ladder *ladder_new(const uint8_t hash_key[static 16], size_t capacity);

@@ -36,7 +36,8 @@ static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
 				     .expected = c->target && c->target->has_expected ?
 							 &c->target->expected : NULL,
 				     .dialled = c->dialled ? c->address : NULL,
-				     .generation = sp->generation, .marked = sp->marked };
+				     .generation = sp->generation, .marked = sp->marked,
+				     .x25519 = sp->has_x25519 ? sp->x25519 : NULL };
 	struct pin_update u = { .id = sp->id, .ed = sp->ed, .name = sp->name, .version = sp->version,
 				.x25519 = sp->has_x25519 ? sp->x25519 : NULL, .confirms = known && known->confirms,
 				.wall_ms = env_wall(n->env) };
@@ -77,9 +78,6 @@ static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
 			node_simple_event(n, "peer.pending", &sp->id, NULL);
 		}
 	}
-	if (c->im2 && c->dialled && !pins_im2_address_has(n->p.pins, c->address, NULL) &&
-	    pins_im2_address_add(n->p.pins, c->address, &sp->id) != ERR_OK)
-		log_warn("im2-address-not-kept address=%s", c->address);
 	if (created || changed || pins_state_dirty(n->p.pins))
 		node_pins_flush(n, "peer");
 	return true;
@@ -101,6 +99,7 @@ void admit_identified(struct conn *c)
 		.dialled = c->dialled ? c->address : NULL,
 		.generation = sp->generation,
 		.marked = sp->marked,
+		.x25519 = sp->has_x25519 ? sp->x25519 : NULL,
 	};
 	struct admit_result r;
 
@@ -188,7 +187,11 @@ void admit_online(struct conn *c)
 	struct peer *p = peer_get(n, &sp->id);
 
 	n->n.handshakes_ok++;
-	ladder_clear(n->by_source, bytes_str(c->source));
+	/* Under im2 nobody pardons a neighbour at his address (im2.md 18.2): its own guess did not count. */
+	if (!c->im2)
+		ladder_clear(n->by_source, bytes_str(c->source));
+	if (c->target)
+		c->target->bad_dials = 0;
 	ladder_clear(n->by_identity, bytes_str(sp->id.hex));
 	if (!p) {
 		conn_close(c, "peer-table-full");
@@ -197,6 +200,13 @@ void admit_online(struct conn *c)
 	if (!pin_online_peer(c, sp)) {
 		conn_close(c, "not-pinned");
 		return;
+	}
+	/* Only now: an address that failed a check is not one that speaks im2 (im2.md 4.3). */
+	if (c->im2 && c->dialled && !pins_im2_address_has(n->p.pins, c->address, NULL)) {
+		if (pins_im2_address_add(n->p.pins, c->address, &sp->id) == ERR_OK)
+			node_pins_flush(n, "im2 address");
+		else
+			log_warn("im2-address-not-kept address=%s", c->address);
 	}
 	if (p->conn) {
 		n->n.duplicate_sessions++;

@@ -154,7 +154,7 @@ void dial_conn_ended(struct node *n, struct target *t, bool was_online, const ch
 		snprintf(t->why, sizeof t->why, "%s", why);
 	wait = backoff(n, t->failures ? t->failures : 1);
 	if (wait < min_wait_ms)
-		wait = min_wait_ms + env_uniform(n->env, 2000);
+		wait = min_wait_ms + env_uniform(n->env, min_wait_ms / 4 + 1); /* 0..25 % (im2.md 5.9) */
 	log_debug("dial-again address=%s in_ms=%llu failures=%u why=\"%s\"", t->address,
 		  (unsigned long long)wait, t->failures, why);
 	dial_schedule(n, t, wait);

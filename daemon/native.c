@@ -212,7 +212,7 @@ enum err native_new(struct node *n)
 		.trust = { .ctx = n, .by_x = by_x, .by_ed = by_ed, .psks_get = psks_get, .psks_put = psks_put,
 			   .prove = prove, .guess = guess, .guess_good = guess_good,
 			   .guess_bad_dial = guess_bad_dial },
-		.limits = { .handshake_ms = n->c.handshake_ms, .sessions = n->c.limits.sessions,
+		.limits = { .handshake_ms = n->c.handshake_ms * 3, .sessions = n->c.limits.sessions,
 			    .rekey_after_ms = n->c.rekey_ms },
 		.require = n->c.policy->im2 == IM2_REQUIRE,
 		.pad = n->c.im2_pad,

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define CONNECT_SOURCES_MAX 4096
+#define LADDER_SOURCES 10000
 #define ITEMS_MAX 131072
 #define OPS_KEEP 256
 
@@ -124,8 +125,8 @@ enum err node_new(const struct node_config *c, const struct node_parts *p, struc
 	mo.value_size = sizeof(uint64_t);
 	n->friends = map_new(&mo);
 	env_random(n->env, key, sizeof key);
-	n->by_source = ladder_new(key, CONNECT_SOURCES_MAX);
-	n->by_identity = ladder_new(key, CONNECT_SOURCES_MAX);
+	n->by_source = ladder_new(key, LADDER_SOURCES);
+	n->by_identity = ladder_new(key, LADDER_SOURCES);
 	if (!n->conns || !n->peers || !n->items || !n->connects || !n->friends || !n->by_source || !n->by_identity) {
 		node_free(n);
 		return ERR_NOMEM;
