@@ -107,26 +107,43 @@ void buf_add_str(struct buf *b, const char *s)
 	buf_add(b, bytes_str(s));
 }
 
+void buf_add_uint(struct buf *b, uint64_t v)
+{
+	uint8_t digits[20];
+	size_t n = sizeof digits;
+
+	do
+		digits[--n] = (uint8_t)('0' + v % 10);
+	while (v /= 10);
+	buf_add(b, bytes_of(digits + n, sizeof digits - n));
+}
+
 void buf_printf(struct buf *b, const char *fmt, ...)
 {
 	va_list ap;
+	size_t room;
 	uint8_t *p;
 	int n;
 
+	if (b->err != ERR_OK)
+		return;
+	/* Usually it fits what is there: one pass. The byte for the NUL is always there. */
+	room = b->p ? b->cap - b->n + 1 : 0;
 	va_start(ap, fmt);
-	n = vsnprintf(NULL, 0, fmt, ap);
+	n = vsnprintf(room ? (char *)b->p + b->n : NULL, room, fmt, ap);
 	va_end(ap);
 	if (n < 0) {
-		if (b->err == ERR_OK)
-			b->err = ERR_MALFORMED;
+		b->err = ERR_MALFORMED;
 		return;
 	}
 	p = buf_reserve(b, (size_t)n);
 	if (!p)
 		return;
-	va_start(ap, fmt);
-	vsnprintf((char *)p, (size_t)n + 1, fmt, ap);
-	va_end(ap);
+	if ((size_t)n >= room) {
+		va_start(ap, fmt);
+		vsnprintf((char *)p, (size_t)n + 1, fmt, ap);
+		va_end(ap);
+	}
 	b->n += (size_t)n;
 }
 

@@ -24,6 +24,7 @@ uint8_t *buf_reserve(struct buf *b, size_t n);         /* room for n more, not y
 void buf_add(struct buf *b, struct bytes x);
 void buf_add_u8(struct buf *b, uint8_t v);
 void buf_add_str(struct buf *b, const char *s);
+void buf_add_uint(struct buf *b, uint64_t v);          /* in decimal */
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_drop_front(struct buf *b, size_t n);          /* n <= b->n */
 const char *buf_cstr(struct buf *b);                   /* adds a NUL that is not counted; "" on error */

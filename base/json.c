@@ -141,6 +141,23 @@ void json_add_string(struct buf *b, struct bytes s)
 	buf_add_u8(b, '"');
 }
 
+void json_add_text(struct buf *b, struct bytes s)
+{
+	const uint8_t *end = s.n ? s.p + s.n : s.p;
+	uint64_t high = 0;
+
+	buf_add_u8(b, '"');
+	for (const uint8_t *p = s.p; p < end;) {
+		size_t n = json_plain_run(p, end, &high);
+
+		buf_add(b, bytes_of(p, n));
+		p += n;
+		if (p < end)
+			add_escaped(b, *p++);
+	}
+	buf_add_u8(b, '"');
+}
+
 /* The next decimal away from zero with as many digits: "1.29e+05" becomes "1.30e+05". */
 static void step_up(char *text)
 {

@@ -25,6 +25,8 @@ enum json_order { JSON_INSERTION, JSON_SORTED };
 enum err json_write(struct buf *b, const json_t *v, enum json_order order) MUST_CHECK;
 /* Pieces, for writers that do not build a tree. */
 void json_add_string(struct buf *b, struct bytes utf8); /* with quotes; bad UTF-8 sets b->err */
+/* The same in UTF-8: only what JSON forbids is escaped. `utf8` was checked, or cleaned by text_safe(). */
+void json_add_text(struct buf *b, struct bytes utf8);
 void json_add_double(struct buf *b, double v);          /* Python repr; not finite sets b->err */
 
 /* Typed access. ERR_NOTFOUND when absent (*out keeps what the caller put there), ERR_MALFORMED when

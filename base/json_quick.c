@@ -2,6 +2,9 @@
 
 #include <math.h>
 #include <stdlib.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "base/text.h"
 
@@ -31,12 +34,38 @@ static bool next_is(struct scan *s, uint8_t c)
 	return true;
 }
 
-/* Bytes until the first that ends a plain run: quote, backslash or control. *high gathers top bits. */
-static size_t plain_run(const uint8_t *p, const uint8_t *end, uint64_t *high)
+#ifdef __SSE2__
+/* Sixteen at a time, as long as all are plain: every body of a request passes here. */
+static const uint8_t *plain_blocks(const uint8_t *p, const uint8_t *end, uint64_t *high)
+{
+	const __m128i control = _mm_set1_epi8(0x1f), quote = _mm_set1_epi8('"'), escape = _mm_set1_epi8('\\');
+	__m128i tops = _mm_setzero_si128();
+
+	for (; end - p >= 16; p += 16) {
+		__m128i v = _mm_loadu_si128((const __m128i *)p);
+		__m128i ends = _mm_or_si128(_mm_cmpeq_epi8(_mm_min_epu8(v, control), v),
+					    _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, escape)));
+
+		if (_mm_movemask_epi8(ends))
+			break;
+		tops = _mm_or_si128(tops, v);
+	}
+	*high |= (uint64_t)_mm_movemask_epi8(tops);
+	return p;
+}
+#else
+static const uint8_t *plain_blocks(const uint8_t *p, const uint8_t *end, uint64_t *high)
+{
+	return p;
+}
+#endif
+
+size_t json_plain_run(const uint8_t *p, const uint8_t *end, uint64_t *high)
 {
 	const uint64_t ones = 0x0101010101010101u, tops = ones * 0x80;
 	const uint8_t *from = p;
 
+	p = plain_blocks(p, end, high);
 	for (; end - p >= 8; p += 8) {
 		uint64_t v, q, b;
 
@@ -110,7 +139,7 @@ static json_t *escaped(struct scan *s, const uint8_t *from, size_t n, uint64_t h
 	memcpy(text, from, n);
 	w = text + n;
 	while (p < q) {
-		size_t run = plain_run(p, q, &high);
+		size_t run = json_plain_run(p, q, &high);
 
 		memcpy(w, p, run);
 		w += run;
@@ -144,7 +173,7 @@ static json_t *string(struct scan *s)
 {
 	const uint8_t *from = s->p;
 	uint64_t high = 0;
-	size_t n = plain_run(from, s->end, &high);
+	size_t n = json_plain_run(from, s->end, &high);
 
 	if (from + n == s->end)
 		return NULL;
@@ -220,7 +249,7 @@ static json_t *object(struct scan *s)
 		if (!next_is(s, '"'))
 			goto bad;
 		key = s->p;
-		n = plain_run(key, s->end, &high);
+		n = json_plain_run(key, s->end, &high);
 		if (high || key + n == s->end || key[n] != '"')
 			goto bad;
 		s->p = key + n + 1;

@@ -31,6 +31,7 @@ struct map {
 	size_t value_room; /* value_size, kept apart from the key that follows */
 	size_t count, owner_count;
 	uint64_t evictions;
+	struct entry *recent; /* the one found or put last, NULL when it went: often the next one too */
 	struct entry **slots; /* both tables: powers of two, at most about one item per slot */
 	struct owner **owners;
 	size_t slot_n, owner_n;
@@ -125,6 +126,8 @@ static void entry_free(struct map *m, struct entry **at)
 	struct entry *e = *at;
 	struct owner *o = e->owner;
 
+	if (m->recent == e)
+		m->recent = NULL;
 	*at = e->hash_next;
 	ring_cut(&e->used);
 	owner_level(m, o, o->count - 1);
@@ -162,6 +165,13 @@ uint64_t map_evictions(const struct map *m)
 	return m->evictions;
 }
 
+static uint64_t hash_of(const struct map *m, struct bytes key)
+{
+	const struct entry *e = m->recent;
+
+	return e && bytes_eq(key_of(m, e), key) ? e->hash : keyed_hash(m, key.p, key.n);
+}
+
 static struct entry **find(const struct map *m, struct bytes key, uint64_t hash)
 {
 	struct entry **at;
@@ -184,17 +194,21 @@ static void touch(struct map *m, struct entry *e)
 
 void *map_peek(const struct map *m, struct bytes key)
 {
-	struct entry **at = find(m, key, keyed_hash(m, key.p, key.n));
+	struct entry **at = find(m, key, hash_of(m, key));
 
-	return at ? (*at)->data : NULL;
+	if (!at)
+		return NULL;
+	((struct map *)m)->recent = *at; /* no map is a const object, and nothing that is seen changes */
+	return (*at)->data;
 }
 
 void *map_get(struct map *m, struct bytes key)
 {
-	struct entry **at = find(m, key, keyed_hash(m, key.p, key.n));
+	struct entry **at = find(m, key, hash_of(m, key));
 
 	if (!at)
 		return NULL;
+	m->recent = *at;
 	touch(m, *at);
 	return (*at)->data;
 }
@@ -316,7 +330,7 @@ static void evict_from(struct map *m, struct owner *o)
 
 enum err map_put(struct map *m, struct bytes key, uint64_t source, void **value, bool *created)
 {
-	uint64_t hash = keyed_hash(m, key.p, key.n);
+	uint64_t hash = hash_of(m, key);
 	struct entry **at, *e;
 	struct owner *o, *victim = NULL;
 
@@ -324,6 +338,7 @@ enum err map_put(struct map *m, struct bytes key, uint64_t source, void **value,
 		return ERR_LIMIT;
 	at = find(m, key, hash);
 	if (at) {
+		m->recent = *at;
 		touch(m, *at);
 		*value = (*at)->data;
 		*created = false;
@@ -363,6 +378,7 @@ enum err map_put(struct map *m, struct bytes key, uint64_t source, void **value,
 	ring_push(&o->used, &e->used);
 	owner_level(m, o, o->count + 1);
 	m->count++;
+	m->recent = e;
 	if (victim)
 		evict_from(m, victim);
 	*value = e->data;
@@ -372,7 +388,7 @@ enum err map_put(struct map *m, struct bytes key, uint64_t source, void **value,
 
 bool map_del(struct map *m, struct bytes key)
 {
-	struct entry **at = find(m, key, keyed_hash(m, key.p, key.n));
+	struct entry **at = find(m, key, hash_of(m, key));
 
 	if (!at)
 		return false;

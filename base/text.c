@@ -152,23 +152,26 @@ void hex_encode(struct bytes in, char *out)
 	out[2 * in.n] = '\0';
 }
 
-static int hex_digit(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return -1;
-}
+/* Value of a digit, of those that are none 0x10. */
+static const uint8_t hex_values[256] = {
+#define NONE16 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16
+	NONE16, NONE16, NONE16,
+	0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 16, 16, 16, 16, 16,
+	NONE16, NONE16,
+	16, 10, 11, 12, 13, 14, 15, 16, 16, 16, 16, 16, 16, 16, 16, 16,
+	NONE16, NONE16, NONE16, NONE16, NONE16, NONE16, NONE16, NONE16, NONE16,
+#undef NONE16
+};
 
 bool hex_valid(struct bytes in, size_t digits)
 {
 	if (in.n != digits)
 		return false;
+	uint8_t seen = 0;
+
 	for (size_t i = 0; i < in.n; i++)
-		if (hex_digit(in.p[i]) < 0)
-			return false;
-	return true;
+		seen |= hex_values[in.p[i]];
+	return seen < 16;
 }
 
 enum err hex_decode(struct bytes in, uint8_t *out, size_t n)
@@ -176,7 +179,7 @@ enum err hex_decode(struct bytes in, uint8_t *out, size_t n)
 	if (in.n / 2 != n || !hex_valid(in, in.n) || in.n % 2)
 		return ERR_MALFORMED;
 	for (size_t i = 0; i < n; i++)
-		out[i] = (uint8_t)(hex_digit(in.p[2 * i]) << 4 | hex_digit(in.p[2 * i + 1]));
+		out[i] = (uint8_t)(hex_values[in.p[2 * i]] << 4 | hex_values[in.p[2 * i + 1]]);
 	return ERR_OK;
 }
 

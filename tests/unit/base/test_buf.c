@@ -92,6 +92,43 @@ static void printf_appends_and_is_bounded(void **state)
 	buf_fini(&b);
 }
 
+static void numbers_are_decimal(void **state)
+{
+	static const uint64_t v[] = { 0, 9, 10, 18446744073709551615u };
+	struct buf b;
+
+	buf_init(&b, 30);
+	for (size_t i = 0; i < 4; i++) {
+		if (i)
+			buf_add_u8(&b, ' ');
+		buf_add_uint(&b, v[i]);
+	}
+	assert_string_equal(buf_cstr(&b), "0 9 10 18446744073709551615");
+	buf_add_uint(&b, 1000);
+	assert_int_equal(b.err, ERR_LIMIT);
+	assert_int_equal(b.n, 27);
+	buf_fini(&b);
+}
+
+/* Whatever room is left of what was allocated. */
+static void printf_fits_at_every_length(void **state)
+{
+	struct buf b;
+
+	for (int n = 0; n < 300; n++) {
+		buf_init(&b, 700);
+		for (int k = 0; k < 3; k++)
+			buf_printf(&b, "%*s", n, "");
+		buf_printf(&b, "%s", "end");
+		assert_int_equal(b.err, n <= 232 ? ERR_OK : ERR_LIMIT);
+		if (n <= 232) {
+			assert_int_equal(b.n, 3 * n + 3);
+			assert_string_equal(buf_cstr(&b) + 3 * n, "end");
+		}
+		buf_fini(&b);
+	}
+}
+
 static void drop_front_keeps_the_rest(void **state)
 {
 	struct buf b;
@@ -189,6 +226,8 @@ int main(void)
 		cmocka_unit_test(a_huge_reservation_is_a_limit),
 		cmocka_unit_test(a_failed_allocation_is_no_memory),
 		cmocka_unit_test(printf_appends_and_is_bounded),
+		cmocka_unit_test(numbers_are_decimal),
+		cmocka_unit_test(printf_fits_at_every_length),
 		cmocka_unit_test(drop_front_keeps_the_rest),
 		cmocka_unit_test(dropping_more_than_there_is_dies),
 		cmocka_unit_test(wipe_zeroes_the_memory_and_keeps_it),

@@ -411,6 +411,61 @@ static void a_special_byte_is_seen_at_every_place_of_a_run(void **state)
 	}
 }
 
+/* Text with one byte in the middle of a run, at every place: jansson reads back what was written. */
+static void text_escapes_only_what_json_forbids(void **state)
+{
+	struct buf b;
+
+	buf_init(&b, 1000);
+	json_add_text(&b, BYTES_LIT("gr\xc3\xbc\xc3\x9f \x7f/<\"\\\n\x01\0 \xf0\x9f\x98\x80"));
+	assert_string_equal(buf_cstr(&b),
+			    "\"gr\xc3\xbc\xc3\x9f \x7f/<\\\"\\\\\\n\\u0001\\u0000 \xf0\x9f\x98\x80\"");
+	for (unsigned c = 0; c < 0x80; c++)
+		for (size_t at = 0; at < 40; at++) {
+			uint8_t in[40];
+			json_t *v;
+
+			memset(in, 'x', sizeof in);
+			in[at] = (uint8_t)c;
+			buf_reset(&b);
+			json_add_text(&b, BYTES_ARR(in));
+			assert_int_equal(b.err, ERR_OK);
+			v = json_loadb((const char *)b.p, b.n, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+			assert_int_equal(json_string_length(v), sizeof in);
+			assert_memory_equal(json_string_value(v), in, sizeof in);
+			json_decref(v);
+		}
+	buf_reset(&b);
+	json_add_text(&b, (struct bytes){ 0 });
+	assert_string_equal(buf_cstr(&b), "\"\"");
+	buf_fini(&b);
+}
+
+/* The quick reader and jansson agree on a special byte wherever it stands in a string. */
+static void a_string_ends_where_it_ends(void **state)
+{
+	static const uint8_t special[] = { 0, 0x1f, '"', '\\', 0x80, 0xff };
+
+	for (size_t k = 0; k < sizeof special; k++)
+		for (size_t at = 0; at < 40; at++) {
+			uint8_t in[44];
+			json_t *ours = NULL, *theirs;
+			enum err e;
+
+			memset(in, 'y', sizeof in);
+			memcpy(in, "[\"", 2);
+			memcpy(in + sizeof in - 2, "\"]", 2);
+			in[2 + at] = special[k];
+			theirs = json_loadb((const char *)in, sizeof in, JSON_REJECT_DUPLICATES, NULL);
+			e = json_load_strict(BYTES_ARR(in), sizeof in, &ours);
+			assert_int_equal(e == ERR_OK, theirs != NULL);
+			if (theirs)
+				assert_true(json_equal(ours, theirs));
+			json_decref(ours);
+			json_decref(theirs);
+		}
+}
+
 static void a_string_that_is_not_utf8_is_an_error(void **state)
 {
 	struct buf b;
@@ -514,6 +569,8 @@ int main(void)
 		cmocka_unit_test(what_is_not_finite_is_an_error),
 		cmocka_unit_test(strings_print_as_the_table_says),
 		cmocka_unit_test(a_special_byte_is_seen_at_every_place_of_a_run),
+		cmocka_unit_test(text_escapes_only_what_json_forbids),
+		cmocka_unit_test(a_string_ends_where_it_ends),
 		cmocka_unit_test(a_string_that_is_not_utf8_is_an_error),
 		cmocka_unit_test(writing_past_the_buffer_is_a_limit),
 		cmocka_unit_test(a_tree_too_deep_or_missing_is_not_written),
