@@ -126,26 +126,21 @@ static const struct param *param_find(const struct command *m, const char *name)
 	return NULL;
 }
 
-static bool fits(const struct param *p, const json_t *v, char why[static 96])
+static bool fits(const struct param *p, const json_t *v)
 {
 	size_t i, n;
 	json_t *word;
 
 	switch (p->kind) {
 	case PARAM_TEXT:
-		snprintf(why, 96, "a text of %lld to %lld bytes", (long long)p->min, (long long)p->max);
 		n = json_is_string(v) ? json_string_length(v) : 0;
 		return json_is_string(v) && n >= (size_t)p->min && n <= (size_t)p->max;
 	case PARAM_INT:
-		snprintf(why, 96, "a whole number from %lld to %lld", (long long)p->min, (long long)p->max);
 		return json_is_integer(v) && json_integer_value(v) >= p->min &&
 		       json_integer_value(v) <= p->max;
 	case PARAM_BOOL:
-		snprintf(why, 96, "true or false");
 		return json_is_boolean(v);
 	case PARAM_WORDS:
-		snprintf(why, 96, "a list of at most %lld texts of 1 to %d bytes", (long long)p->max,
-			 EVENT_TYPE_LEN);
 		if (!json_is_array(v) || json_array_size(v) > (size_t)p->max)
 			return false;
 		json_array_foreach ((json_t *)v, i, word) {
@@ -155,13 +150,30 @@ static bool fits(const struct param *p, const json_t *v, char why[static 96])
 		}
 		return true;
 	case PARAM_LIST:
-		snprintf(why, 96, "a list of %lld to %lld", (long long)p->min, (long long)p->max);
 		n = json_array_size(v);
 		return json_is_array(v) && n >= (size_t)p->min && n <= (size_t)p->max;
 	case PARAM_NONE:
 		break;
 	}
 	return false;
+}
+
+/* What would have fitted. */
+static const char *expected(const struct param *p, char out[static 96])
+{
+	long long min = p->min, max = p->max;
+
+	if (p->kind == PARAM_TEXT)
+		snprintf(out, 96, "a text of %lld to %lld bytes", min, max);
+	else if (p->kind == PARAM_INT)
+		snprintf(out, 96, "a whole number from %lld to %lld", min, max);
+	else if (p->kind == PARAM_WORDS)
+		snprintf(out, 96, "a list of at most %lld texts of 1 to %d bytes", max, EVENT_TYPE_LEN);
+	else if (p->kind == PARAM_LIST)
+		snprintf(out, 96, "a list of %lld to %lld", min, max);
+	else
+		snprintf(out, 96, "true or false");
+	return out;
 }
 
 static void suggest_param(const struct command *m, const char *typed, struct fault *f)
@@ -194,8 +206,9 @@ static enum err check_params(const struct command *m, const json_t *params, stru
 			suggest_param(m, safe, f);
 			return ERR_USAGE;
 		}
-		if (!fits(p, v, why))
-			return fault_set(f, ERR_USAGE, EXIT_USAGE, "'%s' of %s must be %s", p->name, m->method, why);
+		if (!fits(p, v))
+			return fault_set(f, ERR_USAGE, EXIT_USAGE, "'%s' of %s must be %s", p->name, m->method,
+					 expected(p, why));
 	}
 	for (size_t i = 0; i < COMMAND_PARAMS && m->params[i].name; i++)
 		if (m->params[i].required && !json_object_get(params, m->params[i].name))
@@ -326,7 +339,9 @@ void peer_add(struct buf *b, const struct command_ctx *cx, const struct node_id 
 	const char *name = !pin ? "" : pin->alias[0] ? pin->alias : pin->name;
 	char safe[256];
 
-	buf_printf(b, ",\"to\":{\"id\":\"%s\",\"name\":", id->hex);
+	buf_add_str(b, ",\"to\":{\"id\":\"");
+	buf_add_str(b, id->hex);
+	buf_add_str(b, "\",\"name\":");
 	if (name[0])
 		json_add_string(b, bytes_str(text_safe(bytes_str(name), safe, sizeof safe)));
 	else

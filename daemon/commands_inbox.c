@@ -2,46 +2,120 @@
 #include "daemon/commands_internal.h"
 #include <stdlib.h>
 
-/* What `text` costs as a JSON string that is not ASCII only. */
-static size_t json_cost(struct bytes text)
+#define ROW_ROOM 8192 /* of a message besides its body, at most */
+#define TAKE_MAX 1000 /* messages of one answer, by the table */
+
+/* The answer is written, not built: this is the path of every message that a program takes. */
+struct page {
+	const struct command_ctx *cx;
+	struct buf text;           /* {"schema":..,"messages":[.. */
+	struct buf body;
+	size_t count;
+	int64_t seqs[TAKE_MAX];
+	/* Most messages of a page are by the same author. */
+	struct node_id who;
+	char ref[640];             /* how `who` is shown */
+	size_t ref_n;
+};
+
+static void page_init(struct page *p, const struct command_ctx *cx)
 {
-	size_t n = 2;
+	p->cx = cx;
+	p->count = p->ref_n = 0;
+	buf_init(&p->text, RESULT_MAX + ROW_ROOM);
+	buf_init(&p->body, STORE_BODY_MAX);
+	buf_add_str(&p->text, "{\"schema\":\"ironmesh.inbox/1\",\"messages\":[");
+}
 
-	for (size_t i = 0; i < text.n; i++) {
-		uint8_t ch = text.p[i];
+static void page_fini(struct page *p)
+{
+	buf_wipe(&p->body);
+	buf_fini(&p->body);
+	buf_fini(&p->text);
+}
 
-		n += ch == '"' || ch == '\\' || ch == '\n' || ch == '\r' || ch == '\t' || ch == '\b' || ch == '\f' ? 2 :
-		     ch < 0x20 ? 6 : 1;
+/* Takes the page. */
+static void page_answer(struct page *p, struct request *r)
+{
+	struct fault f = { 0 };
+
+	buf_add_str(&p->text, "]}");
+	if (p->text.err != ERR_OK)
+		fault_set(&f, p->text.err, EXIT_RETRY, "the daemon has no memory for this");
+	r->reply(r, buf_bytes(&p->text), p->text.err == ERR_OK ? NULL : &f);
+	page_fini(p);
+}
+
+static void add_text(struct buf *b, const char *name, const char *value)
+{
+	char safe[1024];
+
+	buf_add_str(b, name);
+	if (value[0])
+		json_add_text(b, bytes_str(text_safe(bytes_str(value), safe, sizeof safe)));
+	else
+		buf_add_str(b, "null");
+}
+
+static void add_uint(struct buf *b, const char *name, uint64_t v)
+{
+	buf_add_str(b, name);
+	buf_add_uint(b, v);
+}
+
+static void add_peer(struct page *p, const char *name, const struct node_id *id)
+{
+	struct buf *b = &p->text;
+	const struct pin *pin;
+	size_t from;
+
+	buf_add_str(b, name);
+	if (p->ref_n && node_id_eq(id, &p->who)) {
+		buf_add(b, bytes_of(p->ref, p->ref_n));
+		return;
 	}
-	return n;
+	from = b->n;
+	pin = pins_get(p->cx->pins, id);
+	buf_add_str(b, "{\"id\":\"");
+	buf_add_str(b, id->hex);
+	add_text(b, "\",\"name\":", !pin ? "" : pin->alias[0] ? pin->alias : pin->name);
+	buf_add_u8(b, '}');
+	p->ref_n = b->err == ERR_OK && b->n - from <= sizeof p->ref ? b->n - from : 0;
+	if (p->ref_n) {
+		memcpy(p->ref, b->p + from, p->ref_n);
+		p->who = *id;
+	}
 }
 
 /* Text that would not be read back (NUL), or that is larger than its base64, goes as base64. */
-static enum err add_body(struct call *c, json_t *o, int64_t seq, size_t *cost)
+static enum err add_body(struct page *p, int64_t seq)
 {
-	struct buf body;
+	struct buf *b = &p->text;
+	size_t from = b->n;
+	struct bytes body;
 	enum err e;
-	int bad;
 
-	buf_init(&body, STORE_BODY_MAX);
-	e = inbox_body(c->cx->store, seq, &body);
-	if (e == ERR_OK) {
-		struct bytes b = buf_bytes(&body);
-		size_t text = json_cost(b), coded = BASE64_LEN(b.n) + 2;
+	buf_reset(&p->body);
+	e = inbox_body(p->cx->store, seq, &p->body);
+	if (e != ERR_OK || b->err != ERR_OK)
+		return e;
+	body = buf_bytes(&p->body);
+	if (utf8_valid(body) && (!body.n || !memchr(body.p, 0, body.n))) {
+		size_t text;
 
-		if (utf8_valid(b) && (!b.n || !memchr(b.p, 0, b.n)) && (text <= coded || text < 4096)) {
-			bad = json_object_set_new(o, "body", json_stringn_nocheck(b.n ? (const char *)b.p : "", b.n));
-			*cost += text;
-		} else {
-			bad = json_object_set_new(o, "body_b64", base64_json(b));
-			*cost += coded;
-		}
-		if (bad)
-			e = ERR_NOMEM;
+		buf_add_str(b, ",\"body\":");
+		text = b->n;
+		json_add_text(b, body);
+		text = b->n - text;
+		if (b->err != ERR_LIMIT && (text <= BASE64_LEN(body.n) + 2 || text < 4096))
+			return ERR_OK;
+		b->n = from;
+		b->err = ERR_OK;
 	}
-	buf_wipe(&body);
-	buf_fini(&body);
-	return e;
+	buf_add_str(b, ",\"body_b64\":\"");
+	(void)!buf_add_base64(b, body);
+	buf_add_u8(b, '"');
+	return ERR_OK;
 }
 
 /* By the author's clock; 0 = nobody said: the old wire carries none, and an author may have no clock. */
@@ -52,88 +126,98 @@ static uint64_t expiry_of(const struct inbox_row *r, const struct message_ext *x
 	return r->created_ms + (x->ttl_s ? x->ttl_s : MSG_TTL_DEFAULT_S) * 1000ull;
 }
 
-static json_t *inbox_json(const struct command_ctx *cx, const struct inbox_row *r)
+static void add_row(struct page *p, const struct inbox_row *r)
 {
+	struct buf *b = &p->text;
 	struct message_ext x;
-	json_t *o = json_pack("{s:I, s:o, s:o, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:b, s:I}", "seq", (json_int_t)r->seq,
-			 "msg_id", text_or_null(r->id), "from", peer_ref(cx, &r->author), "via",
-			 peer_ref(cx, &r->via), "type", text_or_null(r->type), "priority",
-			 priority_text(r->priority), "state", inbox_state_word(r->state), "created_ms",
-			 (json_int_t)r->created_ms, "received_ms", (json_int_t)r->received_ms, "read_ms",
-			 (json_int_t)r->read_ms, "proven", r->proven, "size", (json_int_t)r->body_len);
 
-	if (!o)
-		return NULL;
 	fields_of_row(bytes_of(r->meta, r->meta_len), r->type, &x);
-	fields_json(o, &x);
-	(void)json_object_set_new(o, "signed", json_boolean(r->proven));
-	(void)json_object_set_new(o, "expires_ms", json_integer((json_int_t)expiry_of(r, &x)));
-	return o;
+	add_uint(b, "{\"seq\":", (uint64_t)r->seq);
+	add_text(b, ",\"msg_id\":", r->id);
+	add_peer(p, ",\"from\":", &r->author);
+	add_peer(p, ",\"via\":", &r->via);
+	add_text(b, ",\"type\":", r->type);
+	buf_add_str(b, ",\"priority\":\"");
+	buf_add_str(b, priority_text(r->priority));
+	buf_add_str(b, "\",\"state\":\"");
+	buf_add_str(b, inbox_state_word(r->state));
+	add_uint(b, "\",\"created_ms\":", r->created_ms);
+	add_uint(b, ",\"received_ms\":", r->received_ms);
+	add_uint(b, ",\"read_ms\":", r->read_ms);
+	buf_add_str(b, r->proven ? ",\"proven\":true" : ",\"proven\":false");
+	add_uint(b, ",\"size\":", r->body_len);
+	fields_add_all(b, &x);
+	buf_add_str(b, r->proven ? ",\"signed\":true" : ",\"signed\":false");
+	add_uint(b, ",\"expires_ms\":", expiry_of(r, &x));
 }
 
-#define ROW_COST 2048 /* of a message besides its body */
-
 /* Appends one; *full when it does not fit the line any more (then nothing is appended). */
-static enum err append_message(struct call *c, json_t *list, const struct inbox_row *r, bool bodies, size_t *used,
-			       bool *full)
+static enum err append_message(struct page *p, const struct inbox_row *r, bool bodies, bool *full)
 {
-	size_t cost = ROW_COST;
-	json_t *o = inbox_json(c->cx, r);
-	enum err e = o ? ERR_OK : ERR_NOMEM;
+	struct buf *b = &p->text;
+	size_t from = b->n;
+	enum err e = ERR_OK;
 
+	if (p->count)
+		buf_add_u8(b, ',');
+	add_row(p, r);
 	/* A deleted message has no body; one that does not open says so and stays listed. */
-	if (e == ERR_OK && bodies) {
-		e = add_body(c, o, r->seq, &cost);
-		if (e == ERR_NOTFOUND)
-			e = ERR_OK;
-		if (e == ERR_CORRUPT) {
-			log_error("inbox-body-does-not-open seq=%lld", (long long)r->seq);
-			(void)json_object_set_new(o, "damaged", json_true());
-			e = ERR_OK;
-		}
+	if (bodies)
+		e = add_body(p, r->seq);
+	if (e == ERR_NOTFOUND)
+		e = ERR_OK;
+	if (e == ERR_CORRUPT) {
+		log_error("inbox-body-does-not-open seq=%lld", (long long)r->seq);
+		buf_add_str(b, ",\"damaged\":true");
+		e = ERR_OK;
 	}
-	*full = e == ERR_OK && json_array_size(list) > 0 && *used + cost > RESULT_MAX - ROW_COST;
-	if (e != ERR_OK || *full) {
-		json_decref(o);
-		return e;
+	buf_add_u8(b, '}');
+	if (e == ERR_OK && b->err != ERR_OK && b->err != ERR_LIMIT)
+		e = b->err;
+	*full = e == ERR_OK && p->count > 0 && (b->err == ERR_LIMIT || b->n > RESULT_MAX - 2);
+	if (*full) {
+		b->n = from;
+		b->err = ERR_OK;
+	} else if (e == ERR_OK) {
+		p->seqs[p->count++] = r->seq;
 	}
-	*used += cost;
-	return json_array_append_new(list, o) ? ERR_NOMEM : ERR_OK;
+	return e;
 }
 
 #define INBOX_BATCH 64
 
-/* As many messages as fit one answer. `acked` tells a taker what he got. */
-static enum err collect(struct call *c, struct inbox_filter *filter, size_t limit, bool bodies, json_t **out)
+/* As many messages as fit one answer. */
+static enum err collect(struct call *c, struct inbox_filter *filter, size_t limit, bool bodies, struct page *p)
 {
 	struct inbox_row rows[INBOX_BATCH];
-	size_t used = 0, got = 0;
+	size_t got = 0;
 	bool full = false;
-	json_t *list = json_array();
-	enum err e = list ? ERR_OK : ERR_NOMEM;
+	enum err e = ERR_OK;
 
-	while (e == ERR_OK && !full && json_array_size(list) < limit) {
-		size_t want = limit - json_array_size(list);
+	page_init(p, c->cx);
+	limit = limit < TAKE_MAX ? limit : TAKE_MAX;
+	while (e == ERR_OK && !full && p->count < limit) {
+		size_t want = limit - p->count;
 
 		e = inbox_list(c->cx->store, filter, rows, want < INBOX_BATCH ? want : INBOX_BATCH, &got);
-		for (size_t i = 0; e == ERR_OK && !full && i < got; i++) {
-			e = append_message(c, list, &rows[i], bodies, &used, &full);
-			filter->after_seq = rows[i].seq;
-		}
 		if (e != ERR_OK || got == 0)
 			break;
+		for (size_t i = 0; e == ERR_OK && !full && i < got; i++) {
+			e = append_message(p, &rows[i], bodies, &full);
+			filter->after_seq = rows[i].seq;
+		}
 	}
-	if (e != ERR_OK) {
-		json_decref(list);
-		return e == ERR_NOMEM ? no_memory(c) : store_refused(c, e);
-	}
-	*out = list;
-	return ERR_OK;
+	if (e == ERR_OK)
+		return ERR_OK;
+	page_fini(p);
+	return store_refused(c, e);
 }
 
-static json_t *inbox_result(json_t *list)
+static enum err page_is(struct call *c, struct page *p)
 {
-	return json_pack("{s:s, s:o}", "schema", "ironmesh.inbox/1", "messages", list);
+	c->later = true; /* the request is gone with its answer */
+	page_answer(p, c->request);
+	return ERR_OK;
 }
 
 enum err command_inbox_list(struct call *c)
@@ -141,7 +225,7 @@ enum err command_inbox_list(struct call *c)
 	struct inbox_filter filter = { .state = -1, .after_seq = arg_int(c, "after", 0) };
 	const char *state = arg_text(c, "state");
 	const struct pin *pin = NULL;
-	json_t *list;
+	struct page page;
 	enum err e = ERR_OK;
 
 	if (arg_text(c, "from"))
@@ -156,8 +240,8 @@ enum err command_inbox_list(struct call *c)
 		if (filter.state < 0)
 			return bad_param(c, "state", "new, read or held");
 	}
-	e = collect(c, &filter, (size_t)arg_int(c, "limit", 100), arg_bool(c, "bodies", true), &list);
-	return e == ERR_OK ? result_is(c, inbox_result(list)) : e;
+	e = collect(c, &filter, (size_t)arg_int(c, "limit", 100), arg_bool(c, "bodies", true), &page);
+	return e == ERR_OK ? page_is(c, &page) : e;
 }
 
 struct taking {
@@ -171,32 +255,23 @@ struct taking {
 };
 
 /* The messages stay new if the marking fails: then they come again, and never get lost. */
-static enum err take(struct call *c, const struct node_id *author, size_t limit, bool ack, json_t **out)
+static enum err take(struct call *c, const struct node_id *author, size_t limit, bool ack, struct page *p)
 {
 	struct inbox_filter filter = { .author = author && author->hex[0] ? author : NULL, .state = INBOX_NEW };
+	enum err e = collect(c, &filter, limit, true, p);
 	bool changed;
-	size_t i;
-	json_t *list, *m;
-	enum err e = collect(c, &filter, limit, true, &list);
 
-	if (e != ERR_OK)
+	if (e != ERR_OK || !ack || p->count == 0)
 		return e;
-	json_array_foreach (list, i, m) {
-		if (!ack)
-			break;
-		e = node_inbox_read(c->cx->node, json_integer_value(json_object_get(m, "seq")), &changed);
-		if (e != ERR_OK)
-			break;
-	}
+	for (size_t i = 0; e == ERR_OK && i < p->count; i++)
+		e = node_inbox_read(c->cx->node, p->seqs[i], &changed);
 	/* Handed out only when it is on disk that they are: else the next taker gets them again. */
-	if (e == ERR_OK && ack && json_array_size(list) > 0)
+	if (e == ERR_OK)
 		e = node_commit(c->cx->node);
-	if (e != ERR_OK) {
-		json_decref(list);
-		return store_refused(c, e);
-	}
-	*out = list;
-	return ERR_OK;
+	if (e == ERR_OK)
+		return ERR_OK;
+	page_fini(p);
+	return store_refused(c, e);
 }
 
 static void taking_free(struct taking *t)
@@ -225,17 +300,17 @@ static void taking_due(void *ctx)
 	struct request *r = t->request;
 	struct fault f = { 0 };
 	struct call c = { .cx = t->cx, .f = &f };
-	json_t *list;
-	enum err e = take(&c, &t->waiter.author, t->limit, t->ack, &list);
+	struct page page;
+	enum err e = take(&c, &t->waiter.author, t->limit, t->ack, &page);
 
-	if (e == ERR_OK && json_array_size(list) == 0 && env_now(t->cx->env) < t->until_ms) {
-		json_decref(list);
+	if (e == ERR_OK && page.count == 0 && env_now(t->cx->env) < t->until_ms) {
+		page_fini(&page);
 		taking_rearm(t); /* somebody else took it */
 		return;
 	}
 	taking_free(t);
 	if (e == ERR_OK)
-		request_answer(r, inbox_result(list));
+		page_answer(&page, r);
 	else
 		request_fail(r, &f);
 }
@@ -254,18 +329,18 @@ enum err command_inbox_take(struct call *c)
 	bool ack = arg_bool(c, "ack", true);
 	const struct pin *pin = NULL;
 	struct taking *t;
-	json_t *list;
+	struct page page;
 	enum err e = ERR_OK;
 
 	if (arg_text(c, "from"))
 		e = arg_peer(c, "from", &pin);
 	if (e == ERR_OK)
-		e = take(c, pin ? &pin->id : NULL, limit, ack, &list);
+		e = take(c, pin ? &pin->id : NULL, limit, ack, &page);
 	if (e != ERR_OK)
 		return e;
-	if (json_array_size(list) > 0 || wait_ms == 0)
-		return result_is(c, inbox_result(list));
-	json_decref(list);
+	if (page.count > 0 || wait_ms == 0)
+		return page_is(c, &page);
+	page_fini(&page);
 	t = calloc(1, sizeof *t);
 	if (!t)
 		return no_memory(c);

@@ -154,6 +154,32 @@ static void add_hex(struct buf *b, const char *name, const uint8_t id[static 16]
 	buf_printf(b, ",\"%s\":\"%s\"", name, hex);
 }
 
+void fields_add_all(struct buf *b, const struct message_ext *x)
+{
+	char word[KIND_WORD_MAX], type[256];
+
+	buf_add_str(b, ",\"kind\":\"");
+	buf_add_str(b, kind_word(x->kind, word));
+	buf_add_u8(b, '"');
+	if (x->has_conv)
+		add_hex(b, "conversation", x->conv);
+	else
+		buf_add_str(b, ",\"conversation\":null");
+	if (x->has_reply_to)
+		add_hex(b, "reply_to", x->reply_to);
+	else
+		buf_add_str(b, ",\"reply_to\":null");
+	buf_add_str(b, x->flags & MSG_EXPECTS_REPLY ? ",\"expects_reply\":true" : ",\"expects_reply\":false");
+	buf_add_str(b, ",\"turn\":");
+	buf_add_uint(b, x->turn);
+	buf_add_str(b, ",\"max_turns\":");
+	buf_add_uint(b, x->max_turns);
+	buf_add_str(b, ",\"content_type\":");
+	json_add_text(b, bytes_str(content_type_text(x, type, sizeof type)));
+	if (x->end_reason)
+		buf_printf(b, ",\"end_reason\":\"%s\"", end_reason(x->end_reason));
+}
+
 void fields_add(struct buf *b, const struct message_ext *x)
 {
 	char word[KIND_WORD_MAX], type[256];

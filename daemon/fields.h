@@ -34,7 +34,9 @@ enum err wire_id_parse(struct bytes text, uint8_t out[static MSG_WIRE_ID]) MUST_
 void fields_of_row(struct bytes meta, const char *type, struct message_ext *out);
 /* conversation, reply_to, kind, expects_reply, turn, max_turns, content_type, and end_reason when there is one. */
 void fields_json(json_t *o, const struct message_ext *x);
-/* The same as text, each with a comma before it, without those that say nothing. */
+/* The same as text, each with a comma before it. */
+void fields_add_all(struct buf *b, const struct message_ext *x);
+/* And without those that say nothing. */
 void fields_add(struct buf *b, const struct message_ext *x);
 /* ,"body":"..." or ,"body_b64":"...": text when it is UTF-8 and base64 would not be much shorter. */
 void fields_add_body(struct buf *b, struct bytes body);

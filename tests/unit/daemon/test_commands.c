@@ -335,6 +335,39 @@ static void take_marks_as_read_and_gives_each_once(void **state)
 	json_decref(r);
 }
 
+static void a_message_is_shown_with_all_it_has(void **state)
+{
+	static const char *const keys[] = { "seq", "msg_id", "from", "via", "type", "priority", "state", "created_ms",
+					    "received_ms", "read_ms", "proven", "size", "kind", "conversation", "reply_to",
+					    "expects_reply", "turn", "max_turns", "content_type", "signed", "expires_ms",
+					    "body" };
+	struct node_id bob = edge_peer(&e, "bob");
+	json_t *r, *m, *list;
+
+	edge_receive(&e, &bob, "m1", BYTES_LIT("gr\xc3\xbc\xc3\x9f \"\\\x7f\n"));
+	edge_receive(&e, &bob, "m2", BYTES_LIT(""));
+	r = edge_ok(&e, "inbox.list", "{\"bodies\":true}");
+	list = json_object_get(r, "messages");
+	m = json_array_get(list, 0);
+	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+		assert_non_null(json_object_get(m, keys[i]));
+	assert_int_equal(json_object_size(m), sizeof keys / sizeof keys[0]);
+	assert_string_equal(json_str(m, "body"), "gr\xc3\xbc\xc3\x9f \"\\\x7f\n");
+	assert_true(json_equal(json_object_get(m, "from"), json_object_get(m, "via")));
+	assert_string_equal(json_str(json_object_get(m, "via"), "id"), bob.hex);
+	assert_string_equal(json_str(m, "msg_id"), "m1");
+	assert_string_equal(json_str(m, "kind"), "message");
+	assert_string_equal(json_str(m, "state"), "new");
+	assert_int_equal(num(m, "size"), 11);
+	assert_string_equal(json_str(json_array_get(list, 1), "body"), "");
+	json_decref(r);
+	r = edge_ok(&e, "inbox.list", "{\"bodies\":false}");
+	m = json_array_get(json_object_get(r, "messages"), 1);
+	assert_null(json_object_get(m, "body"));
+	assert_int_equal(json_object_size(m), sizeof keys / sizeof keys[0] - 1);
+	json_decref(r);
+}
+
 static void take_hands_out_nothing_it_could_not_mark(void **state)
 {
 	struct node_id bob = edge_peer(&e, "bob");
@@ -619,6 +652,7 @@ int main(void)
 		T(after_an_end_of_file_only_commits_are_waited_for),
 		T(the_outbox_shows_cancels_and_retries),
 		T(take_marks_as_read_and_gives_each_once),
+		T(a_message_is_shown_with_all_it_has),
 		T(take_hands_out_nothing_it_could_not_mark),
 		T(a_waiting_take_gets_what_arrives_from_the_right_peer),
 		T(ack_false_leaves_the_message_new_until_the_ack),

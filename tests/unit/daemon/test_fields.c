@@ -112,6 +112,20 @@ static json_t *text_of(const struct message_ext *x, struct bytes body)
 	return v;
 }
 
+static json_t *all_text_of(const struct message_ext *x)
+{
+	struct buf b;
+	json_t *v;
+
+	buf_init(&b, 1 << 16);
+	buf_add_str(&b, "{\"x\":0");
+	fields_add_all(&b, x);
+	buf_add_u8(&b, '}');
+	assert_int_equal(json_load_strict(buf_bytes(&b), 1 << 16, &v), ERR_OK);
+	buf_fini(&b);
+	return v;
+}
+
 /* The tree and the text are two writers of one table. */
 static void the_tree_and_the_text_say_the_same(void **state)
 {
@@ -127,6 +141,10 @@ static void the_tree_and_the_text_say_the_same(void **state)
 	assert_int_equal(json_object_size(text), json_object_size(tree) + 2);
 	assert_string_equal(json_str(tree, "end_reason"), "turn-limit");
 	assert_string_equal(json_str(tree, "conversation"), "c0010000000000000000000000000000");
+	json_decref(text);
+	text = all_text_of(&x);
+	(void)json_object_del(text, "x");
+	assert_true(json_equal(text, tree));
 	json_decref(tree);
 	json_decref(text);
 	/* What says nothing is left out of the text, and is there in the tree. */
@@ -138,6 +156,10 @@ static void the_tree_and_the_text_say_the_same(void **state)
 	assert_true(json_is_null(json_object_get(tree, "conversation")));
 	assert_string_equal(json_str(tree, "kind"), "message");
 	assert_string_equal(json_str(tree, "content_type"), "text/plain");
+	json_decref(text);
+	text = all_text_of(&x);
+	(void)json_object_del(text, "x");
+	assert_true(json_equal(text, tree));
 	json_decref(tree);
 	json_decref(text);
 }
