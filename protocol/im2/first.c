@@ -1,6 +1,8 @@
 /*
  * first.c -- first contact on a connection (im2.md 5.3, 5.6): who may, in which order, and what is on disk when.
  */
+#include <stdlib.h>
+
 #include "protocol/im2/im2_internal.h"
 
 #define BUSY_S 5
@@ -105,6 +107,24 @@ void im2_first_x4(struct im2_link *l, struct bytes unit)
 
 /* --- listener --- */
 
+/* Whoever may inject can make up an X1, so on a lossy transport a bad one changes nothing: not the wait for a good
+ * one, nor a dial of ours, and no ERR about it reaches who sends the good one (5.8). */
+static void x1_refused(struct im2_link *l, uint8_t code, enum err e, enum session_blame blame, const char *word)
+{
+	if (im2_link_lossy(l))
+		return;
+	if (code)
+		im2_shake_err(l, code, NULL, 0);
+	im2_link_over(l, e, blame, word);
+}
+
+static void x1_must_wait(struct im2_link *l, uint32_t s, const char *word)
+{
+	im2_shake_err(l, IM2_ERR_BUSY, NULL, s < UINT16_MAX ? (uint16_t)s : UINT16_MAX);
+	if (!im2_link_lossy(l))
+		im2_link_over(l, ERR_AGAIN, BLAME_NONE, word);
+}
+
 void im2_first_x1(struct im2_link *l, struct bytes unit)
 {
 	struct im2_host *h = l->host;
@@ -117,45 +137,46 @@ void im2_first_x1(struct im2_link *l, struct bytes unit)
 
 	if (im2_x1_peek(unit, &mode, &passgen) != IM2_FINE) {
 		h->n.units_refused++;
-		im2_shake_err(l, IM2_ERR_MALFORMED, NULL, 0);
-		im2_link_over(l, ERR_MALFORMED, BLAME_GARBAGE, "malformed-x1");
+		x1_refused(l, IM2_ERR_MALFORMED, ERR_MALFORMED, BLAME_GARBAGE, "malformed-x1");
 		return;
 	}
-	if (l->state == LINK_X1_SENT) {
-		/* Both sides of a serial line began: the smaller nonce stays the dialler (5.8). */
-		if (memcmp(l->shake->xx.nonce_c, unit.p + 2, sizeof l->shake->xx.nonce_c) < 0)
-			return;
-	}
+	/* Both sides of a serial line began: the smaller nonce stays the dialler (5.8). An equal one is our own, come
+	 * back. */
+	if (l->state == LINK_X1_SENT && memcmp(l->shake->xx.nonce_c, unit.p + 2, sizeof l->shake->xx.nonce_c) <= 0)
+		return;
 	prs = im2_host_prs(h, passgen);
 	if (mode == IM2_MODE_MESH && prs.n == 0 && h->c.mesh_key_coming) {
-		im2_shake_err(l, IM2_ERR_BUSY, NULL, 1);
-		im2_link_over(l, ERR_AGAIN, BLAME_NONE, "mesh-key-not-ready");
+		x1_must_wait(l, 1, "mesh-key-not-ready");
 		return;
 	}
 	if (mode != IM2_MODE_MESH || prs.n == 0) {
-		im2_shake_err(l, IM2_ERR_BAD_MODE, NULL, 0);
-		im2_link_over(l, ERR_UNSUPPORTED, BLAME_NONE, prs.n ? "mode-not-served" : "mesh-key-unknown");
+		x1_refused(l, IM2_ERR_BAD_MODE, ERR_UNSUPPORTED, BLAME_NONE,
+			   prs.n ? "mode-not-served" : "mesh-key-unknown");
 		return;
 	}
 	wait = h->pending >= h->c.limits.pending ? BUSY_S : t->guess ? t->guess(t->ctx, l->owner) : 0;
 	if (wait) {
-		im2_shake_err(l, IM2_ERR_BUSY, NULL, wait < UINT16_MAX ? (uint16_t)wait : UINT16_MAX);
-		im2_link_over(l, ERR_AGAIN, BLAME_NONE, "must-wait");
+		x1_must_wait(l, wait, "must-wait");
 		return;
 	}
-	struct im2_shake *k = im2_shake_new(l);
-	if (!k)
+	struct im2_shake *k = calloc(1, sizeof *k);
+	if (!k) {
+		im2_link_over(l, ERR_NOMEM, BLAME_NONE, "no-memory");
 		return;
+	}
 	buf_init(&b, IM2_SHAKE_UNIT_MAX);
 	enum im2_refusal why = im2_xx_listen(&k->xx, h->c.env, h->c.keyring, prs, &l->bind, unit, &b);
 	if (why == IM2_FINE) {
+		im2_shake_free(l);
+		l->shake = k;
 		im2_link_move(l, LINK_X2_SENT);
 		im2_shake_step(l, false);
 		im2_shake_send(l, buf_bytes(&b), true);
 	} else {
-		if (why == IM2_E_CONTEXT)
-			im2_shake_err(l, IM2_ERR_BAD_MODE, NULL, 0);
-		fail(l, why, BLAME_GARBAGE);
+		im2_shake_drop(k);
+		h->n.units_refused++;
+		x1_refused(l, why == IM2_E_CONTEXT ? IM2_ERR_BAD_MODE : 0, im2_refusal_err(why), BLAME_GARBAGE,
+			   im2_refusal_word(why));
 	}
 	buf_fini(&b);
 }
@@ -206,8 +227,10 @@ void im2_first_admit(struct im2_link *l)
 
 	buf_init(&x4, IM2_SHAKE_UNIT_MAX);
 	im2_host_hello(h, IM2_UNIT_X4, &mine);
-	if (!promise_index(l, &mine))
+	if (!promise_index(l, &mine)) {
+		im2_shake_refuse(l, ERR_FULL);
 		return;
+	}
 	if (listener) {
 		enum im2_refusal why = im2_xx_x4(&k->xx, &mine, &x4, &k->secrets);
 
@@ -221,6 +244,7 @@ void im2_first_admit(struct im2_link *l)
 		e = settle_trust(l, listener, pair);
 	}
 	if (e != ERR_OK) {
+		im2_shake_refuse(l, e);
 		im2_link_over(l, e == ERR_EXISTS ? ERR_KEY_CHANGED : e, BLAME_NONE,
 			      e == ERR_EXISTS ? "exchange-key-of-another" : "trust-not-written");
 		goto out;

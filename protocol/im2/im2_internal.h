@@ -266,12 +266,14 @@ void im2_link_up(struct im2_link *l);
 void im2_shake_start(struct im2_link *l);
 void im2_shake_take(struct im2_link *l, struct bytes unit);
 void im2_shake_admit(struct im2_link *l);
-void im2_shake_refuse(struct im2_link *l);
+/* Says it to who dialled: for ever, or for a while (5.9). */
+void im2_shake_refuse(struct im2_link *l, enum err e);
 void im2_shake_tick(struct im2_link *l);
 void im2_shake_err(struct im2_link *l, uint8_t code, const uint8_t *index, uint16_t busy_s);
 void im2_shake_err_taken(struct im2_link *l, struct bytes unit);
 struct im2_shake *im2_shake_new(struct im2_link *l); /* NULL without memory: the link is over */
 void im2_shake_free(struct im2_link *l);
+void im2_shake_drop(struct im2_shake *k); /* one that is no link's yet */
 void im2_shake_step(struct im2_link *l, bool owned); /* the next unit of the peer is awaited from now */
 void im2_shake_identified(struct im2_link *l, enum im2_decide what, const uint8_t ed[static ED_BYTES],
 			  const uint8_t x[static X25519_BYTES], const char *name);

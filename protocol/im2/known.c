@@ -164,13 +164,6 @@ void im2_known_i2(struct im2_link *l, struct bytes unit)
 }
 
 /* --- responder ------------------------------------------------------------------------------------------------- */
-static void shake_drop(struct im2_shake *k)
-{
-	im2_ik_wipe(&k->ik);
-	wipe(k, sizeof *k);
-	free(k);
-}
-
 /* Who is it, and may it? 0, or the code of the ERR that says no; -1: no answer at all. */
 static int judge(struct im2_link *l, struct im2_shake *k, struct bytes unit)
 {
@@ -269,11 +262,11 @@ void im2_known_i1(struct im2_link *l, struct bytes unit)
 		return; /* it comes again */
 	no = judge(l, k, unit);
 	if (no) {
-		shake_drop(k);
+		im2_shake_drop(k);
 		l->host->n.units_refused++;
 		if (no > 0)
 			im2_shake_err(l, (uint8_t)no, NULL, BUSY_S);
-		if (l->errs == IM2_ERRS_MAX && im2_link_shaking(l))
+		if (l->errs == IM2_ERRS_MAX && im2_link_shaking(l) && !im2_link_lossy(l))
 			im2_link_over(l, ERR_AUTH, BLAME_AUTH, "no-handshake-opens");
 		return;
 	}

@@ -112,7 +112,7 @@ static void op_refuse(struct session *base, enum err e, const char *word)
 
 	if (l->state != LINK_DECIDE)
 		return;
-	im2_shake_refuse(l);
+	im2_shake_refuse(l, e);
 	im2_link_over(l, e, BLAME_NONE, word);
 }
 

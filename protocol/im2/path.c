@@ -114,7 +114,7 @@ static void unknown(struct im2_link *l, const uint8_t index[static 4])
 {
 	l->host->n.frames_unknown++;
 	im2_shake_err(l, IM2_ERR_NO_SESSION, index, 0);
-	if (l->errs == IM2_ERRS_MAX && im2_link_shaking(l))
+	if (l->errs == IM2_ERRS_MAX && im2_link_shaking(l) && !im2_link_lossy(l))
 		im2_link_over(l, ERR_NOTFOUND, BLAME_GARBAGE, "no-such-session");
 }
 

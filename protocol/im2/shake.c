@@ -12,6 +12,8 @@
 #define ERR1_EVERY_RADIO_MS 60000
 #define DENIED_WAIT_MS 3600000
 #define BUSY_MAX_S 3600
+#define BUSY_SOON_S 5   /* what passes by itself */
+#define BUSY_FULL_S 60  /* tables and disks */
 #define FIRST_UNIT_LOSSY_MS 60000
 #define STEP_SERIAL_MS 2000
 #define STEP_LOSSY_MS 8000
@@ -37,10 +39,15 @@ void im2_shake_free(struct im2_link *l)
 	l->shake = NULL;
 	if (l->peer && l->peer->asking == l)
 		l->peer->asking = NULL;
-	im2_xx_wipe(&k->xx);
-	im2_ik_wipe(&k->ik);
 	if (k->s && k->s->state == KEEP_SHAKING)
 		im2_session_erase(l->host, k->s);
+	im2_shake_drop(k);
+}
+
+void im2_shake_drop(struct im2_shake *k)
+{
+	im2_xx_wipe(&k->xx);
+	im2_ik_wipe(&k->ik);
 	wipe(k, sizeof *k);
 	free(k);
 }
@@ -447,9 +454,33 @@ void im2_shake_admit(struct im2_link *l)
 	}
 }
 
-void im2_shake_refuse(struct im2_link *l)
+/* What the operator decided; all else is our own trouble of the moment. */
+static bool is_policy(enum err e)
 {
-	if (l->decide == DECIDE_X3)
+	switch (e) {
+	case ERR_DENIED:
+	case ERR_UNTRUSTED:
+	case ERR_KEY_CHANGED:
+	case ERR_EXISTS: /* an exchange key that is another's */
+	case ERR_DOWNGRADE:
+	case ERR_VERSION:
+	case ERR_SELF:
+		return true;
+	default:
+		return false;
+	}
+}
+
+void im2_shake_refuse(struct im2_link *l, enum err e)
+{
+	bool asked = l->decide == DECIDE_X4 || l->decide == DECIDE_I2 ||
+		     (l->decide == DECIDE_RESUME && l->role == SESSION_DIALLER);
+
+	if (asked)
+		return; /* whoever asks owes no answer */
+	if (!is_policy(e))
+		im2_shake_err(l, IM2_ERR_BUSY, NULL, e == ERR_AGAIN ? BUSY_SOON_S : BUSY_FULL_S);
+	else if (l->decide == DECIDE_X3)
 		im2_shake_err(l, IM2_ERR_DENIED, NULL, 0);
 	else if (l->decide == DECIDE_I1)
 		im2_shake_err(l, IM2_ERR_FAILED, NULL, 0);

@@ -165,7 +165,7 @@ void end_drain(struct end *e)
 			break;
 		note(e, &ev);
 		if (ev.type == SESSION_EV_IDENTIFIED && e->refuse)
-			session_refuse(e->s, ERR_UNTRUSTED, "blocked");
+			session_refuse(e->s, e->refuse_err != ERR_OK ? e->refuse_err : ERR_UNTRUSTED, "blocked");
 		else if (ev.type == SESSION_EV_IDENTIFIED && !e->hold)
 			session_admit(e->s);
 	}

@@ -65,6 +65,7 @@ struct end {
 	struct session *s;
 	bool hold; /* do not answer IDENTIFIED */
 	bool refuse;
+	enum err refuse_err; /* ERR_OK: ERR_UNTRUSTED */
 	struct seen log[SEEN_MAX];
 	size_t log_n;
 	struct said wire[WIRE_MAX]; /* said and not yet delivered */
