@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "base/secret.h"
 
 static uint64_t now_ms(void *ctx)
 {
@@ -18,9 +19,30 @@ static uint64_t wall_ms(void *ctx)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+/*
+ * Each call of libsodium is one of the system, several a message. What is small (nonces, ids, the spread of a
+ * timer) comes from a pool of this thread, and is wiped there as it is taken; keys do not pass it. The daemon
+ * never forks after its start: no two processes share a pool.
+ */
+#define POOL_BYTES 1024
+#define POOL_TAKES 24 /* at most, of one call: the longest nonce */
+
 static void fill_random(void *ctx, void *out, size_t n)
 {
-	randombytes_buf(out, n);
+	static _Thread_local uint8_t pool[POOL_BYTES];
+	static _Thread_local size_t left;
+
+	if (n > POOL_TAKES) {
+		randombytes_buf(out, n);
+		return;
+	}
+	if (left < n) {
+		randombytes_buf(pool, sizeof pool);
+		left = sizeof pool;
+	}
+	left -= n;
+	memcpy(out, pool + left, n);
+	wipe(pool + left, n);
 }
 
 void env_of_system(struct env *e)

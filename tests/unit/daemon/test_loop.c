@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -136,6 +137,28 @@ static void stopping_twice_is_harmless(void **state)
 	loop_fini(&loop);
 }
 
+/* Small draws come from a pool: none comes twice, of whatever sizes they are, over many fillings. */
+static void no_draw_comes_twice(void **state)
+{
+	static uint64_t seen[4096];
+	uint8_t out[40];
+	struct env e;
+
+	env_of_system(&e);
+	for (size_t i = 0; i < 4096; i++) {
+		size_t n = 8 + i % (sizeof out - 7);
+
+		memset(out, 0, sizeof out);
+		env_random(&e, out, n);
+		memcpy(&seen[i], out + (i % 2 ? 0 : n - 8), 8);
+		for (size_t k = n; k < sizeof out; k++)
+			assert_int_equal(out[k], 0);
+	}
+	for (size_t i = 0; i < 4096; i++)
+		for (size_t k = 0; k < i; k++)
+			assert_true(seen[i] != seen[k]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -145,6 +168,7 @@ int main(void)
 		cmocka_unit_test_setup(timers_never_ring_early_and_may_rearm_themselves, setup),
 		cmocka_unit_test_setup(a_later_deadline_put_first_is_moved, setup),
 		cmocka_unit_test_setup(stopping_twice_is_harmless, setup),
+		cmocka_unit_test(no_draw_comes_twice),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
