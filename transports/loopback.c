@@ -95,6 +95,10 @@ static enum err loopback_send(struct transport *t, link_id id, struct bytes unit
 			at_ms = h->last_at_ms;
 		h->last_at_ms = at_ms;
 	}
+	struct loop_wire wire = {h->peer, at_ms};
+
+	if (n->adversary && n->adversary(n->adversary_ctx, &wire, e->address, h->peer->owner->address, unit, text))
+		return ERR_OK;
 	for (unsigned i = 0; i < fate.copies; i++) {
 		enum err posted = loop_half_post(h->peer, unit, text, at_ms, i ? 0 : unit.n);
 
@@ -258,6 +262,19 @@ void loopnet_set_fate(struct loopnet *n,
 {
 	n->fate = fate;
 	n->fate_ctx = ctx;
+}
+
+void loopnet_set_adversary(struct loopnet *n,
+			   bool (*fn)(void *, struct loop_wire *, const char *, const char *, struct bytes, bool),
+			   void *ctx)
+{
+	n->adversary = fn;
+	n->adversary_ctx = ctx;
+}
+
+enum err loopnet_inject(struct loop_wire *wire, struct bytes unit, bool text)
+{
+	return unit.n && unit.n <= LOOP_UNIT_MAX ? loop_half_post(wire->to, unit, text, wire->at_ms, 0) : ERR_LIMIT;
 }
 
 void loopnet_set_tap(struct loopnet *n, void (*tap)(void *, struct bytes), void *ctx)

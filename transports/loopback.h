@@ -30,6 +30,15 @@ void loopnet_set_fate(struct loopnet *n,
 /* Sees every unit as it goes over the wire (leak checks); may be NULL. */
 void loopnet_set_tap(struct loopnet *n, void (*tap)(void *ctx, struct bytes unit), void *ctx);
 
+/* Somebody on the way: sees each unit that is about to be under way and may put others there, before it, with
+ * loopnet_inject(). True: the unit itself goes no further. `wire` lives during the call. May be NULL. */
+struct loop_wire;
+void loopnet_set_adversary(struct loopnet *n,
+			   bool (*fn)(void *ctx, struct loop_wire *wire, const char *from, const char *to,
+				      struct bytes unit, bool text),
+			   void *ctx);
+enum err loopnet_inject(struct loop_wire *wire, struct bytes unit, bool text) MUST_CHECK;
+
 /* An endpoint at `address` ("n1"); dialling that text from another endpoint reaches it. ERR_EXISTS
  * while another one has that address. */
 enum err loopback_new(struct loopnet *n, const char *address, const struct transport_sink *sink,

@@ -67,6 +67,11 @@ struct loop_endpoint {
 	void *done_ctx;
 };
 
+struct loop_wire {
+	struct loop_half *to;
+	uint64_t at_ms;
+};
+
 struct loopnet {
 	struct env *env;
 	struct loop_endpoint *endpoints;
@@ -75,6 +80,8 @@ struct loopnet {
 		*running; /* whose callbacks are being called; NULL when that half went away */
 	struct loop_fate (*fate)(void *, const char *, const char *, struct bytes);
 	void *fate_ctx;
+	bool (*adversary)(void *, struct loop_wire *, const char *, const char *, struct bytes, bool);
+	void *adversary_ctx;
 	void (*tap)(void *, struct bytes);
 	void *tap_ctx;
 };
