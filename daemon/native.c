@@ -19,13 +19,13 @@
 #define DUE_ROWS 128
 
 /* --- trust ---------------------------------------------------------------------------------------- */
-static bool known(const struct pin *pin, const uint8_t *x, struct im2_known *out)
+static bool known(struct node *n, const struct pin *pin, const uint8_t *x, struct im2_known *out)
 {
 	if (!pin || !x)
 		return false;
 	memcpy(out->ed, pin->ed, sizeof out->ed);
 	memcpy(out->x, x, sizeof out->x);
-	out->refused = pin->state == PIN_BLOCKED || pin->state == PIN_REVOKED;
+	out->refused = pin->state == PIN_BLOCKED || pin->state == PIN_REVOKED || records_dead(n, pin->ed);
 	return true;
 }
 
@@ -33,7 +33,7 @@ static bool by_x(void *ctx, const uint8_t x[static 32], struct im2_known *out)
 {
 	struct node *n = ctx;
 
-	return known(pins_by_x(n->p.pins, x, NULL), x, out);
+	return known(n, pins_by_x(n->p.pins, x, NULL), x, out);
 }
 
 static const struct pin *pin_of(struct node *n, const uint8_t ed[static ED_BYTES])
@@ -52,7 +52,7 @@ static bool by_ed(void *ctx, const uint8_t ed[static 32], struct im2_known *out)
 	struct node *n = ctx;
 	const struct pin *pin = pin_of(n, ed);
 
-	return pin && known(pin, pins_ik_x(n->p.pins, pin), out);
+	return pin && known(n, pin, pins_ik_x(n->p.pins, pin), out);
 }
 
 static void psks_get(void *ctx, const uint8_t ed[static 32], struct psks *out)
@@ -212,15 +212,18 @@ enum err native_new(struct node *n)
 		.trust = { .ctx = n, .by_x = by_x, .by_ed = by_ed, .psks_get = psks_get, .psks_put = psks_put,
 			   .prove = prove, .guess = guess, .guess_good = guess_good,
 			   .guess_bad_dial = guess_bad_dial },
-		.limits = { .handshake_ms = n->c.handshake_ms * 3, .sessions = n->c.limits.sessions,
-			    .rekey_after_ms = n->c.rekey_ms },
+		.limits = n->c.im2,
 		.require = n->c.policy->im2 == IM2_REQUIRE,
 		.pad = n->c.im2_pad,
 		.sign_always = n->c.im2_sign_always,
 		.mesh_key_coming = true,
 	};
+	struct im2_limits *m = &hc.limits;
 	enum err e;
 
+	m->handshake_ms = m->handshake_ms ? m->handshake_ms : n->c.handshake_ms * 3;
+	m->sessions = m->sessions ? m->sessions : n->c.limits.sessions;
+	m->rekey_after_ms = m->rekey_after_ms ? m->rekey_after_ms : n->c.rekey_ms;
 	timer_init(&n->im2_timer, host_due, n);
 	bucket_init(&n->guesses, GUESSES_PER_S, GUESSES_BURST, env_now(n->env));
 	if (n->c.policy->im2 == IM2_OFF)
@@ -312,6 +315,24 @@ static void report_due(struct conn *c)
 		p->due_after = -1;
 }
 
+/* The highest of its newest era that is held, whoever it was when it sent that: eras outlive a rotation. */
+static enum err seen_of(struct node *n, const struct peer *p, uint8_t era[static 8], uint64_t *seq)
+{
+	enum err e = inbox_seen(n->p.store, &p->id, era, seq);
+	uint8_t before[8];
+	uint64_t high;
+
+	for (size_t i = 0; i < p->was_n && (e == ERR_OK || e == ERR_NOTFOUND); i++) {
+		if (inbox_seen(n->p.store, &p->was[i], before, &high) != ERR_OK ||
+		    (e == ERR_OK && (memcmp(era, before, sizeof before) != 0 || high <= *seq)))
+			continue;
+		memcpy(era, before, sizeof before);
+		*seq = high;
+		e = ERR_OK;
+	}
+	return e;
+}
+
 void native_online(struct conn *c)
 {
 	struct node *n = c->node;
@@ -324,7 +345,7 @@ void native_online(struct conn *c)
 	im2_link_trusted(c->session, trusted);
 	if (trusted && !c->dialled)
 		befriend(n, c->source);
-	if (inbox_seen(n->p.store, &p->id, era, &seq) == ERR_OK && session_seen(c->session, era, seq) != ERR_OK)
+	if (seen_of(n, p, era, &seq) == ERR_OK && session_seen(c->session, era, seq) != ERR_OK)
 		log_debug("seen-not-sent peer=%s", p->id.hex);
 	while (p->due_after >= 0 && !c->closing)
 		report_due(c);
@@ -382,9 +403,16 @@ void native_settled(struct conn *c, const struct session_event *e)
 {
 	struct node *n = c->node;
 
-	if (!c->peer)
+	const struct peer *p = c->peer;
+	enum err err;
+
+	if (!p)
 		return;
-	if (inbox_settled(n->p.store, &c->peer->id, e->era, e->seq) == ERR_STORE)
+	err = inbox_settled(n->p.store, &p->id, e->era, e->seq);
+	for (size_t i = 0; i < p->was_n && err != ERR_STORE; i++)
+		if (inbox_has_era(n->p.store, &p->was[i], e->era))
+			err = inbox_settled(n->p.store, &p->was[i], e->era, e->seq);
+	if (err == ERR_STORE)
 		node_store_failed(n);
 	else
 		node_store_soft(n);

@@ -22,6 +22,7 @@
 
 #include "base/env.h"
 #include "base/limit.h"
+#include "protocol/im2/im2.h"
 #include "protocol/session.h"
 #include "store/audit.h"
 #include "store/inbox.h"
@@ -30,7 +31,6 @@
 #include "trust/policy.h"
 
 struct node;
-struct im2_counters; /* protocol/im2/im2.h */
 
 struct node_limits {
 	double peer_messages_per_s, peer_burst;  /* user messages taken from one peer; 10,000 and 2,000 */
@@ -54,6 +54,7 @@ struct node_config {
 	uint64_t rekey_ms, handshake_ms, past_ms, future_ms;
 	bool seal_direct;
 	bool im2_pad, im2_sign_always; /* im2.md 7.8, 9.4; whether im2 runs at all is policy->im2 */
+	struct im2_limits im2;     /* zero members: what follows from the other limits, then the defaults of im2.md */
 	bool tls_binding;          /* im2.md 5.1 cb: handshakes are bound to the TLS connection that carries them */
 	struct policy *policy;     /* borrowed */
 	struct node_limits limits; /* zero members take the defaults above, except connects_per_s < 0 = default */
