@@ -298,6 +298,19 @@ static void end_row(struct node *n, struct item *it, enum outbox_state s, const 
 	outbound_ended(n, &it->peer->id, it->id, s, reason, 0);
 }
 
+void outbound_sent(struct node *n, const struct item *it)
+{
+	struct node_event ev = { .type = "message.sent", .peer = it->peer->id, .msg_id = it->id,
+				 .via = it->peer->conn->tp->kind };
+
+	node_event(n, &ev);
+}
+
+void outbound_left(struct node *n, struct item *it)
+{
+	end_row(n, it, OUTBOX_SENT, "no receipt was asked for");
+}
+
 /* Seconds of life from `created`; what never expires here lives as long as im2 allows. */
 static uint32_t life_s(const struct item *it)
 {
@@ -309,9 +322,9 @@ static uint32_t life_s(const struct item *it)
 enum err outbound_attempt(struct node *n, struct peer *p, struct item *it)
 {
 	struct conn *c = p->conn;
+	char wire[2 * MSG_WIRE_ID + 1];
 	struct message m = {
 		.type = bytes_str(it->type),
-		.id = bytes_str(it->id),
 		.source = *keyring_id(n->p.keyring),
 		.destination = p->id,
 		/* 0.9: the window of the far side judges this stamp, it is the time of the attempt. im2: it is
@@ -324,6 +337,10 @@ enum err outbound_attempt(struct node *n, struct peer *p, struct item *it)
 	bool confirms = session_peer(c->session)->confirms;
 	enum err e;
 
+	/* One name in both generations, also where its user chose another: what came over 0.9 and is sent again over
+	 * im2 is recognised. */
+	hex_encode(BYTES_ARR(it->wire_id), wire);
+	m.id = bytes_str(wire);
 	memcpy(m.wire_id, it->wire_id, sizeof m.wire_id);
 	if (it->meta && message_meta_read(bytes_of(it->meta, it->meta_len), &m.ext) != ERR_OK) {
 		end_row(n, it, OUTBOX_FAILED, "its fields do not open");
@@ -363,15 +380,14 @@ enum err outbound_attempt(struct node *n, struct peer *p, struct item *it)
 	if (!confirms) {
 		/* This is the honest end: nothing will ever say that it arrived (wire 4.3). */
 		end_row(n, it, OUTBOX_SENT, OLD_PEER_REASON);
-	} else if (m.ext.flags & MSG_NO_RECEIPT) {
-		/* Nobody asked whether it arrives: outside the window, never repeated (im2.md 10.3). */
-		end_row(n, it, OUTBOX_SENT, "no receipt was asked for");
+	} else if (!c->im2 && (m.ext.flags & MSG_NO_RECEIPT)) {
+		outbound_left(n, it);
 		e = ERR_EXPIRED;
 	} else {
-		struct node_event ev = { .type = "message.sent", .peer = p->id, .msg_id = it->id,
-					 .via = c->tp->kind };
-
-		node_event(n, &ev);
+		it->unasked = (m.ext.flags & MSG_NO_RECEIPT) != 0;
+		it->in_pieces = c->im2 && im2_link_carry(c->session, it->wire_id) == IM2_CARRY_OUT;
+		if (!it->unasked && !it->in_pieces)
+			outbound_sent(n, it);
 	}
 	/* The queue of units is drained to the link; im2 fills a frame first. */
 	if (!c->im2)
@@ -383,6 +399,19 @@ enum err outbound_attempt(struct node *n, struct peer *p, struct item *it)
 static void reason_text(struct bytes in, char out[static OUTBOX_REASON_MAX + 1])
 {
 	text_safe(in, out, OUTBOX_REASON_MAX + 1);
+}
+
+/* Its author knows a message by the id that he chose; the receipt names it as the wire does. */
+static void author_word(struct node *n, const struct item *it, struct bytes named, char id[static MSG_ID_MAX + 1])
+{
+	struct outbox_row row;
+
+	if (it)
+		snprintf(id, MSG_ID_MAX + 1, "%s", it->id);
+	else if (n->observer && outbox_get(n->p.store, named, &row) == ERR_OK)
+		snprintf(id, MSG_ID_MAX + 1, "%s", row.id);
+	else
+		snprintf(id, MSG_ID_MAX + 1, "%.*s", (int)named.n, named.p);
 }
 
 void outbound_receipt_of(struct node *n, const struct node_id *from, const struct session_event *ev)
@@ -404,7 +433,6 @@ void outbound_receipt_of(struct node *n, const struct node_id *from, const struc
 		return;
 	n->n.receipts_received++;
 	it = item_find(n, from, ev->receipt_id);
-	snprintf(id, sizeof id, "%.*s", (int)ev->receipt_id.n, ev->receipt_id.p);
 	if (ev->receipt == RECEIPT_HELD) {
 		/* Said twice, it tells nothing and is not free. */
 		if (it && it->state != ITEM_HELD) {
@@ -440,6 +468,7 @@ void outbound_receipt_of(struct node *n, const struct node_id *from, const struc
 		node_store_failed(n);
 		return;
 	}
+	author_word(n, it, ev->receipt_id, id);
 	if (it && it->accepted_ms)
 		in_ms = env_now(n->env) - it->accepted_ms;
 	if (it) {
@@ -471,7 +500,7 @@ static void overlay(struct node *n, struct outbox_row *r)
 	if (r->state != OUTBOX_QUEUED)
 		return;
 	it = item_find(n, &r->to, bytes_str(r->id));
-	if (it && it->state == ITEM_IN_FLIGHT)
+	if (it && it->state == ITEM_IN_FLIGHT && !it->in_pieces)
 		r->state = OUTBOX_SENT;
 	if (it && it->state == ITEM_HELD) {
 		r->state = OUTBOX_SENT;
