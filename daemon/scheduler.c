@@ -151,6 +151,12 @@ static void item_ready(struct item *it)
 	q->ready_bytes += it->body ? it->body_len : 0;
 }
 
+static void look_again(struct node *n, struct peer *p, uint64_t at_ms)
+{
+	if (!timer_armed(&p->stall) || p->stall.at_ms > at_ms)
+		timer_at(n->env, &p->stall, at_ms);
+}
+
 /* 10 s, doubling to 300 s, spread by a fifth (im2.md 10.3). */
 static uint64_t resend_ms(struct node *n, const struct item *it)
 {
@@ -181,6 +187,31 @@ static void item_flies(struct item *it)
 	list_add_tail(&q->flight, &it->link);
 	q->flight_count++;
 	q->flight_bytes += it->body_len;
+}
+
+/* The session has it. What travels in pieces may take longer than a receipt does: its timer runs from their end, and
+ * meanwhile it is not queued again (im2.md 10.3). */
+static void item_gone(struct item *it)
+{
+	struct sendq *q = it->peer->q;
+
+	if (!it->in_pieces && !it->unasked)
+		return;
+	list_del(&it->link);
+	list_add_tail(it->in_pieces ? &q->carried : &q->leaving, &it->link);
+}
+
+/* Its timer runs from now. */
+static void item_waits(struct item *it)
+{
+	struct node *n = it->node;
+
+	it->in_pieces = false;
+	it->sent_ms = env_now(n->env);
+	it->due_ms = it->sent_ms + resend_ms(n, it);
+	list_del(&it->link);
+	list_add_tail(&it->peer->q->flight, &it->link);
+	look_again(n, it->peer, it->due_ms);
 }
 
 /* Not sent after all: back to the head of its list. */
@@ -216,12 +247,6 @@ void sched_wake(struct peer *p)
 	node_want_turn(n);
 }
 
-static void look_again(struct node *n, struct peer *p, uint64_t at_ms)
-{
-	if (!timer_armed(&p->stall) || p->stall.at_ms > at_ms)
-		timer_at(n->env, &p->stall, at_ms);
-}
-
 void sched_online(struct peer *p)
 {
 	struct node *n = peer_node(p);
@@ -232,6 +257,8 @@ void sched_online(struct peer *p)
 		list_init(&q->ready[i]);
 	list_init(&q->flight);
 	list_init(&q->held);
+	list_init(&q->carried);
+	list_init(&q->leaving);
 	q->more = true;
 	q->more_priority = PRIO_COUNT - 1;
 	bucket_init(&q->pace, n->c.limits.old_peer_frames_per_s, n->c.limits.old_peer_frames_per_s * 4,
@@ -251,17 +278,19 @@ static void drop_items(struct peer *p)
 	for (int i = 0; i < PRIO_COUNT; i++)
 		drop_list(&p->q->ready[i]);
 	drop_list(&p->q->flight);
+	drop_list(&p->q->carried);
+	drop_list(&p->q->leaving);
 	drop_list(&p->q->held);
 	p->q->more = true;
 	p->q->more_priority = PRIO_COUNT - 1;
 }
 
 /* What was in flight came to nothing; it is tried again on the next session. */
-static void count_tries(struct node *n, const struct sendq *q)
+static void count_tries(struct node *n, const struct list *flight)
 {
 	if (n->stopping)
 		return;
-	for (struct list *l = q->flight.next; l != &q->flight; l = l->next) {
+	for (struct list *l = flight->next; l != flight; l = l->next) {
 		if (outbox_attempt(n->p.store, list_entry(l, struct item, link)->seq) == ERR_STORE) {
 			node_store_failed(n);
 			return;
@@ -314,7 +343,8 @@ void sched_offline(struct peer *p)
 {
 	struct node *n = peer_node(p);
 
-	count_tries(n, p->q);
+	count_tries(n, &p->q->flight);
+	count_tries(n, &p->q->carried);
 	window_shrink(n, p);
 	drop_items(p);
 	/* Submissions of the open group that were prepared for this peer go back to being rows. */
@@ -422,8 +452,13 @@ static void load(struct node *n, struct peer *p)
 	if (!rows)
 		return;
 	do {
-		if (outbox_waiting(n->p.store, &p->id, prio, seq, rows, LOAD_ROWS, &got) != ERR_OK) {
+		enum err e = outbox_waiting(n->p.store, &p->id, prio, seq, rows, LOAD_ROWS, &got);
+
+		if (e != ERR_OK) {
 			log_error("outbox-not-readable peer=%s", p->id.hex);
+			/* What is deferred is written before it is read: the group is lost. */
+			if (e == ERR_STORE)
+				node_store_failed(n);
 			look_again(n, p, env_now(n->env) + DISK_RETRY_MS);
 			break;
 		}
@@ -463,11 +498,11 @@ out:
 	free(rows);
 }
 
-/* Loading while rows of the open group are not committed would send what may be rolled back: the turn
- * that commits them comes back here. */
+/* Loading while rows of the open group are not committed would send what may be rolled back, and while it is
+ * lost what it had ended: the turn that ends it comes back here. */
 static void load_or_wait(struct node *n, struct peer *p)
 {
-	if (n->ops_n)
+	if (n->ops_n || n->group_failed)
 		sched_wake(p);
 	else
 		load(n, p);
@@ -537,6 +572,47 @@ static bool stalled(struct node *n, struct peer *p)
 	return true;
 }
 
+/* One that travels in pieces: taken, or given up there and then it goes again like any other. */
+static void pieces_ended(struct node *n, struct item *it, bool taken)
+{
+	if (taken && it->unasked) {
+		outbound_left(n, it);
+		item_free(it);
+		return;
+	}
+	item_waits(it);
+	if (taken)
+		outbound_sent(n, it);
+}
+
+/* The events may cancel others of these: only the head of a list is held. */
+void sched_pumped(struct peer *p)
+{
+	struct node *n = peer_node(p);
+	struct sendq *q = p->q;
+
+	for (uint32_t k = q->flight_count; k && p->q == q && !list_empty(&q->carried); k--) {
+		struct item *it = list_entry(q->carried.next, struct item, link);
+		enum im2_carry how = im2_link_carry(p->conn->session, it->wire_id);
+
+		list_del(&it->link);
+		list_add_tail(&q->carried, &it->link);
+		if (how != IM2_CARRY_OUT)
+			pieces_ended(n, it, how == IM2_CARRY_TAKEN);
+	}
+	while (p->q == q && !list_empty(&q->leaving) && im2_link_drained(p->conn->session)) {
+		struct item *it = list_entry(q->leaving.next, struct item, link);
+
+		if (im2_link_carry(p->conn->session, it->wire_id) == IM2_CARRY_OUT) {
+			it->in_pieces = true;
+			item_gone(it);
+			continue;
+		}
+		outbound_left(n, it);
+		item_free(it);
+	}
+}
+
 static void run_peer(struct node *n, struct peer *p)
 {
 	struct conn *c = p->conn;
@@ -585,6 +661,7 @@ static void run_peer(struct node *n, struct peer *p)
 		}
 		free(it->body);
 		it->body = NULL;
+		item_gone(it);
 		/* Many messages under one seal (im2.md 7.4), but not so many that memory grows. */
 		if (c->im2 && im2_link_waiting(c->session) >= PUMP_BYTES) {
 			conn_pump(c);
