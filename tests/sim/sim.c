@@ -78,7 +78,7 @@ static void show_failure(struct shared *sh, uint64_t seed, enum sabotage sab)
 	pid = fork();
 	if (pid == 0) {
 		struct world_totals t = { 0 };
-		char why[1500] = "";
+		char why[1900] = "";
 
 		signal(SIGSEGV, on_signal);
 		signal(SIGABRT, on_signal);
@@ -103,7 +103,7 @@ static void show_failure(struct shared *sh, uint64_t seed, enum sabotage sab)
 
 static void work(struct shared *sh, unsigned job, const struct options *o)
 {
-	char why[1500];
+	char why[1900];
 
 	trace_setup(TRACE_OFF);
 	for (;;) {
@@ -208,7 +208,7 @@ static int run_seeds(const struct options *o)
 static int run_one(const struct options *o)
 {
 	struct world_totals t = { 0 };
-	char why[1500] = "";
+	char why[1900] = "";
 	bool ok;
 
 	trace_setup(o->verbose ? TRACE_PRINT : TRACE_RING);
@@ -241,7 +241,7 @@ static int self_test(void)
 	trace_setup(TRACE_OFF);
 	for (enum sabotage s = SAB_NONE + 1; s < SAB_COUNT; s++) {
 		struct world_totals t = { 0 };
-		char why[1500] = "";
+		char why[1900] = "";
 		uint64_t seed = 1;
 
 		while (seed <= SELF_TEST_SEEDS &&

@@ -16,6 +16,7 @@
 
 #define SIM_NODES_MAX 50
 #define SIM_DOWN_MAX_MS 4000
+#define SIM_EPOCH_MS 1790000000000 /* what wall clocks show at the beginning */
 
 /* --- chance (sim_plan.c) -------------------------------------------------------------------- */
 struct rng {
@@ -27,6 +28,8 @@ uint64_t rng_below(struct rng *r, uint64_t n); /* 0 when n == 0 */
 uint64_t rng_between(struct rng *r, uint64_t low, uint64_t high);
 bool rng_ppm(struct rng *r, uint32_t per_million);
 void rng_fill(struct rng *r, void *out, size_t n);
+
+struct world;
 
 /* --- the plan ------------------------------------------------------------------------------- */
 enum hole_kind { HOLE_CUTS, HOLE_STALLS };
@@ -63,7 +66,25 @@ struct plan {
 	bool pinned[SIM_NODES_MAX][SIM_NODES_MAX]; /* by hand before the first contact */
 	unsigned stranger;            /* has another passphrase; SIM_NODES_MAX: nobody */
 	unsigned self_dialler;        /* has its own address among its peers */
+	/* im2 (sim_im2.c) */
+	bool native;                  /* some node speaks it */
+	enum im2_setting im2[SIM_NODES_MAX]; /* in the end */
+	bool upgrades[SIM_NODES_MAX]; /* begins as 0.9-only */
+	unsigned old_nodes;           /* that speak 0.9 alone, at first or always */
+	uint32_t back_ppm;            /* lives of an im2 node as 0.9-only */
+	uint32_t key_ms;              /* the mesh key comes after so much, at most */
+	struct im2_limits limits;
+	bool pad, sign;
+	bool adversary;
+	uint32_t strip_ppm, replay_ppm, flip_ppm, splice_ppm, forge_ppm;
+	uint32_t volatile_ppm;        /* of what is sent */
+	bool any_clock;               /* wall clocks are off by so many years and stay so */
+	uint32_t year_off;
+	bool restores;                /* a node may come back with an older copy of its files */
+	bool calm;                    /* no misfortune: everything is confirmed at once */
 };
+void plan_im2(uint64_t seed, struct plan *p); /* the second half of plan_make() */
+int64_t plan_clock(struct world *w);
 void plan_make(uint64_t seed, struct plan *p);
 void plan_text(const struct plan *p, char *out, size_t cap);
 
@@ -72,7 +93,6 @@ enum sabotage { SAB_NONE, SAB_DUP, SAB_LOSE, SAB_REORDER, SAB_LEAK, SAB_COUNT };
 extern const char *const sabotage_words[SAB_COUNT];
 
 /* --- nodes (sim_node.c) ---------------------------------------------------------------------- */
-struct world;
 
 struct sim_node {
 	struct world *w;
@@ -94,6 +114,10 @@ struct sim_node {
 	uint64_t full_until_ms;       /* its disk refuses until then */
 	uint64_t failures_seen;       /* store failures that the check knows of */
 	struct timer restart;         /* in the world's env */
+	struct timer mesh_key;        /* in its own env: the worker is done */
+	enum im2_setting im2;         /* of this life */
+	bool dying;                   /* nothing leaves it any more, and nobody hears it: it crashes after this step */
+	bool has_copy, restored, restore_seen; /* of its files; and it came back with them, once */
 	char db[256], pin_file[256];
 };
 void sim_node_init(struct sim_node *s, struct world *w, unsigned i);
@@ -102,6 +126,8 @@ void sim_node_start(struct sim_node *s);
 void sim_node_crash(struct sim_node *s, uint64_t down_ms);
 void sim_node_stop(struct sim_node *s);  /* politely; sim_node_turn() ends it */
 void sim_node_turn(struct sim_node *s);
+/* From now on nothing that it does is seen by anybody; sim_node_crash() follows. What it writes stays. */
+void sim_node_dies(struct sim_node *s);
 void sim_keys_free(void);
 
 /* --- the check (sim_check.c) ------------------------------------------------------------------- */
@@ -116,11 +142,18 @@ struct msg {
 	uint64_t order;               /* of submission */
 	bool cancelled;               /* answered OK */
 	bool any_order;               /* the operator intervened: order is not promised */
+	bool forgotten;               /* its author was restored from before, or goes on under another id */
+	bool restored;                /* its author was restored since: it may end as unknown or in conflict */
+	bool lost_there;              /* its receiver was restored from before */
+	unsigned body;                /* number of the message whose body it has */
+	uint64_t sent_ms;             /* first */
 	bool was_sent;
 	enum outbox_state seen;       /* last observed at the sender */
 	bool arrived, held, handed;
 	int64_t inbox_seq;
+	size_t older;                 /* 1 + number of a former one with the same id; 0 = none */
 	char id[MSG_ID_MAX + 1];
+	char wire[2 * MSG_WIRE_ID + 1]; /* when im2 names it otherwise */
 };
 
 struct check {
@@ -146,6 +179,10 @@ void check_answered(struct world *w, struct sim_node *s, const char *id, enum er
 void check_observe(void *node, const struct node_event *e);
 void check_crashed(struct sim_node *s);
 void check_restarted(struct sim_node *s);
+/* Its files are older than what the book says. */
+void check_restored(struct sim_node *s);
+/* The id under which im2 carries it belongs to the same message. */
+void check_alias(struct world *w, struct msg *m, const uint8_t wire_id[static 16]);
 void check_unit(void *world, struct bytes unit);
 void check_step(struct world *w);
 /* Reads up to `max` new messages of a node, the way a program does: each only once. */
@@ -160,12 +197,34 @@ struct bytes body_of(struct world *w, const struct msg *m, struct buf *out);
 /* What happened in a run: one in which nothing happens proves nothing. */
 #define WORLD_TOTALS(X)                                                                            \
 	X(accepted) X(arrived) X(held) X(delivered) X(expired) X(cancelled) X(rejected) X(handed)  \
-	X(repeated) X(rekeys) X(replaced) X(lives) X(store_failures) X(pauses) X(units)
+	X(repeated) X(rekeys) X(replaced) X(lives) X(store_failures) X(pauses) X(units)            \
+	X(frames) X(first) X(known) X(resumes) X(im2_rekeys) X(psk_fallbacks) X(unknown)           \
+	X(volatile_sent) X(volatile_came) X(attacks) X(downgrades) X(restores) X(died)
 struct world_totals {
 #define X(name) uint64_t name;
 	WORLD_TOTALS(X)
 #undef X
 };
+
+/* --- the wire of im2 (sim_im2.c) ---------------------------------------------------------------------- */
+#define WIRE_KEPT 64
+struct kept_unit {
+	unsigned from, to;
+	bool text;
+	size_t n;
+	uint8_t *p;
+};
+struct vol_msg {
+	unsigned from, to;
+	bool came;
+};
+struct seen_set;
+void wire_init(struct world *w);
+void wire_fini(struct world *w);
+void wire_frame(struct world *w, unsigned from, unsigned to, struct bytes unit);
+bool adversary_sees(void *world, struct loop_wire *wire, const char *from, const char *to, struct bytes unit, bool text);
+void volatile_send(struct world *w, struct sim_node *s, unsigned to);
+void volatile_came(struct sim_node *s, const struct node_event *e);
 
 /* --- the world (sim_world.c) --------------------------------------------------------------------- */
 struct world {
@@ -183,6 +242,11 @@ struct world {
 	unsigned acted;
 	bool healed;
 	uint64_t healed_at_ms;
+	struct seen_set *frames;
+	struct kept_unit kept[WIRE_KEPT];
+	size_t kept_n;
+	struct vol_msg *vols;
+	size_t vols_n, vols_cap;
 	char dir[128];
 	enum sabotage sabotage;
 	uint64_t units, timers;
@@ -199,6 +263,10 @@ void world_fail(struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
 unsigned world_index(const struct world *w, const struct node_id *id); /* SIM_NODES_MAX: nobody */
 /* Both trust each other, one of them dials the other, and nothing keeps them apart. */
 bool world_flows(struct world *w, unsigned from, unsigned to);
+unsigned world_of_address(const char *address);
+/* What two nodes speak in their present lives. */
+enum generation { GENERATION_NONE, GENERATION_09, GENERATION_IM2 };
+enum generation world_generation(const struct world *w, unsigned a, unsigned b);
 void act_once(struct world *w);
 
 /* --- the trace (sim_trace.c): the last events, for a failure ------------------------------------- */

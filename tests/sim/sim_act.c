@@ -51,7 +51,8 @@ static void answered(void *ctx, const char *id, enum err e)
 {
 	struct sim_node *s = ctx;
 
-	check_answered(s->w, s, id, e);
+	if (!s->dying)
+		check_answered(s->w, s, id, e);
 }
 
 static uint32_t some_size(struct world *w)
@@ -70,10 +71,11 @@ static uint32_t some_size(struct world *w)
 static void submit(struct world *w, struct sim_node *s, unsigned to, const char *own_id)
 {
 	static const char *const types[] = { "", "MSG", "REQ", "RESP", "CONV" };
-	struct msg draft = { .index = (unsigned)w->check.n, .size = some_size(w) };
+	struct msg draft = { .body = (unsigned)w->check.n, .size = some_size(w) };
 	struct msg *old = own_id ? check_find(w, s->i, own_id) : NULL;
-	bool taken = old && (old->answer == ANSWER_OK || old->answer == ANSWER_WAITING);
+	bool taken = old && !old->forgotten && (old->answer == ANSWER_OK || old->answer == ANSWER_WAITING);
 	char id[MSG_ID_MAX + 1];
+	struct outbox_row row;
 	struct fault f = { 0 };
 	struct submit sub = {
 		.to = w->nodes[to].id,
@@ -90,17 +92,20 @@ static void submit(struct world *w, struct sim_node *s, unsigned to, const char 
 	trace("node%u submits %s to node%u, priority %u, %u bytes, ttl %llu: %s", s->i, e == ERR_OK ? id : own_id ? own_id : "-",
 	      to, sub.priority, draft.size, (unsigned long long)sub.ttl_ms, err_word(e));
 	if (e == ERR_OK) {
-		if (taken)
+		if (taken && own_id)
 			world_fail(w, "node%u accepted the id %s twice", s->i, id);
 		struct msg *m = check_add(w, s->i, to, id);
 
 		m->priority = (uint8_t)sub.priority;
 		m->size = draft.size;
 		m->has_ttl = sub.ttl_ms != 0;
+		if (own_id && outbox_get(s->store, bytes_str(id), &row) == ERR_OK)
+			check_alias(w, m, row.wire_id);
 	} else if (e == ERR_EXISTS) {
 		if (!taken)
 			world_fail(w, "node%u says that it knows the id %s", s->i, own_id ? own_id : "that it made");
-	} else if (e != ERR_UNTRUSTED && e != ERR_NOTFOUND && e != ERR_FULL && e != ERR_STORE) {
+	} else if (e != ERR_UNTRUSTED && e != ERR_NOTFOUND && e != ERR_FULL && e != ERR_STORE &&
+		   !(e == ERR_LIMIT && draft.size > MSG_BODY_MAX - 4000)) {
 		world_fail(w, "node%u refuses a submission: %s: %s", s->i, err_word(e), f.what);
 	}
 }
@@ -115,6 +120,10 @@ static void submit_some(struct world *w, struct sim_node *s)
 
 		if (rng_ppm(&w->act, 200000))
 			to = some_peer(w, s);
+		if (rng_ppm(&w->act, w->plan.volatile_ppm)) {
+			volatile_send(w, s, to);
+			continue;
+		}
 		snprintf(own, sizeof own, "job-%zu-%u", w->check.n, (unsigned)rng_below(&w->act, 1000));
 		submit(w, s, to, named ? own : NULL);
 	}
@@ -125,7 +134,7 @@ static void submit_again(struct world *w, struct sim_node *s)
 	struct msg *m = some_msg(w, s->i);
 	char id[MSG_ID_MAX + 1];
 
-	if (!m)
+	if (!m || m->forgotten)
 		return;
 	snprintf(id, sizeof id, "%s", m->id);
 	submit(w, s, rng_ppm(&w->act, 800000) ? m->to : some_peer(w, s), id);
@@ -136,7 +145,7 @@ static void cancel(struct world *w, struct sim_node *s)
 	struct msg *m = some_msg(w, s->i);
 	struct fault f = { 0 };
 
-	if (!m)
+	if (!m || m->forgotten)
 		return;
 	size_t at = (size_t)(m - w->check.msgs);
 	enum err e = node_outbox_cancel(s->node, bytes_str(m->id), &f);
@@ -154,13 +163,28 @@ static void cancel(struct world *w, struct sim_node *s)
 static void retry(struct world *w, struct sim_node *s)
 {
 	struct msg *m = some_msg(w, s->i);
+	char again[MSG_ID_MAX + 1];
 	struct fault f = { 0 };
 
-	if (!m)
+	/* An id that the user chose stays, and the wire has another name for it: two names, and which of them came is
+	 * more than the book knows. */
+	if (!m || m->forgotten || m->wire[0])
 		return;
-	enum err e = node_outbox_retry(s->node, bytes_str(m->id), &f);
+	enum err e = node_outbox_retry(s->node, bytes_str(m->id), again, &f);
 
 	trace("node%u retries %s: %s", s->i, m->id, err_word(e));
+	if (e == ERR_OK && strcmp(again, m->id) != 0) {
+		struct msg old = *m, *new = check_add(w, s->i, old.to, again);
+
+		/* Two messages from now on: the old one may be under way still. */
+		check_find(w, s->i, old.id)->forgotten = true;
+		new->body = old.body;
+		new->priority = old.priority;
+		new->size = old.size;
+		new->answer = ANSWER_OK;
+		new->any_order = true;
+		return;
+	}
 	if (e != ERR_OK || m->seen == OUTBOX_QUEUED || m->seen == OUTBOX_SENT)
 		return;
 	if (m->seen == OUTBOX_DELIVERED || m->seen == OUTBOX_READ)

@@ -12,6 +12,7 @@
 #define READY_MAX 1024 /* of daemon/scheduler.c */
 #define MARK_LEN 32
 #define MSG_TEXT 320
+#define CALM_MS 5000 /* less than the first resend of im2 */
 
 /* Long enough that base64 at any alignment holds 16 characters that stem from it alone. */
 static const char mark[MARK_LEN + 1] = "~plaintext~of~the~simulator~42!~";
@@ -23,16 +24,18 @@ const char *const sabotage_words[SAB_COUNT] = { "none", "dup", "lose", "reorder"
 static const struct sm_row seen_moves[OUTBOX_STATES] = {
 	[OUTBOX_QUEUED] = { "queued", SM_TO(OUTBOX_SENT) | SM_TO(OUTBOX_DELIVERED) | SM_TO(OUTBOX_READ) |
 					      SM_TO(OUTBOX_FAILED) | SM_TO(OUTBOX_EXPIRED) |
-					      SM_TO(OUTBOX_REJECTED) | SM_TO(OUTBOX_CANCELLED) },
+					      SM_TO(OUTBOX_REJECTED) | SM_TO(OUTBOX_CANCELLED) | SM_TO(OUTBOX_UNKNOWN) },
 	[OUTBOX_SENT] = { "sent", SM_TO(OUTBOX_SENT) | SM_TO(OUTBOX_DELIVERED) | SM_TO(OUTBOX_READ) |
 					  SM_TO(OUTBOX_FAILED) | SM_TO(OUTBOX_EXPIRED) |
-					  SM_TO(OUTBOX_REJECTED) | SM_TO(OUTBOX_CANCELLED) },
+					  SM_TO(OUTBOX_REJECTED) | SM_TO(OUTBOX_CANCELLED) | SM_TO(OUTBOX_UNKNOWN) },
 	[OUTBOX_DELIVERED] = { "delivered", SM_TO(OUTBOX_READ) },
 	[OUTBOX_READ] = { "read", 0 },
-	[OUTBOX_FAILED] = { "failed", 0 },
-	[OUTBOX_EXPIRED] = { "expired", 0 },
-	[OUTBOX_REJECTED] = { "rejected", 0 },
+	/* The truth wins. */
+	[OUTBOX_FAILED] = { "failed", SM_TO(OUTBOX_DELIVERED) | SM_TO(OUTBOX_READ) },
+	[OUTBOX_EXPIRED] = { "expired", SM_TO(OUTBOX_DELIVERED) | SM_TO(OUTBOX_READ) },
+	[OUTBOX_REJECTED] = { "rejected", SM_TO(OUTBOX_DELIVERED) | SM_TO(OUTBOX_READ) },
 	[OUTBOX_CANCELLED] = { "cancelled", 0 },
+	[OUTBOX_UNKNOWN] = { "unknown", SM_TO(OUTBOX_DELIVERED) | SM_TO(OUTBOX_READ) },
 };
 
 /* --- the book ----------------------------------------------------------------------------------- */
@@ -106,12 +109,46 @@ struct msg *check_add(struct world *w, unsigned from, unsigned to, const char *i
 	m->from = from;
 	m->to = to;
 	m->index = (unsigned)c->n;
+	m->body = m->index;
 	m->order = ++c->order;
 	snprintf(m->id, sizeof m->id, "%s", id);
 	BUG_ON(map_put(c->by_id, id_key(from, id, key), 0, &at, &created) != ERR_OK);
+	if (!created) {
+		memcpy(&m->older, at, sizeof m->older);
+		m->older++;
+	}
 	memcpy(at, &c->n, sizeof c->n);
 	c->n++;
 	return m;
+}
+
+void check_alias(struct world *w, struct msg *m, const uint8_t wire_id[static 16])
+{
+	size_t at = (size_t)(m - w->check.msgs);
+	char wire[2 * MSG_WIRE_ID + 1];
+	uint8_t key[MAP_KEY_MAX];
+	bool created;
+	void *slot;
+
+	hex_encode(bytes_of(wire_id, MSG_WIRE_ID), wire);
+	memcpy(m->wire, wire, sizeof m->wire);
+	BUG_ON(map_put(w->check.by_id, id_key(m->from, wire, key), 0, &slot, &created) != ERR_OK);
+	if (!created && !m->older) {
+		memcpy(&m->older, slot, sizeof m->older);
+		m->older = m->older == at ? 0 : m->older + 1;
+	}
+	memcpy(slot, &at, sizeof at);
+}
+
+/* The message that this row of the inbox is: an author that was restored may name another one alike. */
+static struct msg *msg_of_row(struct sim_node *s, unsigned author, const char *id, int64_t seq)
+{
+	struct check *c = &s->w->check;
+	struct msg *newest = author < SIM_NODES_MAX ? check_find(s->w, author, id) : NULL, *m = newest;
+
+	while (m && !(m->to == s->i && m->arrived && m->inbox_seq == seq))
+		m = m->older ? &c->msgs[m->older - 1] : NULL;
+	return m ? m : newest;
 }
 
 /* Every byte follows from the seed and the message. Marks are all over it, so that a part that leaks
@@ -121,7 +158,7 @@ struct bytes body_of(struct world *w, const struct msg *m, struct buf *out)
 	struct rng r;
 	uint8_t *p;
 
-	rng_seed(&r, w->seed, 1000000 + m->index);
+	rng_seed(&r, w->seed, 1000000 + m->body);
 	buf_reset(out);
 	p = buf_reserve(out, m->size ? m->size : 1);
 	BUG_ON(!p);
@@ -174,7 +211,7 @@ static void resync(struct sim_node *s)
 		struct msg *m = &w->check.msgs[i];
 		struct outbox_row row;
 
-		if (m->from != s->i || (m->answer != ANSWER_OK && m->answer != ANSWER_UNKNOWN))
+		if (m->from != s->i || m->forgotten || (m->answer != ANSWER_OK && m->answer != ANSWER_UNKNOWN))
 			continue;
 		enum err e = outbox_get(s->store, bytes_str(m->id), &row);
 
@@ -220,6 +257,11 @@ void check_crashed(struct sim_node *s)
 	}
 }
 
+static bool named(const struct inbox_row *row, const struct msg *m)
+{
+	return strcmp(row->id, m->id) == 0 || (m->wire[0] && strcmp(row->id, m->wire) == 0);
+}
+
 /* What came while it stopped was kept and told nobody: a program finds it in the inbox. */
 static void look_for_arrivals(struct sim_node *s)
 {
@@ -236,7 +278,7 @@ static void look_for_arrivals(struct sim_node *s)
 				return;
 			for (size_t i = 0; i < n && !w->failed; i++) {
 				unsigned author = world_index(w, &rows[i].author);
-				const struct msg *m = author < SIM_NODES_MAX ? check_find(w, author, rows[i].id) : NULL;
+				const struct msg *m = msg_of_row(s, author, rows[i].id, rows[i].seq);
 
 				f.after_seq = rows[i].seq;
 				if (!m || !m->arrived)
@@ -257,10 +299,59 @@ void check_restarted(struct sim_node *s)
 
 		if (m->to != s->i || !m->arrived)
 			continue;
-		if (inbox_get(s->store, m->inbox_seq, &row) != ERR_OK || strcmp(row.id, m->id) != 0)
+		if (inbox_get(s->store, m->inbox_seq, &row) != ERR_OK || !named(&row, m))
 			broken(w, m, "it had arrived, and the restart lost it");
 		else if (m->handed && row.state != INBOX_READ)
 			broken(w, m, "it was handed to a program, and after the restart it is new again");
+	}
+	look_for_arrivals(s);
+}
+
+static bool row_of(struct sim_node *s, const struct msg *m, const char *id, struct inbox_row *out)
+{
+	struct inbox_row rows[8];
+	size_t n = 0;
+
+	if (!id[0] || inbox_find(s->store, bytes_str(id), rows, 8, &n) != ERR_OK)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (world_index(s->w, &rows[i].author) != m->from)
+			continue;
+		*out = rows[i];
+		return true;
+	}
+	return false;
+}
+
+void check_restored(struct sim_node *s)
+{
+	struct world *w = s->w;
+
+	for (size_t i = 0; i < w->check.n; i++) {
+		struct msg *m = &w->check.msgs[i];
+		struct outbox_row row;
+		struct inbox_row in;
+
+		if (m->from == s->i && !m->forgotten) {
+			m->forgotten = check_find(w, m->from, m->id) != m ||
+				       outbox_get(s->store, bytes_str(m->id), &row) != ERR_OK;
+			m->restored = true;
+			if (!m->forgotten) {
+				m->answer = ANSWER_OK;
+				m->seen = row.state;
+				m->cancelled = row.state == OUTBOX_CANCELLED;
+			}
+		}
+		if (m->to != s->i || !m->arrived)
+			continue;
+		if (row_of(s, m, m->id, &in) || row_of(s, m, m->wire, &in)) {
+			m->inbox_seq = in.seq;
+			m->held = in.state == INBOX_HELD;
+			m->handed = in.state == INBOX_READ;
+		} else {
+			m->arrived = m->held = m->handed = false;
+			m->lost_there = true;
+		}
 	}
 	look_for_arrivals(s);
 }
@@ -286,6 +377,10 @@ static unsigned rows_of(struct sim_node *s, const struct msg *m)
 		return 0;
 	for (size_t i = 0; i < n; i++)
 		k += world_index(s->w, &rows[i].author) == m->from;
+	if (!m->wire[0] || inbox_find(s->store, bytes_str(m->wire), rows, 8, &n) != ERR_OK)
+		return k;
+	for (size_t i = 0; i < n; i++)
+		k += world_index(s->w, &rows[i].author) == m->from;
 	return k;
 }
 
@@ -300,6 +395,9 @@ static void order_kept(struct world *w, const struct msg *m)
 	/* A refusal (a box is full) that gets lost with its session is asked again, and by then there may be
 	 * room: rather late than never. */
 	if (m->any_order || w->plan.unreliable || w->plan.may_refuse)
+		return;
+	/* im2 promises none (im2.md 10.3). */
+	if (w->plan.adversary || (w->plan.im2[m->from] != IM2_OFF && w->plan.im2[m->to] != IM2_OFF))
 		return;
 	BUG_ON(map_put(w->check.newest, BYTES_ARR(key), 0, &at, &created) != ERR_OK);
 	memcpy(&newest, at, sizeof newest);
@@ -320,19 +418,21 @@ static void arrived(struct sim_node *s, const char *id, unsigned author, int64_t
 		world_fail(w, "node%u received %s of node%u, which nobody sent to it", s->i, id, author);
 		return;
 	}
-	if (m->answer != ANSWER_OK)
+	if (m->answer != ANSWER_OK && !m->forgotten)
 		broken(w, m, m->answer == ANSWER_REFUSED ? "it was refused, and yet it arrived" :
 							  "it arrived before its submission was answered");
 	else if (m->arrived && (held || !m->held))
 		broken(w, m, "it was delivered twice");
 	else if (m->arrived && m->inbox_seq != seq)
 		broken(w, m, "its row has moved");
-	else if (inbox_get(s->store, seq, &row) != ERR_OK || strcmp(row.id, m->id) != 0 ||
+	else if (!m->arrived && m->seen == OUTBOX_REJECTED && !m->forgotten)
+		broken(w, m, "it was delivered after its author heard that it was rejected");
+	else if (inbox_get(s->store, seq, &row) != ERR_OK || !named(&row, m) ||
 		 world_index(w, &row.author) != m->from)
 		broken(w, m, "it is said to be in the inbox, and is not");
 	else if (row.priority != m->priority || row.body_len != m->size || !body_equal(s, seq, m))
 		broken(w, m, "it is not what was sent");
-	else if (!row.proven)
+	else if (!row.proven && (!row.has_wire || w->plan.sign))
 		broken(w, m, "its author is not proven");
 	else if (rows_of(s, m) != 1)
 		broken(w, m, "the inbox holds it twice");
@@ -399,7 +499,7 @@ static void sender_sees(struct sim_node *s, const struct node_event *e, enum out
 	}
 	if (world_index(w, &e->peer) != m->to)
 		broken(w, m, "an event names another peer");
-	if (m->answer != ANSWER_OK && to != OUTBOX_EXPIRED && to != OUTBOX_CANCELLED)
+	if (m->answer != ANSWER_OK && to != OUTBOX_EXPIRED && to != OUTBOX_CANCELLED && !m->forgotten)
 		broken(w, m, "it moves before its submission was answered");
 	if (to == OUTBOX_QUEUED) {
 		if (m->seen != OUTBOX_QUEUED || m->was_sent)
@@ -412,9 +512,11 @@ static void sender_sees(struct sim_node *s, const struct node_event *e, enum out
 		snprintf(why, sizeof why, "it moves from %s to %s", outbox_state_word(m->seen), outbox_state_word(to));
 		broken(w, m, why);
 	}
-	if (to == OUTBOX_FAILED)
+	/* The old wire carries a little less. */
+	if (to == OUTBOX_FAILED && !(m->size > MSG_BODY_MAX - 4000 && e->reason && strstr(e->reason, "too large") &&
+				     world_generation(w, m->from, m->to) != GENERATION_IM2))
 		broken(w, m, "it failed, and nothing here explains that");
-	if ((to == OUTBOX_DELIVERED || to == OUTBOX_READ) && (!m->arrived || m->held))
+	if ((to == OUTBOX_DELIVERED || to == OUTBOX_READ) && (!m->arrived || m->held) && !m->lost_there)
 		broken(w, m, "it is reported as delivered, and its receiver does not have it");
 	if (to == OUTBOX_DELIVERED || to == OUTBOX_READ || to == OUTBOX_REJECTED) {
 		if (!m->was_sent)
@@ -422,8 +524,33 @@ static void sender_sees(struct sim_node *s, const struct node_event *e, enum out
 	}
 	if (to == OUTBOX_REJECTED && (!e->reason || !*e->reason))
 		broken(w, m, "it was rejected without a reason");
+	if (to == OUTBOX_UNKNOWN && !s->restored)
+		broken(w, m, "it is said to be settled, and its author forgot nothing");
+	if (to == OUTBOX_REJECTED && strstr(e->reason, "conflict") && !s->restored)
+		broken(w, m, "its id is in conflict, and its author forgot nothing");
+	if (to == OUTBOX_SENT && !m->sent_ms)
+		m->sent_ms = w->now_ms;
+	if (to == OUTBOX_DELIVERED && w->plan.calm && w->now_ms - m->sent_ms > CALM_MS)
+		broken(w, m, "nothing went wrong, and it took a resend to be confirmed");
 	m->was_sent = m->was_sent || to == OUTBOX_SENT;
 	m->seen = to;
+}
+
+/* No downgrade: whoever has im2, and meets somebody who has it too, speaks nothing else, whatever the wire says. */
+static void speaks_what_it_must(struct sim_node *s, const struct node_event *e)
+{
+	struct world *w = s->w;
+	unsigned other = world_index(w, &e->peer);
+	const struct pin *pin = pins_get(s->pins, &e->peer);
+	enum generation must = other < SIM_NODES_MAX ? world_generation(w, s->i, other) : GENERATION_NONE;
+	struct peer_view v;
+
+	node_peer_view(s->node, &e->peer, &v);
+	if (strcmp(v.generation, must == GENERATION_IM2 ? "im2" : "0.9") != 0 || must == GENERATION_NONE)
+		world_fail(w, "node%u (im2 %s) speaks %s with node%u (im2 %s)", s->i, im2_setting_word(s->im2),
+			   v.generation, other, other < SIM_NODES_MAX ? im2_setting_word(w->nodes[other].im2) : "?");
+	if (must == GENERATION_09 && s->im2 != IM2_OFF && pin && pin->im2_since_ms)
+		world_fail(w, "node%u speaks 0.9 with node%u, which spoke im2 with it before", s->i, other);
 }
 
 void check_observe(void *node, const struct node_event *e)
@@ -431,14 +558,21 @@ void check_observe(void *node, const struct node_event *e)
 	static const char *const words[OUTBOX_STATES] = {
 		"message.queued", "message.sent",    "message.delivered", "message.read",
 		"message.failed", "message.expired", "message.rejected",	 "message.cancelled",
+		"message.unknown",
 	};
 	struct sim_node *s = node;
 
 	trace("node%u event %s peer=node%u msg=%s reason=%s seq=%lld", s->i, e->type,
 	      e->peer.hex[0] ? world_index(s->w, &e->peer) : 99, e->msg_id ? e->msg_id : "-",
 	      e->reason ? e->reason : "-", (long long)e->seq);
+	if (s->dying)
+		return;
 	bool fresh = look_for_failures(s);
 
+	if (strcmp(e->type, "message.volatile") == 0)
+		volatile_came(s, e);
+	if (strcmp(e->type, "peer.online") == 0)
+		speaks_what_it_must(s, e);
 	if (strcmp(e->type, "inbox.new") == 0)
 		hand_over(s, e, false);
 	else if (strcmp(e->type, "inbox.held") == 0)
@@ -473,7 +607,7 @@ void check_read(struct sim_node *s, size_t max)
 			if (e == ERR_STORE)
 				return;
 			unsigned author = world_index(w, &rows[i].author);
-			struct msg *m = author < SIM_NODES_MAX ? check_find(w, author, rows[i].id) : NULL;
+			struct msg *m = msg_of_row(s, author, rows[i].id, rows[i].seq);
 
 			if (!m)
 				world_fail(w, "node%u reads %s, which nobody sent", s->i, rows[i].id);
@@ -539,7 +673,7 @@ static void view_fits(struct sim_node *s, unsigned other)
 	struct peer_view v;
 
 	node_peer_view(s->node, &w->nodes[other].id, &v);
-	if (v.in_flight > w->plan.window)
+	if (v.in_flight > (w->plan.native ? 2 : 1) * w->plan.window)
 		world_fail(w, "node%u has %llu messages in flight to node%u; its window is %u", s->i,
 			   (unsigned long long)v.in_flight, other, w->plan.window);
 	if (v.waiting > READY_MAX)
@@ -583,6 +717,7 @@ void check_totals(struct world *w)
 		t->expired += m->seen == OUTBOX_EXPIRED;
 		t->cancelled += m->seen == OUTBOX_CANCELLED;
 		t->rejected += m->seen == OUTBOX_REJECTED;
+		t->unknown += m->seen == OUTBOX_UNKNOWN;
 		t->handed += m->handed;
 	}
 }
@@ -596,6 +731,8 @@ bool check_settled(struct world *w, char *why, size_t cap)
 		const struct msg *m = &w->check.msgs[i];
 		bool waits = m->seen == OUTBOX_QUEUED || m->seen == OUTBOX_SENT;
 
+		if (m->forgotten)
+			continue;
 		if (m->answer == ANSWER_WAITING || m->answer == ANSWER_UNKNOWN ||
 		    (m->answer == ANSWER_OK && waits && (m->has_ttl || world_flows(w, m->from, m->to)))) {
 			snprintf(why, cap, "%s%s", msg_text(w, m, text),
@@ -609,6 +746,20 @@ bool check_settled(struct world *w, char *why, size_t cap)
 			return false;
 		}
 	}
+	/* From every state that all this left behind, a session can be made. */
+	for (unsigned i = 0; w->plan.native && i < w->plan.nodes; i++) {
+		for (unsigned k = 0; k < w->plan.nodes; k++) {
+			struct peer_view v;
+
+			if (i == k || !world_flows(w, i, k))
+				continue;
+			node_peer_view(w->nodes[i].node, &w->nodes[k].id, &v);
+			if (v.online)
+				continue;
+			snprintf(why, cap, "node%u and node%u do not meet", i, k);
+			return false;
+		}
+	}
 	return true;
 }
 
@@ -618,6 +769,8 @@ static void check_row(struct world *w, const struct msg *m)
 	struct inbox_row in;
 	enum err e;
 
+	if (m->forgotten)
+		return;
 	e = node_outbox_get(w->nodes[m->from].node, bytes_str(m->id), &row);
 	if (m->answer == ANSWER_REFUSED) {
 		if (e != ERR_NOTFOUND && check_find(w, m->from, m->id) == m)
@@ -635,6 +788,8 @@ static void check_row(struct world *w, const struct msg *m)
 	if (row.state == OUTBOX_REJECTED && !row.reason[0])
 		broken(w, m, "its row was rejected without a reason");
 	if (row.state == OUTBOX_DELIVERED || row.state == OUTBOX_READ) {
+		if (m->lost_there)
+			return;
 		if (!m->arrived || m->held || inbox_get(w->nodes[m->to].store, m->inbox_seq, &in) != ERR_OK ||
 		    (in.state != INBOX_NEW && in.state != INBOX_READ))
 			broken(w, m, "delivered, and not in its receiver's inbox");
@@ -659,8 +814,7 @@ static void check_inbox(struct sim_node *s)
 			}
 			for (size_t i = 0; i < n && !w->failed; i++) {
 				unsigned author = world_index(w, &rows[i].author);
-				const struct msg *m =
-					author < SIM_NODES_MAX ? check_find(w, author, rows[i].id) : NULL;
+				const struct msg *m = msg_of_row(s, author, rows[i].id, rows[i].seq);
 
 				f.after_seq = rows[i].seq;
 				if (!m || m->to != s->i)

@@ -2,6 +2,7 @@
  * disk kept. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/sim/sim.h"
@@ -52,7 +53,7 @@ static uint64_t node_wall(void *ctx)
 {
 	const struct sim_node *s = ctx;
 
-	return (uint64_t)((int64_t)(1700000000000 + s->w->now_ms) + s->skew_ms);
+	return (uint64_t)((int64_t)(SIM_EPOCH_MS + s->w->now_ms) + s->skew_ms);
 }
 
 static void node_random(void *ctx, void *out, size_t n)
@@ -65,6 +66,16 @@ static void node_random(void *ctx, void *out, size_t n)
 static void restart_due(void *ctx)
 {
 	sim_node_start(ctx);
+}
+
+/* Any 32 bytes that follow from the passphrase do; how slowly they follow is tested elsewhere. */
+static void mesh_key_due(void *ctx)
+{
+	struct sim_node *s = ctx;
+	uint8_t key[32];
+
+	memset(key, s->i == s->w->plan.stranger ? 0x66 : 0x42, sizeof key);
+	BUG_ON(node_mesh_key(s->node, 0, BYTES_ARR(key)) != ERR_OK);
 }
 
 void sim_node_init(struct sim_node *s, struct world *w, unsigned i)
@@ -80,7 +91,10 @@ void sim_node_init(struct sim_node *s, struct world *w, unsigned i)
 		s->skew_ms = (int64_t)rng_below(&w->act, 2 * (uint64_t)w->plan.skew_ms + 1) - w->plan.skew_ms;
 	s->keys = keys[(i * 7 + w->seed) % SIM_NODES_MAX];
 	s->id = *keyring_id(s->keys);
+	if (w->plan.any_clock)
+		s->skew_ms = plan_clock(w);
 	timer_init(&s->restart, restart_due, s);
+	timer_init(&s->mesh_key, mesh_key_due, s);
 	if (w->plan.on_disk) {
 		snprintf(s->db, sizeof s->db, "%s/%u.db", w->dir, i);
 		snprintf(s->pin_file, sizeof s->pin_file, "%s/%u.pins", w->dir, i);
@@ -173,6 +187,11 @@ void sim_node_start(struct sim_node *s)
 		return;
 	policy_init(&s->policy);
 	s->policy.trust_on_first_use = !p->manual;
+	s->im2 = p->im2[s->i];
+	if ((p->upgrades[s->i] && s->lives == 0) ||
+	    (s->im2 != IM2_OFF && s->lives && !w->healed && rng_ppm(&w->act, p->back_ppm)))
+		s->im2 = IM2_OFF;
+	s->policy.im2 = s->im2;
 	struct node_config c = {
 		.passphrase = s->i == p->stranger ? BYTES_LIT("of another mesh, by mistake") :
 						    BYTES_LIT("correct horse battery staple"),
@@ -181,6 +200,9 @@ void sim_node_start(struct sim_node *s)
 		.handshake_ms = p->handshake_ms,
 		.past_ms = 30000,
 		.future_ms = 5000,
+		.im2_pad = p->pad,
+		.im2_sign_always = p->sign,
+		.im2 = p->limits,
 		.policy = &s->policy,
 		.limits = { .window = p->window,
 			    .window_bytes = p->window_bytes,
@@ -197,16 +219,22 @@ void sim_node_start(struct sim_node *s)
 	struct transport_sink sink = node_sink(s->node);
 
 	BUG_ON(loopback_new(w->net, s->address, &sink, &s->tp) != ERR_OK);
+	/* The node takes it for the transport where the listener speaks first, and may be told lies in S1. */
+	s->tp->kind = "ws";
 	node_attach(s->node, s->tp);
 	node_observe(s->node, check_observe, s);
 	s->failures_seen = 0;
 	s->up = true;
-	s->stopping = s->stopped = false;
+	s->stopping = s->stopped = s->dying = false;
 	if (s->lives++ == 0)
 		pin_by_hand(s);
+	else if (s->restored && !s->restore_seen)
+		check_restored(s);
 	else
 		check_restarted(s);
+	s->restore_seen = s->restored;
 	add_targets(s);
+	timer_in(&s->env, &s->mesh_key, rng_below(&s->rng, p->key_ms + 1));
 	node_dial_all(s->node);
 }
 
@@ -220,7 +248,18 @@ static void bury(struct sim_node *s, bool crash)
 	t->replaced += n->duplicate_sessions;
 	t->store_failures += n->store_failures;
 	t->pauses += n->pauses;
+	const struct im2_counters *m = node_im2_counters(s->node);
+
+	t->downgrades += n->downgrades_refused;
+	if (m) {
+		t->first += m->handshakes_first;
+		t->known += m->handshakes_known;
+		t->resumes += m->resumes;
+		t->im2_rekeys += m->rekeys;
+		t->psk_fallbacks += m->psk_fallbacks;
+	}
 	s->up = false;
+	timer_stop(&s->env, &s->mesh_key);
 	node_free(s->node);
 	s->node = NULL;
 	tp_free(s->tp);
@@ -231,6 +270,65 @@ static void bury(struct sim_node *s, bool crash)
 		world_fail(s->w, "node%u left %zu timers armed when it was freed", s->i, s->env.timers.n);
 }
 
+void sim_node_dies(struct sim_node *s)
+{
+	trace("node%u says nothing more", s->i);
+	s->dying = true;
+	s->w->totals.died++;
+}
+
+/* --- copies ------------------------------------------------------------------------------------- */
+static void copy_file(const char *from, const char *to)
+{
+	FILE *in = fopen(from, "rb"), *out;
+	char part[65536];
+	size_t n;
+
+	(void)remove(to);
+	if (!in)
+		return;
+	out = fopen(to, "wb");
+	BUG_ON(!out);
+	while ((n = fread(part, 1, sizeof part, in)) > 0)
+		BUG_ON(fwrite(part, 1, n, out) != n);
+	BUG_ON(fclose(out) != 0 || chmod(to, 0600) != 0);
+	fclose(in);
+}
+
+static void copy_files(const struct sim_node *s, bool back, bool pins_too)
+{
+	static const char *const tails[] = { "", "-wal", "-shm" };
+	char live[300], kept[300];
+
+	for (size_t i = 0; i < 3; i++) {
+		snprintf(live, sizeof live, "%s%s", s->db, tails[i]);
+		snprintf(kept, sizeof kept, "%s.copy%s", s->db, tails[i]);
+		copy_file(back ? kept : live, back ? live : kept);
+	}
+	snprintf(kept, sizeof kept, "%s.copy", s->pin_file);
+	if (pins_too)
+		copy_file(back ? kept : s->pin_file, back ? s->pin_file : kept);
+}
+
+/* While it is down its operator makes a copy, or brings one back. */
+static void look_at_files(struct sim_node *s)
+{
+	struct world *w = s->w;
+
+	if (!w->plan.restores || w->healed || s->restored || w->failed)
+		return;
+	if (!s->has_copy && rng_ppm(&w->act, 500000)) {
+		trace("node%u: its files are copied", s->i);
+		copy_files(s, false, true);
+		s->has_copy = true;
+	} else if (s->has_copy && rng_ppm(&w->act, 500000)) {
+		trace("node%u: its files are replaced by the copy", s->i);
+		copy_files(s, true, rng_ppm(&w->act, 500000));
+		s->restored = true;
+		w->totals.restores++;
+	}
+}
+
 void sim_node_crash(struct sim_node *s, uint64_t down_ms)
 {
 	if (!s->up)
@@ -239,6 +337,8 @@ void sim_node_crash(struct sim_node *s, uint64_t down_ms)
 	loopback_kill(s->tp);
 	check_crashed(s);
 	bury(s, true);
+	s->dying = false;
+	look_at_files(s);
 	timer_in(&s->w->env, &s->restart, down_ms);
 }
 
@@ -286,6 +386,7 @@ void sim_node_turn(struct sim_node *s)
 		trace("node%u has stopped", s->i);
 		check_crashed(s);
 		bury(s, false);
+		look_at_files(s);
 		timer_in(&w->env, &s->restart, 1 + rng_below(&w->act, SIM_DOWN_MAX_MS));
 	}
 }

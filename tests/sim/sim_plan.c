@@ -210,10 +210,34 @@ void plan_make(uint64_t seed, struct plan *p)
 	p->ttl_ppm = (uint32_t)PICK(r, 0, 50000, 400000);
 	p->trust_ppm = rng_ppm(r, PERCENT(25)) ? (uint32_t)PICK(r, 20000, 100000) : 0;
 	p->idle_watch = rng_ppm(r, PERCENT(10));
+	plan_im2(seed, p);
+}
+
+static size_t native_text(const struct plan *p, char *out, size_t cap)
+{
+	static const char letters[] = "onr"; /* off, on (n), require */
+	const struct im2_limits *m = &p->limits;
+	char who[SIM_NODES_MAX + 1] = "";
+
+	for (unsigned i = 0; i < p->nodes; i++)
+		who[i] = p->upgrades[i] ? 'u' : letters[p->im2[i]];
+	return (size_t)snprintf(out, cap,
+				"im2=%s back=%u key_ms=%u frames=%llu/%llu bytes=%llu ms=%llu/%llu overlap=%llu sessions=%u/%u "
+				"adversary=%d(%u,%u,%u,%u,%u) vol=%u years=%u restores=%d calm=%d pad=%d sign=%d ",
+				who, p->back_ppm, p->key_ms, (unsigned long long)m->rekey_after_frames,
+				(unsigned long long)m->reject_after_frames, (unsigned long long)m->rekey_after_bytes,
+				(unsigned long long)m->rekey_after_ms, (unsigned long long)m->reject_after_ms,
+				(unsigned long long)m->overlap_ms, m->sessions, m->pending, p->adversary, p->strip_ppm,
+				p->replay_ppm, p->flip_ppm, p->splice_ppm, p->forge_ppm, p->volatile_ppm, p->year_off,
+				p->restores, p->calm, p->pad, p->sign);
 }
 
 void plan_text(const struct plan *p, char *out, size_t cap)
 {
+	size_t n = p->native ? native_text(p, out, cap) : 0;
+
+	out += n;
+	cap -= n;
 	snprintf(out, cap,
 		 "nodes=%u actions=%u gap_ms=%u disk=%d manual=%d delay_ms=%u+%u spikes=%u/%u cut=%u refuse=%u "
 		 "unreliable=%d(%u,%u,%u) holes=%u/%s crash=%u stop=%u full=%u skew_ms=%u jump_ms=%u "

@@ -34,7 +34,7 @@ static void log_tap(void *ctx, enum log_level level, const char *line)
 static uint64_t log_wall(void *ctx)
 {
 	/* Standing still: what is logged must not depend on how many lines a second holds. */
-	return world_now ? 1700000000000 + world_now->now_ms : 1700000000000;
+	return world_now ? SIM_EPOCH_MS + world_now->now_ms : SIM_EPOCH_MS;
 }
 
 void trace_setup(enum trace_mode mode)

@@ -12,6 +12,7 @@
 #define STEPS_AT_ONE_TIME_MAX 20000
 #define STEPS_MAX 20000000
 #define DRAIN_MAX_MS (45 * 60000u)
+#define DRAIN_NATIVE_MAX_MS (170 * 60000u) /* who was denied, or told so by somebody on the way, waits an hour */
 #define QUIET_MS 65000
 
 void world_fail(struct world *w, const char *fmt, ...)
@@ -48,7 +49,16 @@ bool world_flows(struct world *w, unsigned from, unsigned to)
 	const struct plan *p = &w->plan;
 
 	return (p->dials[from][to] || p->dials[to][from]) && from != p->stranger && to != p->stranger &&
-	       trusts(w, from, to) && trusts(w, to, from);
+	       world_generation(w, from, to) != GENERATION_NONE && trusts(w, from, to) && trusts(w, to, from);
+}
+
+enum generation world_generation(const struct world *w, unsigned a, unsigned b)
+{
+	enum im2_setting x = w->nodes[a].im2, y = w->nodes[b].im2;
+
+	if (x != IM2_OFF && y != IM2_OFF)
+		return GENERATION_IM2;
+	return x == IM2_REQUIRE || y == IM2_REQUIRE ? GENERATION_NONE : GENERATION_09;
 }
 
 /* --- chance of libraries: none that we do not seed ------------------------------------------ */
@@ -76,7 +86,7 @@ static struct randombytes_implementation library_random = {
 };
 
 /* --- the network ------------------------------------------------------------------------------ */
-static unsigned index_of_address(const char *address)
+unsigned world_of_address(const char *address)
 {
 	return (unsigned)strtoul(address + 1, NULL, 10);
 }
@@ -85,13 +95,18 @@ static struct loop_fate fate_of_unit(void *ctx, const char *from, const char *to
 {
 	struct world *w = ctx;
 	const struct plan *p = &w->plan;
-	unsigned a = index_of_address(from), b = index_of_address(to);
+	unsigned a = world_of_address(from), b = world_of_address(to);
 	struct loop_fate f = { .copies = 1, .delay_ms = 1 };
 	uint64_t hole;
 
 	w->units++;
 	if (a >= p->nodes || b >= p->nodes) /* a dialler's far address is no node: nobody is there */
 		return f;
+	wire_frame(w, a, b, unit);
+	if (w->nodes[a].dying) {
+		f.copies = 0;
+		return f;
+	}
 	f.delay_ms = p->delay_ms + rng_below(&w->fate, p->jitter_ms + 1);
 	if (w->healed) {
 		/* What an unreliable link lost, only a new session asks for again. */
@@ -133,12 +148,14 @@ static void heal(struct world *w)
 		struct sim_node *s = &w->nodes[i];
 
 		s->full_until_ms = 0;
-		if (s->skew_ms > 1500)
+		if (s->skew_ms > 1500 && !w->plan.any_clock)
 			s->skew_ms = 1500;
-		if (s->skew_ms < -1500)
+		if (s->skew_ms < -1500 && !w->plan.any_clock)
 			s->skew_ms = -1500;
 		if (s->up) {
 			store_fail_after(s->store, 0);
+			if (s->im2 != w->plan.im2[i])
+				sim_node_stop(s); /* it comes back as what it is in the end */
 		} else {
 			timer_stop(&w->env, &s->restart);
 			sim_node_start(s);
@@ -194,9 +211,18 @@ static void turns(struct world *w)
 		if (chaos && w->plan.crash_ppm && s->up && rng_ppm(&w->act, w->plan.crash_ppm / 2))
 			sim_node_crash(s, rng_below(&w->act, SIM_DOWN_MAX_MS));
 		sim_node_turn(s);
-		if (chaos && w->plan.crash_ppm && s->up && rng_ppm(&w->act, w->plan.crash_ppm / 2))
+		if ((chaos && w->plan.crash_ppm && s->up && rng_ppm(&w->act, w->plan.crash_ppm / 2)) || s->dying)
 			sim_node_crash(s, rng_below(&w->act, SIM_DOWN_MAX_MS));
 	}
+}
+
+/* Some crashes come after everything that this step writes, and before anything that it says. */
+static void last_words(struct world *w)
+{
+	for (unsigned i = 0; i < w->plan.nodes && w->plan.native && !w->healed; i++)
+		if (w->nodes[i].up && !w->nodes[i].stopping && w->plan.crash_ppm &&
+		    rng_ppm(&w->act, w->plan.crash_ppm / 2))
+			sim_node_dies(&w->nodes[i]);
 }
 
 static uint64_t next_ms(const struct world *w)
@@ -232,6 +258,7 @@ static bool step(struct world *w, unsigned *at_one_time)
 		world_fail(w, "no end after %u steps", STEPS_MAX);
 		return false;
 	}
+	last_words(w);
 	if (timers_next(&w->env) <= w->now_ms)
 		w->timers += timers_run(&w->env);
 	for (unsigned i = 0; i < w->plan.nodes; i++)
@@ -258,17 +285,21 @@ static void actor_due(void *ctx)
 /* What happens at the end: everything heals and must settle; programs read what came. */
 static void drain(struct world *w, unsigned *at_one_time)
 {
-	uint64_t look_ms = w->now_ms;
+	uint64_t look_ms = w->now_ms, most = w->plan.native ? DRAIN_NATIVE_MAX_MS : DRAIN_MAX_MS;
 	char why[500] = "";
 
 	while (!w->failed) {
 		if (w->now_ms >= look_ms) {
 			approve_all(w);
+			/* A full box is no end for im2: somebody has to read. */
+			for (unsigned i = 0; i < w->plan.nodes && w->plan.native && w->plan.may_refuse; i++)
+				if (!w->nodes[i].dying)
+					check_read(&w->nodes[i], SIZE_MAX);
 			if (check_settled(w, why, sizeof why))
 				break;
-			if (w->now_ms - w->healed_at_ms > DRAIN_MAX_MS) {
+			if (w->now_ms - w->healed_at_ms > most) {
 				world_fail(w, "not settled %u minutes after everything healed: %s",
-					   DRAIN_MAX_MS / 60000, why);
+					   (unsigned)(most / 60000), why);
 				return;
 			}
 			look_ms = w->now_ms + 500;
@@ -375,6 +406,9 @@ static void world_init(struct world *w, uint64_t seed, enum sabotage sab)
 	BUG_ON(!w->net);
 	loopnet_set_fate(w->net, fate_of_unit, w);
 	loopnet_set_tap(w->net, check_unit, w);
+	if (w->plan.adversary)
+		loopnet_set_adversary(w->net, adversary_sees, w);
+	wire_init(w);
 	check_init(&w->check, w);
 	timer_init(&w->actor, actor_due, w);
 	for (unsigned i = 0; i < w->plan.nodes; i++)
@@ -392,6 +426,7 @@ static void world_fini(struct world *w)
 	loopnet_free(w->net);
 	timers_fini(&w->env);
 	check_fini(&w->check);
+	wire_fini(w);
 	if (w->dir[0])
 		remove_tree(w->dir);
 }
@@ -400,7 +435,7 @@ bool world_run(uint64_t seed, enum sabotage sab, struct world_totals *t, char *w
 {
 	struct world *w = calloc(1, sizeof *w);
 	unsigned at_one_time = 0;
-	char plan[700];
+	char plan[1100];
 
 	BUG_ON(!w);
 	trace_begin(w);
@@ -420,9 +455,9 @@ bool world_run(uint64_t seed, enum sabotage sab, struct world_totals *t, char *w
 		check_end(w);
 	plan_text(&w->plan, plan, sizeof plan);
 	bool ok = !w->failed;
-	char end[1500];
+	char end[1900];
 
-	snprintf(end, sizeof end, "step %llu, t=%llu ms: %s\n    plan: %.680s", (unsigned long long)w->step,
+	snprintf(end, sizeof end, "step %llu, t=%llu ms: %s\n    plan: %.1080s", (unsigned long long)w->step,
 		 (unsigned long long)w->now_ms, w->why, plan);
 	check_totals(w);
 	world_fini(w);
@@ -431,7 +466,7 @@ bool world_run(uint64_t seed, enum sabotage sab, struct world_totals *t, char *w
 #undef X
 	/* What fini itself noticed (timers left armed) counts too. */
 	if (ok && w->failed)
-		snprintf(end, sizeof end, "at the end: %s\n    plan: %.680s", w->why, plan);
+		snprintf(end, sizeof end, "at the end: %s\n    plan: %.1080s", w->why, plan);
 	ok = !w->failed;
 	if (!ok)
 		snprintf(why, cap, "%s", end);
