@@ -1,7 +1,7 @@
 /*
  * inbound.c -- the straight line in.
  *
- *   inbound_message():  budgets -> destination -> author -> inbox_put  ... commit ...
+ *   inbound_message():  budgets -> destination -> author -> repeats -> inbox_put  ... commit ...
  *   inbound_op_done():  theirs now: receipt, event
  *
  * Nothing is confirmed before the commit. What cannot be kept is refused with a reason, or the session
@@ -145,7 +145,9 @@ void inbound_message(struct conn *c, const struct message *m)
 		memcpy(row.wire_id, m->wire_id, sizeof row.wire_id);
 		memcpy(row.digest, m->digest, sizeof row.digest);
 	}
-	e = inbox_put(n->p.store, &row, &seq, &state);
+	e = repeats_check(c, m, &seq, &state);
+	if (e == ERR_OK)
+		e = inbox_put(n->p.store, &row, &seq, &state);
 	if (e == ERR_STORE || e == ERR_NOMEM) {
 		/* The group is lost. Ending the session at once keeps the order: whatever follows on this
 		 * link would be kept before the lost ones come again. */
@@ -210,6 +212,7 @@ void inbound_message(struct conn *c, const struct message *m)
 	op->seq = seq;
 	op->size = m->body.n;
 	op->is_new = e == ERR_OK;
+	op->silent = (m->ext.flags & MSG_NO_RECEIPT) && !refused;
 	op->receipt = (e == ERR_OK ? row.held : state == INBOX_HELD) ? RECEIPT_HELD : RECEIPT_DELIVERED;
 	if (refused)
 		op->receipt = RECEIPT_REJECTED;
@@ -242,12 +245,41 @@ void inbound_op_done(struct node *n, struct op *op, enum err e)
 		n->n.messages_repeated++;
 	}
 	if (c && !c->closing) {
-		struct pending_receipt r = { .kind = op->receipt, .kept_seq = op->seq,
+		struct pending_receipt r = { .kind = op->receipt, .kept_seq = op->seq, .silent = op->silent,
 					     .reason = op->receipt == RECEIPT_REJECTED ? "refused" : NULL };
 
 		memcpy(r.id, op->id, sizeof r.id);
 		conn_receipt(c, &r);
 	}
+}
+
+/* The run-time side of whoever this is by now. */
+static struct peer *peer_now(struct node *n, const struct node_id *id)
+{
+	const struct pin *pin = pins_current(n->p.pins, id);
+
+	return peer_find(n, pin ? &pin->id : id);
+}
+
+static uint8_t flags_of(const struct inbox_row *r)
+{
+	struct message_ext x;
+
+	return r->meta_len && message_meta_read(bytes_of(r->meta, r->meta_len), &x) == ERR_OK ? x.flags : 0;
+}
+
+struct pending_receipt inbound_owed(const struct inbox_row *row)
+{
+	struct pending_receipt r = { .kind = row->state == INBOX_HELD ? RECEIPT_HELD : RECEIPT_DELIVERED,
+				     .kept_seq = row->seq, .silent = (flags_of(row) & MSG_NO_RECEIPT) != 0 };
+
+	if (row->state == INBOX_DROPPED && !row->read_ms) {
+		r.kind = RECEIPT_REJECTED;
+		r.reason = "refused";
+		r.silent = false;
+	}
+	memcpy(r.id, row->id, sizeof row->id);
+	return r;
 }
 
 /* --- read receipts, survived over restarts ---------------------------------------------------------------- */
@@ -264,7 +296,7 @@ enum err node_inbox_read(struct node *n, int64_t seq, bool *changed)
 	node_store_hard(n);
 	if (inbox_get(n->p.store, seq, &row) != ERR_OK)
 		return ERR_OK;
-	p = peer_find(n, &row.via);
+	p = peer_now(n, &row.via);
 	if (p && p->conn && session_peer(p->conn->session)->confirms) {
 		struct pending_receipt r = { .kind = RECEIPT_READ, .inbox_seq = seq };
 
@@ -282,19 +314,21 @@ void inbound_report_reads(struct conn *c)
 
 	if (!session_peer(c->session)->confirms)
 		return;
-	if (inbox_unreported(n->p.store, &c->peer->id, rows, 64, &got) != ERR_OK)
-		return;
-	for (size_t i = 0; i < got; i++) {
-		struct pending_receipt r = { .kind = RECEIPT_READ, .inbox_seq = rows[i].seq };
+	/* What came from who it was before too. */
+	for (size_t k = 0; k <= c->peer->was_n && got < 64; k++) {
+		if (inbox_unreported(n->p.store, k ? &c->peer->was[k - 1] : &c->peer->id, rows, 64, &got) != ERR_OK)
+			return;
+		for (size_t i = 0; i < got; i++) {
+			struct pending_receipt r = { .kind = RECEIPT_READ, .inbox_seq = rows[i].seq };
 
-		memcpy(r.id, rows[i].id, sizeof rows[i].id);
-		conn_receipt(c, &r);
+			memcpy(r.id, rows[i].id, sizeof rows[i].id);
+			conn_receipt(c, &r);
+		}
 	}
 	c->more_reads = got == 64;
 }
 
-/* Held messages become new (and are confirmed) or go. */
-enum err inbound_release(struct node *n, const struct node_id *id, bool accept)
+static enum err release_of(struct node *n, const struct node_id *id, bool accept)
 {
 	struct inbox_row rows[64];
 	size_t got;
@@ -310,7 +344,7 @@ enum err inbound_release(struct node *n, const struct node_id *id, bool accept)
 		if (got)
 			node_store_hard(n);
 		for (size_t i = 0; i < got; i++) {
-			struct peer *p = peer_find(n, &rows[i].via);
+			struct peer *p = peer_now(n, &rows[i].via);
 			struct op *op;
 
 			/* It may have come in this very group: it is not announced and gone at once. */
@@ -326,10 +360,23 @@ enum err inbound_release(struct node *n, const struct node_id *id, bool accept)
 			op->size = rows[i].body_len;
 			op->is_new = accept;
 			op->receipt = accept ? RECEIPT_DELIVERED : RECEIPT_REJECTED;
+			op->silent = accept && (flags_of(&rows[i]) & MSG_NO_RECEIPT);
 			memcpy(op->id, rows[i].id, sizeof op->id);
 		}
 	} while (got == 64);
 	return ERR_OK;
+}
+
+/* Held messages become new (and are confirmed) or go, those of who it was before too. */
+enum err inbound_release(struct node *n, const struct node_id *id, bool accept)
+{
+	struct node_id was[LINEAGE_MAX];
+	size_t was_n = pins_former(n->p.pins, id, was, LINEAGE_MAX);
+	enum err e = release_of(n, id, accept);
+
+	for (size_t i = 0; e == ERR_OK && i < was_n; i++)
+		e = release_of(n, &was[i], accept);
+	return e;
 }
 
 /* The disk refused, and messages of somebody who was approved in that group may still be held. Who is

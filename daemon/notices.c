@@ -454,6 +454,8 @@ static bool rotate(struct records *r, const struct im2_rotation *rot)
 	native_trust_changed(n, &now);
 	node_simple_event(n, "trust.changed", &now, was_verified ? "rotated: trusted, no longer verified" : "rotated");
 	return queue_follows(n, &was, &now);
+	if (peer_find(n, &now))
+		peer_lineage(n, peer_find(n, &now));
 }
 
 /* --- time ----------------------------------------------------------------------------------------------------------------- */

@@ -382,6 +382,12 @@ enum err records_seal_to(struct node *n, const struct node_id *to, struct im2_se
 	out->prekey_record = im2_records_get(n->records->cache, pin->ed, IM2_REC_PREKEY_T, (struct bytes){ 0 });
 	return ERR_OK;
 }
+size_t records_former(const struct node *n, const struct node_id **out)
+{
+	*out = n->records ? n->records->former : NULL;
+	return n->records ? n->records->former_n : 0;
+}
+
 
 const struct im2_prekeys *records_prekeys(const struct node *n)
 {

@@ -47,3 +47,5 @@ enum err records_seal_to(struct node *n, const struct node_id *to, struct im2_se
 const struct im2_prekeys *records_prekeys(const struct node *n);
 
 #endif
+/* Who we were before our own rotations, the nearest first. */
+size_t records_former(const struct node *n, const struct node_id **out);

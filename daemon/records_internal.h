@@ -10,6 +10,8 @@
 #define NOTICES_MAX 256
 #define QUARANTINES_MAX 64
 #define EVIDENCE_MAX 32
+#define REVOKED_MAX 4096
+#define FORMER_MAX 16
 #define RAW_ID 16
 #define RECORD_PLACE_MAX (RAW_ID + 1 + IM2_RECORD_KEY_MAX)
 
@@ -63,6 +65,8 @@ struct records {
 	bool prekeys_wanted;     /* somebody speaks im2 with us */
 	uint64_t prekeys_at_ms;  /* after a disk failure: not before */
 	uint64_t gen_floor;      /* another life of ours has stated this generation; 0 = none */
+	struct node_id former[FORMER_MAX]; /* who we were, the nearest first */
+	size_t former_n;
 	uint64_t hour_ms;
 	bool acting;             /* what changes now is no decision of the operator */
 	struct buf item, value;

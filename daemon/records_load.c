@@ -67,7 +67,7 @@ static enum err load_records(struct records *r)
 }
 
 /* How we came to be who we are, from the newest step back. What leads elsewhere did not come to be. */
-#define STEPS_MAX 16
+#define STEPS_MAX FORMER_MAX
 struct steps {
 	uint8_t *p[STEPS_MAX];
 	size_t n[STEPS_MAX], count;
@@ -105,6 +105,7 @@ static enum err load_rotations(struct records *r)
 				continue;
 			notice_load(r, &rec, true);
 			memcpy(at, rot.old_ed, sizeof at);
+			node_id_of(at, &r->former[r->former_n++]);
 			free(s.p[i]);
 			s.p[i] = NULL;
 		}

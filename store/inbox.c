@@ -112,6 +112,28 @@ static enum err check_known(struct store *s, const struct inbox_new *m, struct b
 	return e == ERR_OK && !m->has_wire && settled_by_name(s, author, id) ? ERR_EXPIRED : e;
 }
 
+enum err inbox_known(struct store *s, const struct node_id *author, struct bytes id, struct inbox_known *out)
+{
+	uint8_t blob[PEER_BLOB_BYTES], wire[WIRE_ID_BYTES];
+	struct inbox_known k = {0};
+	struct inbox_row r;
+	bool is_wire = id.n == 2 * WIRE_ID_BYTES && hex_decode(id, wire, sizeof(wire)) == ERR_OK;
+
+	if (peer_blob(author, blob) != ERR_OK || !id_ok(id))
+		return ERR_MALFORMED;
+	enum err e = known(s, author, id, false, &k.seq, &k.state);
+	if (e == ERR_EXISTS) {
+		enum err text = inbox_fetch_digest(s, k.seq, &r, k.digest, &k.has_digest);
+		if (text != ERR_OK && text != ERR_CORRUPT)
+			return text;
+		k.has_digest = k.has_digest && text == ERR_OK;
+		*out = k;
+	}
+	if (e != ERR_OK)
+		return e;
+	return is_wire && inbox_wire_settled(s, blob, wire) ? ERR_EXPIRED : ERR_NOTFOUND;
+}
+
 /* 0, type length, type, has digest, digest, meta. Rows of before im2 hold the type alone. */
 static enum err seal_words(struct store *s, const struct inbox_row *r, const struct inbox_new *m,
 			   uint64_t keep)

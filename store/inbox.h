@@ -64,6 +64,16 @@ struct inbox_row {
  * an author who has INBOX_ENTRIES_NEW entries, for any with INBOX_ENTRIES_MAX, and for one era too many. */
 enum err inbox_put(struct store *s, const struct inbox_new *m, int64_t *seq, enum inbox_state *state) MUST_CHECK;
 
+/* What is known of a message of `author` with this id (of im2: the hex of its wire id); nothing is taken.
+ * ERR_EXISTS: there is one, *out says which; ERR_EXPIRED below the mark of its era; ERR_NOTFOUND. */
+struct inbox_known {
+	int64_t seq;
+	enum inbox_state state;
+	bool has_digest;
+	uint8_t digest[16];
+};
+enum err inbox_known(struct store *s, const struct node_id *author, struct bytes id, struct inbox_known *out) MUST_CHECK;
+
 struct inbox_filter {
 	const struct node_id *author; /* NULL = all */
 	int state;                    /* -1 = NEW and READ */
@@ -94,6 +104,8 @@ enum err inbox_count(struct store *s, const struct node_id *author, uint64_t per
  * ERR_MALFORMED for 0 and above 2^63 - 2; ERR_FULL for one era too many (nothing is lost by that). */
 enum err inbox_settled(struct store *s, const struct node_id *author, const uint8_t era[static 8],
 		       uint64_t seq) MUST_CHECK;
+/* Whether something of this era of `author` was taken or settled. */
+bool inbox_has_era(struct store *s, const struct node_id *author, const uint8_t era[static 8]);
 /* For SEEN: the newest era of `author`, and the highest number in it that is held or settled. ERR_NOTFOUND when
  * nothing of him is known. */
 enum err inbox_seen(struct store *s, const struct node_id *author, uint8_t era[static 8],

@@ -233,6 +233,14 @@ enum err inbox_settled(struct store *s, const struct node_id *author, const uint
 	return write_era(s, x);
 }
 
+bool inbox_has_era(struct store *s, const struct node_id *author, const uint8_t era[static 8])
+{
+	uint8_t blob[PEER_BLOB_BYTES];
+	const struct in_author *a;
+
+	return peer_blob(author, blob) == ERR_OK && (a = entries_author(&s->entries, blob)) && entries_era(a, era);
+}
+
 enum err inbox_seen(struct store *s, const struct node_id *author, uint8_t era[static 8], uint64_t *seq)
 {
 	uint8_t blob[PEER_BLOB_BYTES];

@@ -30,6 +30,22 @@ const struct pin *pins_current(const struct pins *p, const struct node_id *id)
 	return r ? &r->pin : NULL;
 }
 
+size_t pins_former(const struct pins *p, const struct node_id *id, struct node_id *out, size_t max)
+{
+	const struct node_id *of = id;
+	size_t n = 0;
+
+	/* No rotation leads back to where it came from, but a file may say so: `max` ends that. */
+	for (size_t at = 0; at <= n; of = &out[at++]) {
+		for (size_t i = 0; i < p->n && n < max; i++)
+			if (node_id_eq(&p->recs[i]->pin.successor, of))
+				out[n++] = p->recs[i]->pin.id;
+		if (at == n)
+			break;
+	}
+	return n;
+}
+
 static enum err new_record(struct pins *p, const struct rec *old, const uint8_t ed[static ED_BYTES],
 			   uint64_t wall_ms, struct rec **out)
 {

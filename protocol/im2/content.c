@@ -210,6 +210,32 @@ void im2_content_digest(const struct im2_fields *f, const struct node_id *author
 	memcpy(out, hash, 16);
 }
 
+enum err im2_message_digest(const struct message *m, const struct node_id *author, const struct node_id *to,
+			    uint8_t out[static 16])
+{
+	uint8_t from[IM2_ID], rcpt[IM2_ID], hash[HASH_BYTES];
+	struct message bare = *m;
+	struct im2_draft d;
+	struct buf b;
+
+	bare.settled = 0;
+	im2_id_of(author, from);
+	im2_id_of(to, rcpt);
+	enum err e = im2_draft_of(&bare, from, rcpt, &d);
+	if (e != ERR_OK)
+		return e;
+	buf_init(&b, im2_draft_size(&d));
+	im2_write(&im2_msg, &d.f, &b);
+	e = b.err;
+	if (e == ERR_OK) {
+		sha256(buf_bytes(&b), hash);
+		memcpy(out, hash, 16);
+	}
+	buf_wipe(&b);
+	buf_fini(&b);
+	return e;
+}
+
 static bool take_id(uint8_t out[static IM2_ID], const struct im2_fields *f, unsigned i)
 {
 	if (!im2_has(f, i))

@@ -26,6 +26,10 @@ enum im2_refusal im2_message_read(struct bytes value, const struct node_id *auth
 void im2_content_digest(const struct im2_fields *msg, const struct node_id *author, const struct node_id *to,
 			uint8_t out[static 16]);
 
+/* The same of a neutral message, without fields that we do not know. ERR_MALFORMED, ERR_LIMIT, ERR_NOMEM. */
+enum err im2_message_digest(const struct message *m, const struct node_id *author, const struct node_id *to,
+			    uint8_t out[static 16]) MUST_CHECK;
+
 /* --- signed messages (9.3) ------------------------------------------------------------------------- */
 /* One SMSG of `n` messages to one recipient. to_ed: of the recipient; m->settled goes with it (tag 34).
  * ERR_LIMIT above 256 or SMSG_MAX. Nothing is appended on an error. */

@@ -991,6 +991,193 @@ static void what_waits_follows_to_the_new_identity(void **state)
 	assert_int_equal(boxes[INBOX_NEW], 1);
 }
 
+static uint64_t kept(struct side *s, const struct node_id *author)
+{
+	uint64_t boxes[INBOX_STATES], n = 0;
+
+	assert_int_equal(inbox_count(s->store, author, boxes), ERR_OK);
+	for (int i = 0; i < INBOX_STATES; i++)
+		n += boxes[i];
+	return n;
+}
+
+static enum outbox_state state_of(struct side *s, const char *id)
+{
+	struct outbox_row row;
+
+	assert_int_equal(outbox_get(s->store, bytes_str(id), &row), ERR_OK);
+	return row.state;
+}
+
+/* `from` does not hear any more what `to` says: a receipt that was sent is lost with the session. */
+static void deaf(struct side *from, struct side *to)
+{
+	tp_pause(from->tp, conn_to(from, to)->id, true);
+}
+
+static void a_message_without_receipt_comes_again_by_the_new_identity_of_its_author(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1];
+	char id[MSG_ID_MAX + 1], next[MSG_ID_MAX + 1];
+	struct node_id was = *id_of(a);
+	uint64_t repeated;
+
+	know(a, b);
+	meet(a, b);
+	deaf(a, b);
+	submit(a, id_of(b), id);
+	assert_int_equal(state_of(a, id), OUTBOX_QUEUED);
+	assert_int_equal(kept(b, &was), 1);
+	rotate(a);
+	assert_string_equal(pin_at(b, &was)->successor.hex, id_of(a)->hex);
+	repeated = node_counters(b->node)->messages_repeated;
+	meet(a, b);
+	pass(w, 1000);
+	assert_int_equal(state_of(a, id), OUTBOX_DELIVERED);
+	assert_int_equal(node_counters(b->node)->messages_repeated, repeated + 1);
+	assert_int_equal(kept(b, &was), 1);
+	assert_int_equal(kept(b, id_of(a)), 0);
+	assert_int_equal(node_counters(b->node)->id_conflicts, 0);
+	/* The numbers of the era go on, and what is new is new. */
+	submit(a, id_of(b), next);
+	assert_memory_equal(id, next, 16);
+	assert_int_equal(state_of(a, next), OUTBOX_DELIVERED);
+	assert_int_equal(kept(b, id_of(a)), 1);
+	assert_int_equal(node_counters(a->node)->eras_renewed, 0);
+}
+
+static void a_message_without_receipt_comes_again_to_the_new_identity_of_its_recipient(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1], *c = &w->side[2];
+	char id[MSG_ID_MAX + 1];
+
+	know(a, b);
+	know(a, c);
+	know(b, c);
+	meet(c, a);
+	meet(c, b);
+	meet(a, b);
+	deaf(a, b);
+	submit(a, id_of(b), id);
+	assert_int_equal(kept(b, id_of(a)), 1);
+	assert_int_equal(state_of(a, id), OUTBOX_QUEUED);
+	rotate(b);
+	pass(w, 20000); /* A hears of it from C, and dials again */
+	assert_non_null(conn_to(a, b));
+	assert_int_equal(state_of(a, id), OUTBOX_DELIVERED);
+	assert_int_equal(node_counters(b->node)->messages_repeated, 1);
+	assert_int_equal(kept(b, id_of(a)), 1);
+	assert_int_equal(node_counters(b->node)->id_conflicts, 0);
+}
+
+/* What A' says again, word for word, or with another body. */
+static void repeat(struct side *from, struct side *to, const char *id, const char *body)
+{
+	struct conn *c = conn_to(from, to);
+	struct outbox_row row;
+	struct message m = { .type = BYTES_LIT("MSG"), .id = bytes_str(id), .source = *id_of(from),
+			     .destination = *id_of(to), .priority = PRIO_NORMAL, .body = bytes_str(body),
+			     .has_wire_id = true, .ext.ttl_s = MSG_TTL_MAX_S };
+
+	assert_int_equal(outbox_get(from->store, bytes_str(id), &row), ERR_OK);
+	memcpy(m.wire_id, row.wire_id, sizeof m.wire_id);
+	m.created_ms = row.created_ms;
+	assert_int_equal(session_send(c->session, &m), ERR_OK);
+	conn_pump(c);
+	pass(from->w, 200);
+}
+
+static void the_era_goes_over_with_its_marks(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1];
+	char ids[4][MSG_ID_MAX + 1];
+	struct node_id was = *id_of(a);
+	struct node_counters before;
+	struct inbox_table table;
+	uint8_t era[8];
+	uint64_t seq, high;
+
+	know(a, b);
+	meet(a, b);
+	for (int i = 0; i < 3; i++)
+		submit(a, id_of(b), ids[i]);
+	assert_int_equal(state_of(a, ids[2]), OUTBOX_DELIVERED);
+	rotate(a);
+	meet(a, b);
+	/* SETTLED of the first session of the new identity empties the table of the old one. */
+	pass(w, 120000);
+	inbox_table(b->store, &table);
+	assert_int_equal(table.entries, 0);
+	/* The numbers that a life did not use up are not used by the next one. */
+	assert_int_equal(inbox_seen(b->store, &was, era, &seq), ERR_OK);
+	assert_true(seq >= 3);
+	high = seq;
+	before = *node_counters(b->node);
+	repeat(a, b, ids[1], "hello");
+	repeat(a, b, ids[1], "something else");
+	assert_int_equal(kept(b, id_of(a)), 0);
+	assert_int_equal(kept(b, &was), 3);
+	assert_int_equal(node_counters(b->node)->messages_received, before.messages_received);
+	/* And its own newer numbers stand under the new one. */
+	submit(a, id_of(b), ids[3]);
+	assert_int_equal(kept(b, id_of(a)), 1);
+	assert_int_equal(inbox_seen(b->store, id_of(a), era, &seq), ERR_OK);
+	assert_int_equal(seq, high + 1);
+}
+
+static void another_content_under_an_id_of_the_old_identity_is_a_conflict(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1];
+	char id[MSG_ID_MAX + 1];
+	struct node_id was = *id_of(a);
+
+	know(a, b);
+	meet(a, b);
+	deaf(a, b);
+	submit(a, id_of(b), id);
+	rotate(a);
+	meet(a, b);
+	deaf(a, b); /* nothing is settled meanwhile */
+	repeat(a, b, id, "hello");
+	assert_int_equal(node_counters(b->node)->id_conflicts, 0);
+	repeat(a, b, id, "hollo");
+	assert_int_equal(node_counters(b->node)->id_conflicts, 1);
+	assert_int_equal(kept(b, &was), 1);
+	assert_int_equal(kept(b, id_of(a)), 0);
+}
+
+static void what_was_held_is_released_with_the_new_identity(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1];
+	char id[MSG_ID_MAX + 1];
+	struct node_id was = *id_of(a);
+	uint64_t boxes[INBOX_STATES];
+
+	know(a, b);
+	assert_int_equal(node_peer_pending(b->node, &was, NULL), ERR_OK);
+	meet(a, b);
+	submit(a, id_of(b), id);
+	pass(w, 1000);
+	assert_int_equal(inbox_count(b->store, &was, boxes), ERR_OK);
+	assert_int_equal(boxes[INBOX_HELD], 1);
+	rotate(a);
+	meet(a, b);
+	pass(w, 1000);
+	assert_int_equal(kept(b, id_of(a)), 0);
+	assert_int_equal(pin_at(b, id_of(a))->state, PIN_PENDING);
+	assert_int_equal(node_peer_approve(b->node, id_of(a), NULL), ERR_OK);
+	pass(w, 1000);
+	assert_int_equal(inbox_count(b->store, &was, boxes), ERR_OK);
+	assert_int_equal(boxes[INBOX_NEW], 1);
+	assert_int_equal(boxes[INBOX_HELD], 0);
+	assert_int_equal(state_of(a, id), OUTBOX_DELIVERED);
+}
+
 static void a_rotation_that_did_not_come_to_be_is_dropped(void **state)
 {
 	struct world *w = *state;
@@ -1091,6 +1278,11 @@ int main(void)
 		T(the_operator_ends_a_quarantine_either_way),
 		T(a_rotation_moves_the_pin_and_the_new_identity_is_known),
 		T(what_waits_follows_to_the_new_identity),
+		T(a_message_without_receipt_comes_again_by_the_new_identity_of_its_author),
+		T(a_message_without_receipt_comes_again_to_the_new_identity_of_its_recipient),
+		T(the_era_goes_over_with_its_marks),
+		T(another_content_under_an_id_of_the_old_identity_is_a_conflict),
+		T(what_was_held_is_released_with_the_new_identity),
 		T(a_rotation_that_did_not_come_to_be_is_dropped),
 		T(a_rotation_of_a_revoked_key_is_void),
 		T(a_signed_receipt_counts_whoever_brings_it),
