@@ -363,6 +363,10 @@ void conn_pump(struct conn *c)
 	}
 	if (c->closing)
 		return;
+	if (c->im2 && c->online && c->peer)
+		sched_pumped(c->peer);
+	if (c->closing)
+		return;
 	uint64_t at = session_deadline_ms(c->session);
 
 	if (at == UINT64_MAX)
@@ -422,15 +426,16 @@ void conn_flush_receipts(struct conn *c)
 	size_t done = 0;
 
 	while (done < c->receipts_n && !c->closing) {
-		size_t k = 0;
+		size_t k = 0, said = 0;
 
 		for (; k < 256 && done + k < c->receipts_n; k++) {
 			const struct pending_receipt *r = &c->receipts[done + k];
 
-			batch[k] = (struct receipt){ .kind = r->kind, .id = bytes_str(r->id),
-						     .reason = bytes_str(r->reason), .code = r->code };
+			if (!r->silent)
+				batch[said++] = (struct receipt){ .kind = r->kind, .id = bytes_str(r->id),
+								  .reason = bytes_str(r->reason), .code = r->code };
 		}
-		if (session_send_receipts(c->session, batch, k) != ERR_OK) {
+		if (said && session_send_receipts(c->session, batch, said) != ERR_OK) {
 			c->more_reads = false;
 			break; /* the session ends: the sender asks again */
 		}
@@ -448,7 +453,7 @@ void conn_flush_receipts(struct conn *c)
 				c->more_reads = false;
 			}
 		}
-		n->n.receipts_sent += k;
+		n->n.receipts_sent += said;
 		done += k;
 	}
 	c->receipts_n = 0;

@@ -300,15 +300,9 @@ static void report_due(struct conn *c)
 	if (inbox_receipts_due(n->p.store, &p->id, p->due_after, rows, DUE_ROWS, &got) != ERR_OK)
 		return;
 	for (size_t i = 0; i < got; i++) {
-		struct pending_receipt r = { .kind = rows[i].state == INBOX_HELD ? RECEIPT_HELD : RECEIPT_DELIVERED,
-					     .kept_seq = rows[i].seq };
+		struct pending_receipt r = inbound_owed(&rows[i]);
 
 		p->due_after = rows[i].seq;
-		if (rows[i].state == INBOX_DROPPED && !rows[i].read_ms) {
-			r.kind = RECEIPT_REJECTED;
-			r.reason = "refused";
-		}
-		memcpy(r.id, rows[i].id, sizeof rows[i].id);
 		conn_receipt(c, &r);
 	}
 	if (got < DUE_ROWS)

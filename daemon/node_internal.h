@@ -55,6 +55,8 @@ struct item {
 	uint64_t sent_ms;          /* monotonic, when in flight */
 	uint64_t due_ms;           /* monotonic, im2: when it is sent again without a receipt (im2.md 10.3) */
 	uint32_t tries;            /* earlier ones */
+	bool in_pieces;            /* im2: the other side does not have all of it yet */
+	bool unasked;              /* im2, flag 8: it ends when it has left (im2.md 10.3) */
 	uint32_t body_len;
 	uint8_t *body;             /* NULL: read it from the store when its turn comes */
 	uint8_t *meta;             /* message_meta of what im2 adds; NULL = nothing */
@@ -68,6 +70,9 @@ struct item {
 struct sendq {
 	struct list ready[PRIO_COUNT];
 	struct list flight, held;
+	/* In flight too, by the counts: what travels in pieces, whose timer starts when they are there; and what waits
+	 * for nothing but to leave. */
+	struct list carried, leaving;
 	uint32_t prepared_count, ready_count, flight_count, held_count;
 	uint64_t flight_bytes, ready_bytes; /* ready: bodies in memory, prepared ones too */
 	bool more;                 /* the store holds rows that are not in memory */
@@ -104,6 +109,7 @@ struct pending_receipt {
 	int64_t inbox_seq;         /* READ: mark as reported after it went out */
 	int64_t kept_seq;          /* others: the row it speaks of, for the mark of receipts that have left */
 	uint8_t code;              /* REJECTED, im2: reason of im2.md 10.2; 0 = by its word */
+	bool silent;               /* the author wants none (im2.md 10.1): only the mark moves */
 };
 
 struct conn {
@@ -175,6 +181,7 @@ struct op {
 	/* RECEIVED */
 	link_id conn;
 	enum receipt_kind receipt;
+	bool silent;               /* see struct pending_receipt */
 	bool is_new;
 	bool ended;                /* SUBMIT: expired or cancelled before its group was committed */
 	char id[MSG_ID_MAX + 1];
@@ -330,6 +337,8 @@ void item_free(struct item *it); /* unlinks from lists, the map and its op; acce
 void item_held(struct item *it);
 /* im2: the peer cannot take it now (reason 6); it stays in flight and goes again later. */
 void item_later(struct item *it);
+/* im2: units went out, or came. Ends what has left and wants no receipt; looks after what travels in pieces. */
+void sched_pumped(struct peer *p);
 void sched_expire_arm(struct node *n);
 void sched_drop_all(struct node *n);
 
@@ -338,6 +347,9 @@ enum err outbound_attempt(struct node *n, struct peer *p, struct item *it);
 void outbound_receipt(struct conn *c, const struct session_event *e);
 /* The same from a peer that need not be online: its receipt was signed. */
 void outbound_receipt_of(struct node *n, const struct node_id *from, const struct session_event *e);
+void outbound_sent(struct node *n, const struct item *it);
+/* It has left, and nobody will say that it arrived. */
+void outbound_left(struct node *n, struct item *it);
 void outbound_op_done(struct node *n, struct op *op, enum err e);
 void outbound_ended(struct node *n, const struct node_id *peer, const char *id, enum outbox_state s,
 		    const char *reason, uint64_t in_ms);
@@ -348,6 +360,8 @@ void inbound_message(struct conn *c, const struct message *m);
 void inbound_budget(struct conn *c, double messages, size_t bytes);
 void inbound_committed(struct node *n); /* links that waited for the disk are read again */
 void inbound_op_done(struct node *n, struct op *op, enum err e);
+/* What is still owed for a row of the inbox: held, delivered or rejected. */
+struct pending_receipt inbound_owed(const struct inbox_row *r);
 void inbound_report_reads(struct conn *c);
 enum err inbound_release(struct node *n, const struct node_id *id, bool accept);
 void inbound_release_due(void *node);

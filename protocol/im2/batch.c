@@ -122,11 +122,47 @@ void im2_control(struct im2_link *l, uint16_t tag, struct bytes value)
 	im2_link_over(l, ERR_FULL, BLAME_NONE, "peer-does-not-read");
 }
 
+/* The id is the first field of a message, and the messages the first of an SMSG. */
+static bool id_of(uint16_t tag, struct bytes value, uint8_t out[static MSG_WIRE_ID])
+{
+	struct bytes list, message = value, id;
+	uint64_t field;
+
+	if (tag == IM2_ITEM_SMSG &&
+	    (im2_varint_take(&value, &field) != IM2_FINE || im2_lv_take(&value, &list) != IM2_FINE ||
+	     im2_lv_take(&list, &message) != IM2_FINE))
+		return false;
+	if ((tag != IM2_ITEM_SMSG && tag != IM2_ITEM_MSG) || im2_varint_take(&message, &field) != IM2_FINE ||
+	    im2_lv_take(&message, &id) != IM2_FINE || id.n != MSG_WIRE_ID)
+		return false;
+	memcpy(out, id.p, MSG_WIRE_ID);
+	return true;
+}
+
+/* One message is one place; of others the one that ended longest ago makes room. */
+static void remember(struct im2_peer *p, uint32_t xfer, const uint8_t id[static MSG_WIRE_ID])
+{
+	unsigned at = IM2_CARRIED_MAX;
+
+	for (unsigned i = 0; i < IM2_CARRIED_MAX; i++)
+		if (p->carried[i].state != IM2_CARRY_NONE && memcmp(p->carried[i].id, id, MSG_WIRE_ID) == 0)
+			at = i;
+	while (at == IM2_CARRIED_MAX) {
+		p->carried_at = (p->carried_at + 1) % IM2_CARRIED_MAX;
+		if (p->carried[p->carried_at].state != IM2_CARRY_OUT)
+			at = p->carried_at;
+	}
+	p->carried[at].state = IM2_CARRY_OUT;
+	p->carried[at].xfer = xfer;
+	memcpy(p->carried[at].id, id, MSG_WIRE_ID);
+}
+
 static enum err carry(struct im2_link *l, uint16_t tag, struct bytes value)
 {
 	struct im2_peer *p = l->peer;
 	uint32_t credit = p->has_credit ? p->credit :
 			  l->host->c.radio ? IM2_DEFAULT_CREDIT_RADIO : IM2_DEFAULT_CREDIT;
+	uint8_t id[MSG_WIRE_ID];
 	uint32_t xfer;
 	enum err e;
 
@@ -139,7 +175,9 @@ static enum err carry(struct im2_link *l, uint16_t tag, struct bytes value)
 		p->transfers_out++;
 		l->host->n.transfers_out++;
 	}
-	return e;
+	if ((e == ERR_OK || e == ERR_EXISTS) && id_of(tag, value, id))
+		remember(p, xfer, id);
+	return e == ERR_EXISTS ? ERR_OK : e; /* its end is the end of both */
 }
 
 enum err im2_batch_item(struct im2_link *l, uint16_t tag, struct bytes value)
@@ -390,6 +428,8 @@ bool im2_batch_next(struct im2_link *l)
 	if (!im2_queue_left(&l->control) && !(all && im2_queue_left(&l->batch)) && !l->speak && !transfers_due(l))
 		return false;
 	if (!im2_session_usable(h, p->current)) {
+		/* Gone for good (6.3): the peer, which may have frames left, hears ERR 1 when it resumes. */
+		im2_session_erase(h, p->current);
 		im2_link_over(l, ERR_EXPIRED, BLAME_NONE, "session-expired");
 		return false;
 	}

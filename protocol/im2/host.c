@@ -128,6 +128,9 @@ void im2_peer_transfers_ended(struct im2_host *h, struct im2_peer *p)
 	struct im2_transfer_end end;
 
 	while (p->transfers && im2_transfer_ended(p->transfers, &end)) {
+		for (unsigned i = 0; i < IM2_CARRIED_MAX; i++)
+			if (p->carried[i].state == IM2_CARRY_OUT && p->carried[i].xfer == end.xfer)
+				p->carried[i].state = end.delivered ? IM2_CARRY_TAKEN : IM2_CARRY_FAILED;
 		if (p->transfers_out)
 			p->transfers_out--;
 		if (!end.delivered)

@@ -137,6 +137,12 @@ bool im2_is_link(const struct session *s);
 void im2_link_trusted(struct session *s, bool trusted);
 /* Queues one item (RECORD, RECDIG, RECREQ, SRECEIPT, ...) behind what waits. ERR_LIMIT, ERR_AGAIN, ERR_WRONG_STATE. */
 enum err im2_link_item(struct session *s, uint16_t tag, struct bytes value) MUST_CHECK;
+/* A message that does not fit a frame travels in pieces (7.6). TAKEN: the peer has every byte. FAILED: it was given up,
+ * or refused; send it again later. NONE: it went in a frame, or this was longer ago than sixteen others. */
+enum im2_carry { IM2_CARRY_NONE, IM2_CARRY_OUT, IM2_CARRY_TAKEN, IM2_CARRY_FAILED };
+enum im2_carry im2_link_carry(const struct session *s, const uint8_t wire_id[static 16]);
+/* Every message that session_send() took has left in a unit, or travels in pieces. */
+bool im2_link_drained(const struct session *s);
 /* Bytes that wait in the batch and in transfers of this peer. */
 size_t im2_link_waiting(const struct session *s);
 /* Channel binding for applications (6.1). */

@@ -60,6 +60,14 @@ struct im2_session {
 /* Buckets of 18.3, by what an item is. */
 enum im2_class { CLASS_MESSAGE, CLASS_ITEM, CLASS_RECORD, CLASS_REQUEST, CLASS_KEY, CLASS_SHAKE, CLASS_COUNT };
 
+/* A message in pieces, and how it went. */
+#define IM2_CARRIED_MAX (2 * IM2_TRANSFERS_MAX)
+struct im2_carried {
+	enum im2_carry state;
+	uint32_t xfer;
+	uint8_t id[MSG_WIRE_ID];
+};
+
 struct im2_peer {
 	uint8_t ed[ED_BYTES], x[X25519_BYTES];
 	struct node_id id;
@@ -69,7 +77,8 @@ struct im2_peer {
 	struct im2_link *paths;        /* by next_path; not all are online */
 	struct im2_link *asking;       /* where an I1 of ours waits for its I2 */
 	struct im2_transfers *transfers; /* made when needed */
-	unsigned transfers_out;
+	unsigned transfers_out, carried_at;
+	struct im2_carried carried[IM2_CARRIED_MAX];
 	struct im2_link *holding;      /* its next event borrows from `transfers` */
 	uint64_t features;
 	uint32_t max_unit, credit;     /* as stated; 0 = not stated */

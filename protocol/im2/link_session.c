@@ -380,6 +380,21 @@ enum err im2_link_item(struct session *s, uint16_t tag, struct bytes value)
 	return im2_batch_item(l, tag, value);
 }
 
+enum im2_carry im2_link_carry(const struct session *s, const uint8_t wire_id[static 16])
+{
+	const struct im2_peer *p = link_of(s)->peer;
+
+	for (unsigned i = 0; p && i < IM2_CARRIED_MAX; i++)
+		if (p->carried[i].state != IM2_CARRY_NONE && memcmp(p->carried[i].id, wire_id, MSG_WIRE_ID) == 0)
+			return p->carried[i].state;
+	return IM2_CARRY_NONE;
+}
+
+bool im2_link_drained(const struct session *s)
+{
+	return im2_queue_left(&link_of(s)->batch) == 0;
+}
+
 size_t im2_link_waiting(const struct session *s)
 {
 	return im2_batch_waiting(link_of(s));

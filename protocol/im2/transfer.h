@@ -34,8 +34,9 @@ void im2_transfers_free(struct im2_transfers *t); /* accepts NULL */
 
 /* May an item of this tag travel so, and how long? 0: no. */
 size_t im2_transfer_max(uint16_t tag);
-/* Outgoing. `credit`: what the peer's HS grants. ERR_AGAIN: eight are open, or the same value is on its way;
- * ERR_LIMIT: empty, too large or a tag that may not travel so; ERR_NOMEM. Copies. *xfer names it for the end. */
+/* Outgoing. `credit`: what the peer's HS grants. ERR_AGAIN: eight are open; ERR_EXISTS: the same value is on its way,
+ * as *xfer; ERR_LIMIT: empty, too large or a tag that may not travel so; ERR_NOMEM. Copies. *xfer names it for the
+ * end. */
 enum err im2_transfer_send(struct im2_transfers *t, uint16_t tag, struct bytes value, uint32_t credit, uint32_t *xfer) MUST_CHECK;
 /* Writes the next item (XOPEN, FRAG, XACK or XABORT) of at most `room` bytes, item header included. False: nothing
  * to send now that fits; 64 bytes are room enough. Control items first; transfers take turns. */

@@ -29,15 +29,17 @@ enum err im2_transfer_send(struct im2_transfers *t, uint16_t tag, struct bytes v
 
 	if (value.n == 0 || value.n > im2_transfer_max(tag))
 		return ERR_LIMIT;
-	for (unsigned i = 0; i < IM2_TRANSFERS_MAX; i++)
+	sha256(value, c.digest);
+	for (unsigned i = 0; i < IM2_TRANSFERS_MAX; i++) {
 		if (t->out[i].state == OUT_FREE)
 			x = &t->out[i];
+		if (t->out[i].state != OUT_ACTIVE || !content_eq(&t->out[i].c, &c))
+			continue;
+		*xfer = t->out[i].xfer; /* to the peer it would be the same transfer */
+		return ERR_EXISTS;
+	}
 	if (!x)
 		return ERR_AGAIN;
-	sha256(value, c.digest);
-	for (unsigned i = 0; i < IM2_TRANSFERS_MAX; i++)
-		if (t->out[i].state == OUT_ACTIVE && content_eq(&t->out[i].c, &c))
-			return ERR_AGAIN; /* to the peer it would be the same transfer */
 	uint8_t *data = malloc(value.n);
 	if (!data)
 		return ERR_NOMEM;

@@ -590,6 +590,50 @@ static void many_large_messages_take_turns(void **state)
 	free(big);
 }
 
+static void what_went_in_pieces_is_known_to_the_sender(void **state)
+{
+	struct im2_host_config signs = { .sign_always = true }, full = { .limits = { .transfer_bytes_total = 250000 } };
+	uint8_t *big = calloc(1, 300000);
+
+	for (int sign = 0; sign < 2; sign++) {
+		struct message m = imessage(1, ""), other = imessage(2, "");
+
+		teardown(state);
+		*state = made(sign ? &signs : NULL, &full);
+		struct world *w = *state;
+		struct session *s = w->p->a.s;
+
+		assert_int_equal(im2_link_carry(s, m.wire_id), IM2_CARRY_NONE);
+		m.body = bytes_of(big, 200000);
+		assert_int_equal(session_send(s, &m), ERR_OK);
+		assert_int_equal(im2_link_carry(s, m.wire_id), IM2_CARRY_OUT);
+		assert_int_equal(im2_link_carry(s, other.wire_id), IM2_CARRY_NONE);
+		/* Once more while it is under way is the same transfer. */
+		assert_int_equal(session_send(s, &m), ERR_OK);
+		assert_int_equal(im2_host_counters(w->a.host)->transfers_out, 1);
+		ipath_flush(w->p);
+		assert_int_equal(im2_link_carry(s, m.wire_id), IM2_CARRY_TAKEN);
+		assert_int_equal(end_count(&w->p->b, SESSION_EV_MESSAGE), 1);
+		/* More than the other side has memory for. */
+		other.body = bytes_of(big, 300000);
+		assert_int_equal(session_send(s, &other), ERR_OK);
+		ipath_flush(w->p);
+		assert_int_equal(im2_link_carry(s, other.wire_id), IM2_CARRY_FAILED);
+		assert_int_equal(im2_link_carry(s, m.wire_id), IM2_CARRY_TAKEN);
+		/* The last sixteen are remembered. */
+		for (unsigned i = 3; i < 19; i++) {
+			struct message next = imessage(i, "");
+
+			next.body = bytes_of(big, 200000);
+			assert_int_equal(session_send(s, &next), ERR_OK);
+			ipath_flush(w->p);
+			assert_int_equal(im2_link_carry(s, next.wire_id), IM2_CARRY_TAKEN);
+		}
+		assert_int_equal(im2_link_carry(s, m.wire_id), IM2_CARRY_NONE);
+	}
+	free(big);
+}
+
 /* --- padding --- */
 
 static void padding_goes_by_buckets_when_either_side_wants_it(void **state)
@@ -1046,6 +1090,7 @@ int main(void)
 		T(lost_frames_lose_nothing_else),
 		T(a_large_message_does_not_hold_up_small_ones),
 		T(large_bodies_arrive_whole),
+		T(what_went_in_pieces_is_known_to_the_sender),
 		T(many_large_messages_take_turns),
 		T(padding_goes_by_buckets_when_either_side_wants_it),
 		T(goodbye_ends_the_session_at_both_ends),

@@ -1,0 +1,190 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/text.h"
+#include "tests/lib/daemon_world.h"
+#include "transports/loopback.h"
+
+/* What two nodes owe each other about a message (im2.md 9 and 10). */
+#define BIG 400000
+
+static struct world *w;
+static struct side *a, *b;
+
+/* --- the wire, unkind on purpose -------------------------------------------------------------------------- */
+static struct {
+	uint64_t delay_ms;
+	unsigned cut_after; /* large units from n0; 0 = never */
+	uint64_t units, large;
+} wire;
+
+static struct loop_fate fate(void *ctx, const char *from, const char *to, struct bytes unit)
+{
+	struct loop_fate f = { .delay_ms = wire.delay_ms, .copies = 1 };
+
+	wire.units++;
+	if (unit.n > 10000 && strncmp(from, "n0", 2) == 0 && ++wire.large == wire.cut_after)
+		f.cut = true;
+	return f;
+}
+
+static int setup(void **state)
+{
+	memset(&wire, 0, sizeof wire);
+	world_setup(state);
+	w = *state;
+	a = &w->side[0];
+	b = &w->side[1];
+	loopnet_set_fate(w->net, fate, NULL);
+	side_know(a, b);
+	return 0;
+}
+
+/* --- messages ----------------------------------------------------------------------------------------------- */
+struct text {
+	size_t size;
+	uint8_t flags, hop;
+	uint64_t ttl_ms;
+};
+
+static void accepted(void *ctx, const char *msg_id, enum err e)
+{
+	*(enum err *)ctx = e;
+}
+
+static void submit(struct side *from, struct side *to, const struct text *t, char id[static MSG_ID_MAX + 1])
+{
+	uint8_t *body = calloc(1, t->size + 1);
+	struct submit s = { .to = *side_id(to), .body = bytes_of(body, t->size ? t->size : 1), .priority = PRIO_NORMAL,
+			    .ttl_ms = t->ttl_ms, .ext = { .flags = t->flags, .hop = t->hop } };
+	enum err e = ERR_INTERNAL;
+
+	assert_int_equal(node_submit(from->node, &s, accepted, &e, id, NULL), ERR_OK);
+	world_pass(from->w, 100);
+	assert_int_equal(e, ERR_OK);
+	free(body);
+}
+
+static enum outbox_state state_of(struct side *s, const char *id)
+{
+	struct outbox_row row;
+
+	assert_int_equal(outbox_get(s->store, bytes_str(id), &row), ERR_OK);
+	return row.state;
+}
+
+static unsigned received(struct side *s, enum inbox_state state)
+{
+	uint64_t n[INBOX_STATES];
+
+	assert_int_equal(inbox_count(s->store, NULL, n), ERR_OK);
+	return (unsigned)n[state];
+}
+
+/* The lowest number that `from` may still send to `to`. */
+static uint64_t unfinished(struct side *from, struct side *to)
+{
+	struct outbox_mark marks[4];
+	size_t n;
+
+	assert_int_equal(outbox_settle(from->store, side_id(to), marks, 4, &n), ERR_OK);
+	return n ? marks[0].seq : 0;
+}
+
+/* --- pieces ----------------------------------------------------------------------------------------------------- */
+static void what_wants_no_receipt_ends_when_it_has_left(void **state)
+{
+	char id[MSG_ID_MAX + 1];
+
+	side_meet(a, b);
+	submit(a, b, &(struct text){ .flags = MSG_NO_RECEIPT }, id);
+	world_pass(w, 1000);
+	assert_int_equal(state_of(a, id), OUTBOX_SENT);
+	assert_int_equal(unfinished(a, b), 2);
+	assert_int_equal(received(b, INBOX_NEW), 1);
+}
+
+static void in_pieces_it_is_unfinished_until_they_have_arrived(void **state)
+{
+	struct text big = { .size = BIG, .flags = MSG_NO_RECEIPT };
+	char id[MSG_ID_MAX + 1];
+
+	side_meet(a, b);
+	wire.delay_ms = 300;
+	submit(a, b, &big, id);
+	assert_int_equal(state_of(a, id), OUTBOX_QUEUED);
+	assert_int_equal(unfinished(a, b), 1);
+	/* The link breaks in the middle, and nothing but a new session brings the rest. */
+	wire.cut_after = (unsigned)wire.large + 3;
+	submit(a, b, &(struct text){ 0 }, (char[MSG_ID_MAX + 1]){ 0 });
+	world_pass(w, 2000);
+	assert_int_equal(state_of(a, id), OUTBOX_QUEUED);
+	world_pass(w, 60000);
+	assert_int_equal(received(b, INBOX_NEW), 2);
+	assert_int_equal(state_of(a, id), OUTBOX_SENT);
+	assert_int_equal(unfinished(a, b), 3);
+}
+
+static void what_travels_in_pieces_is_not_sent_twice(void **state)
+{
+	char id[MSG_ID_MAX + 1], small[MSG_ID_MAX + 1];
+	struct outbox_row row;
+
+	side_meet(a, b);
+	/* A window of credit and its answer take ten seconds. */
+	wire.delay_ms = 5000;
+	submit(a, b, &(struct text){ .size = 1 << 20 }, id);
+	world_pass(w, 21000);
+	assert_int_equal(state_of(a, id), OUTBOX_QUEUED);
+	assert_int_equal(node_outbox_get(a->node, bytes_str(id), &row), ERR_OK);
+	assert_int_equal(row.state, OUTBOX_QUEUED);
+	submit(a, b, &(struct text){ 0 }, small);
+	world_pass(w, 11000);
+	assert_int_equal(state_of(a, small), OUTBOX_DELIVERED);
+	world_pass(w, 60000);
+	assert_int_equal(state_of(a, id), OUTBOX_DELIVERED);
+	assert_int_equal(node_counters(a->node)->messages_resent, 0);
+	assert_int_equal(node_im2_counters(a->node)->transfers_out, 1);
+}
+
+/* The pieces of an earlier connection go on; what stands behind the message in the outbox does not wait for them. */
+static void after_a_break_nothing_waits_behind_it(void **state)
+{
+	char id[MSG_ID_MAX + 1], small[MSG_ID_MAX + 1];
+
+	side_meet(a, b);
+	wire.cut_after = 4;
+	submit(a, b, &(struct text){ .size = 1 << 20 }, id);
+	world_pass(w, 300);
+	assert_null(side_conn(a, b));
+	submit(a, b, &(struct text){ 0 }, small);
+	wire.delay_ms = 1000;
+	for (int i = 0; i < 300 && !side_conn(a, b); i++)
+		world_pass(w, 100);
+	assert_non_null(side_conn(a, b));
+	world_pass(w, 2200);
+	assert_int_equal(state_of(a, small), OUTBOX_DELIVERED);
+	world_pass(w, 60000);
+	assert_int_equal(state_of(a, id), OUTBOX_DELIVERED);
+	assert_int_equal(received(b, INBOX_NEW), 2);
+	assert_int_equal(node_counters(b->node)->messages_repeated, 0);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, world_teardown)
+	const struct CMUnitTest tests[] = {
+		T(what_wants_no_receipt_ends_when_it_has_left),
+		T(in_pieces_it_is_unfinished_until_they_have_arrived),
+		T(what_travels_in_pieces_is_not_sent_twice),
+		T(after_a_break_nothing_waits_behind_it),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
