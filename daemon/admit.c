@@ -134,8 +134,9 @@ void admit_identified(struct conn *c)
 	bool needs_im2 = r.verdict == ERR_DOWNGRADE && n->c.policy->im2 != IM2_OFF && pin && pin->im2_since_ms;
 
 	/* Whoever answers our dial can show a HELLO that he recorded: that is no act of its identity. Nor is it a
-	 * fault of who was set back that it must speak im2 (im2.md 4.3). */
-	if (r.verdict != ERR_SELF && !c->dialled && !needs_im2)
+	 * fault of who was set back that it must speak im2 (im2.md 4.3), or of whom somebody on the way keeps the
+	 * offer from (4.4). */
+	if (r.verdict != ERR_SELF && !c->dialled && !needs_im2 && !(r.verdict == ERR_DOWNGRADE && sp->marked))
 		ladder_fail(n->by_identity, bytes_str(sp->id.hex), env_now(n->env));
 	if (c->target) {
 		snprintf(c->target->why, sizeof c->target->why, "%s", r.fault.what);

@@ -67,6 +67,10 @@ void conn_end(struct conn *c, const char *why, uint64_t min_wait_ms)
 	/* An X2 that went out and came to nothing was one guess (im2.md 5.3). */
 	if (c->guessing) {
 		c->guessing = false;
+		n->n.handshake_auth_failures++;
+		log_info("passphrase-not-proven source=%s", c->source);
+		audit_note(n->p.audit, "AUTH_FAILURE", bytes_str(c->source), "source", c->source, "reason",
+			   "passphrase-not-proven", NULL);
 		conn_blame(n, c->source, "passphrase-not-proven");
 	}
 	if (min_wait_ms < c->min_wait_ms)
@@ -144,22 +148,19 @@ void conn_blame(struct node *n, const char *source, const char *why)
 static void downgrade(struct conn *c)
 {
 	struct node *n = c->node;
-	struct node_id id = { 0 };
+	struct target *t = c->target;
+	const struct pin *pin = pins_by_address(n->p.pins, c->address);
+	struct fault f = { 0 };
 
 	n->n.downgrades_refused++;
-	if (!pins_im2_address_has(n->p.pins, c->address, &id) && c->target && c->target->has_known)
-		id = c->target->known;
-	log_error("downgrade-refused address=%s peer=%s next=\"ironmesh trust allow-downgrade %s\"", c->address,
-		  id.hex[0] ? id.hex : "-", id.hex[0] ? id.hex : "PEER");
-	audit_note(n->p.audit, "DOWNGRADE_REFUSED", bytes_str(c->address), "address", c->address, "peer_id", id.hex,
+	(void)!policy_dial_legacy(n->c.policy, n->p.pins, c->address, t && t->has_known ? &t->known : pin ? &pin->id : NULL,
+				  &f);
+	log_error("downgrade-refused address=%s what=\"%s\" next=\"%s\"", c->address, f.what, f.next);
+	audit_note(n->p.audit, "DOWNGRADE_REFUSED", bytes_str(c->address), "address", c->address, "reason", f.what,
 		   NULL);
-	if (!c->target)
+	if (!t || !f.what[0])
 		return;
-	if (id.hex[0])
-		snprintf(c->target->why, sizeof c->target->why,
-			 "it spoke im2 before and now offers only 0.9: ironmesh trust allow-downgrade %s", id.hex);
-	else
-		snprintf(c->target->why, sizeof c->target->why, "it offers only 0.9, and im2 is required here");
+	snprintf(t->why, sizeof t->why, "%.120s: %.120s", f.what, f.next);
 	c->explained = true;
 }
 
