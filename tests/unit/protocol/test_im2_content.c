@@ -326,6 +326,24 @@ static void the_digest_is_the_same_signed_or_not(void **state)
 	}
 }
 
+static void the_digest_of_a_neutral_message_is_the_same(void **state)
+{
+	struct world *w = *state;
+	struct value v = of_hex(TEXT_MSG);
+	uint8_t digest[16];
+
+	assert_int_equal(read_by_bob(w, all(&v)), IM2_FINE);
+	w->m.settled = 9;
+	assert_int_equal(im2_message_digest(&w->m, keyring_id(w->alice), keyring_id(w->bob), digest), ERR_OK);
+	is_hex(BYTES_ARR(digest), DIGEST);
+	assert_int_equal(im2_message_digest(&w->m, keyring_id(w->alice), keyring_id(w->carol), digest), ERR_OK);
+	assert_memory_not_equal(digest, w->m.digest, 16);
+	assert_int_equal(im2_message_digest(&w->m, keyring_id(w->carol), keyring_id(w->bob), digest), ERR_OK);
+	assert_memory_not_equal(digest, w->m.digest, 16);
+	w->m.has_wire_id = false;
+	assert_int_equal(im2_message_digest(&w->m, keyring_id(w->alice), keyring_id(w->bob), digest), ERR_MALFORMED);
+}
+
 static void the_digest_covers_everything_else(void **state)
 {
 	struct world *w = *state;
@@ -712,6 +730,7 @@ int main(void)
 		TEST(a_message_for_a_session_names_nobody),
 		TEST(cut_or_longer_messages_are_refused),
 		TEST(the_digest_is_the_same_signed_or_not),
+		TEST(the_digest_of_a_neutral_message_is_the_same),
 		TEST(the_digest_covers_everything_else),
 		TEST(the_digest_puts_the_parties_where_they_belong),
 		TEST(signed_messages_are_written_as_the_vectors),

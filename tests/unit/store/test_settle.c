@@ -206,6 +206,61 @@ static void both_generations_know_the_same_message(void **state)
 	assert_int_equal(inbox_put(s, &old, &seq, &was), ERR_OK);
 }
 
+static enum err known(unsigned author, uint8_t era, uint64_t number, struct inbox_known *out)
+{
+	struct node_id from = world_peer(author);
+	uint8_t wire[16];
+	char id[33];
+
+	world_wire(wire, era, number);
+	hex_encode(BYTES_ARR(wire), id);
+	return inbox_known(s, &from, bytes_str(id), out);
+}
+
+static void what_is_known_is_told_without_taking_anything(void **state)
+{
+	struct node_id from = world_peer(1);
+	uint8_t wire[16], era[8];
+	struct inbox_known k;
+	struct inbox_new m;
+
+	memset(era, 7, sizeof era);
+	assert_int_equal(known(1, 7, 5, &k), ERR_NOTFOUND);
+	assert_false(inbox_has_era(s, &from, era));
+	assert_int_equal(take(1, 7, 5), ERR_OK);
+	assert_true(inbox_has_era(s, &from, era));
+	/* In the open group too. */
+	for (int again = 0; again < 3; again++) {
+		world_wire(wire, 7, 5);
+		m = world_letter(&w, 1, wire, "body");
+		assert_int_equal(known(1, 7, 5, &k), ERR_EXISTS);
+		assert_int_equal(k.state, INBOX_NEW);
+		assert_int_equal(k.seq, 1);
+		assert_true(k.has_digest);
+		assert_memory_equal(k.digest, m.digest, 16);
+		assert_int_equal(known(1, 7, 6, &k), ERR_NOTFOUND);
+		assert_int_equal(known(2, 7, 5, &k), ERR_NOTFOUND);
+		if (again == 0)
+			commit();
+		else
+			crash();
+	}
+	left(1);
+	assert_int_equal(settled(1, 7, 9), ERR_OK);
+	commit();
+	assert_int_equal(known(1, 7, 8, &k), ERR_EXPIRED);
+	assert_int_equal(known(1, 7, 9, &k), ERR_NOTFOUND);
+	/* Its row is there as long as it is, and says more than the mark. */
+	assert_int_equal(known(1, 7, 5, &k), ERR_EXISTS);
+	/* The old wire: an id of its own, no digest. */
+	world_in(s, &w, 1, "chosen", true, "body");
+	assert_int_equal(inbox_known(s, &from, BYTES_LIT("chosen"), &k), ERR_EXISTS);
+	assert_int_equal(k.state, INBOX_HELD);
+	assert_false(k.has_digest);
+	assert_int_equal(inbox_known(s, &from, BYTES_LIT("chosen2"), &k), ERR_NOTFOUND);
+	assert_int_equal(inbox_known(s, &from, BYTES_LIT(""), &k), ERR_MALFORMED);
+}
+
 static void nothing_is_taken_below_the_mark(void **state)
 {
 	for (uint64_t i = 1; i <= 20; i++)
@@ -695,6 +750,7 @@ int main(void)
 		T(row_keeps_what_came_with_it),
 		T(repeats_are_told_from_conflicts),
 		T(both_generations_know_the_same_message),
+		T(what_is_known_is_told_without_taking_anything),
 		T(nothing_is_taken_below_the_mark),
 		T(entries_stay_until_their_receipt_has_left),
 		T(failed_group_keeps_the_watermark_for_the_next),

@@ -317,6 +317,29 @@ static void rotation_comes_back_from_a_copy(void **state)
 	world_free(&w);
 }
 
+static void who_it_was_is_found_from_the_nearest_back(void **state)
+{
+	struct world w;
+	struct psks psks;
+	struct node_id second, third, was[4];
+
+	world_make(&w);
+	struct node_id first = rich(&w, &psks), other = meet(&w, 9, "other", PIN_TRUSTED);
+
+	assert_int_equal(rotate_to(&w, &first, 2, false, &second), ERR_OK);
+	assert_int_equal(pins_former(w.p, &first, was, 4), 0);
+	assert_int_equal(pins_former(w.p, &second, was, 4), 1);
+	assert_true(node_id_eq(&was[0], &first));
+	assert_int_equal(rotate_to(&w, &second, 3, false, &third), ERR_OK);
+	assert_int_equal(pins_former(w.p, &third, was, 4), 2);
+	assert_true(node_id_eq(&was[0], &second));
+	assert_true(node_id_eq(&was[1], &first));
+	assert_int_equal(pins_former(w.p, &third, was, 1), 1);
+	assert_int_equal(pins_former(w.p, &third, was, 0), 0);
+	assert_int_equal(pins_former(w.p, &other, was, 4), 0);
+	world_free(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -326,6 +349,7 @@ int main(void)
 		cmocka_unit_test(known_identity_keeps_its_own),
 		cmocka_unit_test(what_cannot_be_a_rotation_is_refused),
 		cmocka_unit_test(first_successor_stays),
+		cmocka_unit_test(who_it_was_is_found_from_the_nearest_back),
 		cmocka_unit_test(old_identity_stays_for_thirty_days),
 		cmocka_unit_test(revocation_of_the_old_key_voids_the_rotation),
 		cmocka_unit_test(what_an_operator_decided_since_then_stays),
