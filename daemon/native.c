@@ -268,7 +268,7 @@ void native_link(struct node *n, struct conn *c, const struct link_info *info, s
 	const struct target *t = c->target;
 	const struct pin *pin = NULL;
 
-	*out = (struct im2_link_config){ .owner = c, .transport = transport_of(c->tp) };
+	*out = (struct im2_link_config){ .owner = c, .transport = transport_of(c->tp), .source = bytes_str(c->source) };
 	if (n->c.tls_binding && info->has_binding)
 		out->cb = BYTES_ARR(info->binding);
 	if (!c->dialled)

@@ -9,7 +9,7 @@
 struct opening {
 	struct session base;
 	struct opening_config c;
-	uint8_t chan[CHAN_MAX], cb[CB_MAX];
+	uint8_t chan[CHAN_MAX], cb[CB_MAX], source[IM2_SOURCE_MAX];
 	/* Listener: 0.9 until the first unit tells; dialler: NULL until S1 does. NULL again when we ended it. */
 	struct session *chosen;
 	bool decided, started;
@@ -380,7 +380,7 @@ enum err opening_new(const struct opening_config *c, struct session **out)
 	link.s1 = (struct bytes){0};
 	if (listener && c->require)
 		return im2_link_new(c->im2, &link, out);
-	if (link.chan.n > CHAN_MAX || link.cb.n > CB_MAX)
+	if (link.chan.n > CHAN_MAX || link.cb.n > CB_MAX || link.source.n > IM2_SOURCE_MAX)
 		return ERR_LIMIT;
 	o = calloc(1, sizeof *o);
 	if (!o)
@@ -391,6 +391,7 @@ enum err opening_new(const struct opening_config *c, struct session **out)
 	o->c.link = link;
 	copy(&o->c.link.chan, o->chan);
 	copy(&o->c.link.cb, o->cb);
+	copy(&o->c.link.source, o->source);
 	o->deadline_ms = UINT64_MAX;
 	buf_init(&o->s1, SESSION_HANDSHAKE_UNIT_MAX);
 	if (listener) {

@@ -20,7 +20,7 @@ struct opening_config {
 	struct im2_host *im2;          /* NULL: 0.9 only, whatever the rest says */
 	bool require;                  /* never 0.9 */
 	bool pinned_im2;               /* dialler: this address or identity has spoken im2: never 0.9 (4.3) */
-	struct im2_link_config link;   /* role, s1 and nonce are filled here; chan and cb are copied */
+	struct im2_link_config link;   /* role, s1 and nonce are filled here; chan, cb and source are copied */
 };
 /* ERR_NOMEM, or what im2_link_new() says. */
 enum err opening_new(const struct opening_config *c, struct session **out) MUST_CHECK;

@@ -376,16 +376,34 @@ static void carry_oversize(struct im2_link *l, size_t max)
 	}
 }
 
-static size_t padded(const struct im2_link *l, size_t n, size_t max)
+static size_t padded(const struct im2_link *l, const struct im2_peer *p, size_t n, size_t max)
 {
 	bool rns = l->bind.transport == IM2_RNS_LINK || l->bind.transport == IM2_RNS_PACKET;
 	size_t b;
 
-	if (rns || !(l->host->c.pad || (l->peer->features & IM2_FEATURE_PAD)))
+	if (rns || !(l->host->c.pad || (p->features & IM2_FEATURE_PAD)))
 		return n;
 	b = im2_bucket(n);
 	b = b < max ? b : max;
 	return b > n ? b : n;
+}
+
+void im2_batch_close_under(struct im2_link *l, struct im2_session *s, uint8_t code)
+{
+	struct im2_fields f = { 0 };
+	struct buf value;
+
+	buf_init(&value, 64);
+	buf_reset(&l->plain_out);
+	buf_reset(&l->frame);
+	im2_set_u(&f, IM2_CLOSE_CODE, code);
+	im2_write(&im2_close, &f, &value);
+	im2_item_add(&l->plain_out, IM2_ITEM_CLOSE, buf_bytes(&value));
+	if (value.err == ERR_OK && l->plain_out.err == ERR_OK &&
+	    im2_frame_build(&s->tx, buf_bytes(&l->plain_out),
+			    padded(l, s->peer, l->plain_out.n, im2_batch_plain_max(l)), &l->frame) == ERR_OK)
+		im2_link_unit(l, buf_bytes(&l->frame));
+	buf_fini(&value);
 }
 
 /* Transfers have a turn: nothing else waits, or they have waited long enough. */
@@ -464,7 +482,7 @@ seal:
 		return false;
 	buf_reset(&l->frame);
 	e = l->plain_out.err != ERR_OK ? l->plain_out.err :
-	    im2_frame_build(&p->current->tx, plain, padded(l, plain.n, max), &l->frame);
+	    im2_frame_build(&p->current->tx, plain, padded(l, p, plain.n, max), &l->frame);
 	if (e != ERR_OK) {
 		im2_link_over(l, e, BLAME_NONE, "frame-not-sealed");
 		return false;

@@ -18,6 +18,21 @@ void im2_host_due(struct im2_host *h, uint64_t at_ms)
 		h->next_ms = at_ms;
 }
 
+bool im2_host_may_err(struct im2_host *h, struct bytes source)
+{
+	uint64_t now = im2_now(h);
+	bool created;
+	void *v;
+
+	if (source.n == 0)
+		return true;
+	if (map_put(h->err_sources, source, 0, &v, &created) != ERR_OK)
+		return false;
+	if (created)
+		bucket_init(v, 1, IM2_ERR_BURST, now);
+	return bucket_take(v, 1, now);
+}
+
 /* --- peers ----------------------------------------------------------------------------------------- */
 static struct im2_peer *peer_at(void *value)
 {
@@ -248,8 +263,12 @@ enum err im2_host_new(const struct im2_host_config *c, struct im2_host **out)
 	h->sessions = map_new(&o);
 	o.value_size = sizeof(struct im2_peer *);
 	h->peers = map_new(&o);
+	o.capacity = IM2_ERR_SOURCES;
+	o.value_size = sizeof(struct bucket);
+	o.policy = MAP_EVICT_LRU;
+	h->err_sources = map_new(&o);
 	wipe(&o, sizeof o);
-	if (!h->sessions || !h->peers) {
+	if (!h->sessions || !h->peers || !h->err_sources) {
 		im2_host_free(h);
 		return ERR_NOMEM;
 	}
@@ -272,6 +291,7 @@ void im2_host_free(struct im2_host *h)
 		map_each(h->peers, drop_peer, h);
 	map_free(h->peers);
 	map_free(h->sessions);
+	map_free(h->err_sources);
 	for (unsigned i = 0; i < h->mesh_n; i++)
 		secret_free(&h->mesh[i]);
 	wipe(h, sizeof *h);

@@ -113,12 +113,15 @@ const struct im2_counters *im2_host_counters(const struct im2_host *h);
 /* Memory of tables and sessions, for the bench. */
 size_t im2_host_bytes(const struct im2_host *h);
 
+#define IM2_SOURCE_MAX 64
 struct im2_link_config {
 	enum session_role role;
 	void *owner;                   /* handed to the guess calls */
 	uint8_t transport;             /* enum im2_transport */
 	bool pair_path;
 	struct bytes chan, cb;         /* copied; chan empty = "/" on WebSocket */
+	struct bytes source;           /* copied, at most IM2_SOURCE_MAX: the address that shares a rate of ERR (5.9);
+					* empty: nobody's */
 	bool has_expected;
 	uint8_t expected[ED_BYTES];    /* dialler: IK when by_ed() knows it, and nobody else is accepted */
 	bool owner_compares;           /* whom first contact proves instead of `expected` is IDENTIFIED all the same: the

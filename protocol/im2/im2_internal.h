@@ -19,6 +19,8 @@
 
 #define IM2_HALF_MAX 4
 #define IM2_ERRS_MAX 8          /* ERR units of one connection (5.9) */
+#define IM2_ERR_SOURCES 10000   /* and what one address gets: a burst of 10, then one per second */
+#define IM2_ERR_BURST 10
 #define IM2_PATH_PROOF_MS 10000
 #define IM2_PATH_PROOF_RADIO_MS 120000
 #define IM2_WAITING_MAX (1u << 20)  /* bytes in a batch above which sending pauses */
@@ -96,6 +98,7 @@ struct im2_host {
 	struct im2_host_config c;      /* with the defaults filled in */
 	struct map *sessions;          /* index -> struct im2_session * */
 	struct map *peers;             /* ED -> struct im2_peer * */
+	struct map *err_sources;       /* source -> struct bucket of ERR units */
 	struct im2_link *links;
 	uint32_t pending;              /* handshakes of strangers that wait for their next unit */
 	uint64_t next_ms;              /* not later than the first thing im2_host_tick() has to do */
@@ -109,6 +112,7 @@ struct im2_host {
 /* host.c */
 uint64_t im2_now(const struct im2_host *h);
 void im2_host_due(struct im2_host *h, uint64_t at_ms);
+bool im2_host_may_err(struct im2_host *h, struct bytes source);
 struct bytes im2_host_prs(const struct im2_host *h, uint16_t passgen);
 struct im2_peer *im2_peer_find(struct im2_host *h, const uint8_t ed[static ED_BYTES]);
 /* Makes it. NULL when the table is full. */
@@ -194,6 +198,7 @@ struct im2_link {
 	bool owner_compares;
 	struct im2_binding bind;
 	uint8_t chan[IM2_CHAN_MAX], cb[32];
+	uint8_t source[IM2_SOURCE_MAX], source_n;
 	struct session_peer view;
 
 	struct im2_shake *shake;
@@ -237,6 +242,7 @@ struct im2_link {
 	struct im2_receipt_reader receipts;
 	struct im2_smsg_reader smsg;
 	bool has_smsg, has_receipts;
+	bool pieces;                   /* what is being acted on came as a transfer */
 	uint8_t settled_era[8];        /* said inside the SMSG; 0 = nothing said */
 	uint64_t settled_seq;
 	uint16_t complete_tag;
@@ -344,6 +350,8 @@ void im2_batch_info(struct im2_link *l);
 void im2_batch_itemerr(struct im2_link *l, uint8_t code, uint16_t tag, bool here);
 /* A last frame with CLOSE, at once, behind what must not be lost (receipts). */
 void im2_batch_close(struct im2_link *l, uint8_t code);
+/* The same for a session that is not the one we send under: CLOSE alone. */
+void im2_batch_close_under(struct im2_link *l, struct im2_session *s, uint8_t code);
 /* Seals the next frame into l->frame. */
 bool im2_batch_next(struct im2_link *l);
 bool im2_batch_room(const struct im2_link *l);

@@ -35,13 +35,20 @@ static void refuse(struct im2_link *l, uint8_t code, uint16_t tag)
 
 /* --- messages and receipts --- */
 
+/* A volatile message comes in one frame or not at all (9.5). */
+static bool in_too_many(const struct im2_link *l, const struct message *m)
+{
+	return l->pieces && (m->ext.flags & MSG_VOLATILE);
+}
+
 static void take_msg(struct im2_link *l, struct bytes value)
 {
 	struct session_event *e = fresh(l, SESSION_EV_MESSAGE);
 	const struct node_id *self = keyring_id(l->host->c.keyring);
 	unsigned at = l->text_at;
 
-	if (im2_message_read(value, &l->peer->id, self, &e->message, l->id_text[at], l->type_text[at]) == IM2_FINE)
+	if (im2_message_read(value, &l->peer->id, self, &e->message, l->id_text[at], l->type_text[at]) == IM2_FINE &&
+	    !in_too_many(l, &e->message))
 		return;
 	unmake(l);
 	refuse(l, 1, IM2_ITEM_MSG);
@@ -75,10 +82,15 @@ static bool more(struct im2_link *l)
 		l->settled_seq = 0;
 		return true;
 	}
-	if (l->has_smsg) {
+	while (l->has_smsg) {
 		struct session_event *e = fresh(l, SESSION_EV_MESSAGE);
 
 		if (im2_smsg_next(&l->smsg, &e->message, l->id_text[at], l->type_text[at])) {
+			if (in_too_many(l, &e->message)) {
+				unmake(l);
+				refuse(l, 1, IM2_ITEM_SMSG);
+				continue;
+			}
 			memcpy(l->settled_era, e->message.wire_id, sizeof l->settled_era);
 			l->settled_seq = e->message.settled;
 			return true;
@@ -372,6 +384,7 @@ static void advance(struct im2_link *l)
 
 	while (l->acting && !l->has_ready && !l->has_complete && !more(l)) {
 		if (im2_item_next(&l->items, &tag, &value)) {
+			l->pieces = false;
 			act(l, tag, value);
 			continue;
 		}
@@ -418,11 +431,8 @@ bool im2_inside_event(struct im2_link *l, struct session_event *out)
 	im2_inside_release(l);
 	while (!l->has_ready && l->has_complete) {
 		l->has_complete = false;
+		l->pieces = true;
 		act(l, l->complete_tag, l->complete);
-		if (l->has_ready && l->ready.type == SESSION_EV_MESSAGE && (l->ready.message.ext.flags & MSG_VOLATILE)) {
-			unmake(l); /* one frame or none (9.5) */
-			refuse(l, 1, l->complete_tag);
-		}
 		if (l->state != LINK_OVER && !l->has_ready && !more(l)) {
 			l->peer->holding = NULL;
 			advance(l);

@@ -320,7 +320,7 @@ enum err im2_link_new(struct im2_host *h, const struct im2_link_config *c, struc
 
 	if (c->transport == IM2_WEBSOCKET)
 		chan = c->pair_path ? BYTES_LIT("/im2/pair") : BYTES_LIT("/");
-	if (chan.n > IM2_CHAN_MAX || (c->cb.n && c->cb.n != 32))
+	if (chan.n > IM2_CHAN_MAX || (c->cb.n && c->cb.n != 32) || c->source.n > IM2_SOURCE_MAX)
 		return ERR_LIMIT;
 	l = calloc(1, sizeof *l);
 	if (!l)
@@ -337,6 +337,9 @@ enum err im2_link_new(struct im2_host *h, const struct im2_link_config *c, struc
 		memcpy(l->chan, chan.p, chan.n);
 	if (c->cb.n)
 		memcpy(l->cb, c->cb.p, c->cb.n);
+	if (c->source.n)
+		memcpy(l->source, c->source.p, c->source.n);
+	l->source_n = (uint8_t)c->source.n;
 	l->bind.chan = bytes_of(l->chan, chan.n);
 	l->bind.cb = bytes_of(l->cb, c->cb.n);
 	if (c->transport == IM2_WEBSOCKET && c->s1.n) {

@@ -176,6 +176,27 @@ static void arrived(struct im2_link *l, struct im2_session *s, bool carried)
 	im2_shake_identified(l, DECIDE_RESUME, s->peer->ed, s->peer->x, s->peer->name);
 }
 
+/* An authentic frame whose items cannot be told apart ends its session, at both ends (3.3). */
+static void unreadable(struct im2_link *l, struct im2_session *s)
+{
+	struct im2_peer *p = s->peer;
+	bool path = l->state == LINK_ONLINE || l->state == LINK_PROVING;
+
+	l->host->n.items_refused++;
+	if (path && s == p->current) {
+		im2_batch_close(l, 3);
+		if (p->current)
+			im2_session_erase(l->host, p->current);
+	} else {
+		im2_batch_close_under(l, s, 3);
+		im2_session_erase(l->host, s);
+	}
+	if (path && p->current)
+		im2_link_dropped(l, ERR_MALFORMED, "protocol-error"); /* an older one ends alone */
+	else
+		im2_link_over(l, ERR_MALFORMED, BLAME_GARBAGE, "protocol-error");
+}
+
 static void take_frame(struct im2_link *l, struct bytes unit)
 {
 	struct im2_host *h = l->host;
@@ -227,11 +248,7 @@ static void take_frame(struct im2_link *l, struct bytes unit)
 	if (!s->heard && !first_frame(l, s))
 		return;
 	if (im2_items_check(buf_bytes(&l->plain), NULL) != IM2_FINE) {
-		h->n.items_refused++;
-		if (l->state == LINK_ONLINE || l->state == LINK_PROVING)
-			im2_batch_close(l, 3);
-		im2_session_erase(h, s);
-		im2_link_over(l, ERR_MALFORMED, BLAME_GARBAGE, "protocol-error");
+		unreadable(l, s);
 		return;
 	}
 	if (l->state == LINK_ONLINE || l->state == LINK_PROVING) {

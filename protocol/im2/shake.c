@@ -144,6 +144,8 @@ void im2_shake_err(struct im2_link *l, uint8_t code, const uint8_t *index, uint1
 	if (l->errs == IM2_ERRS_MAX)
 		return;
 	l->errs++;
+	if (!im2_host_may_err(l->host, bytes_of(l->source, l->source_n)))
+		return;
 	l->host->n.errs_sent++;
 	if (index)
 		memcpy(e.index, index, sizeof e.index);

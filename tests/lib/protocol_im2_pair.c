@@ -188,7 +188,7 @@ static struct session *link_of(struct inode *n, const struct ipath_opts *o, enum
 {
 	static const uint8_t link_id[16] = { 1, 2, 3 };
 	struct im2_link_config c = { .role = role, .owner = n, .transport = o->transport, .pair_path = o->pair_path,
-				     .s1 = s1 };
+				     .s1 = s1, .source = bytes_str(o->source ? o->source : "") };
 	struct session *s;
 
 	if (o->transport == IM2_RNS_LINK || o->transport == IM2_RNS_PACKET)

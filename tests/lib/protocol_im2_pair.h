@@ -52,6 +52,7 @@ struct ipath_opts {
 	bool owner_compares;
 	bool text_s1;              /* both know an S1 that went before, as on a mixed listener */
 	bool pair_path;
+	const char *source;        /* NULL: nobody's */
 };
 struct ipath *ipath_new(struct inode *a, struct inode *b, const struct ipath_opts *o);
 void ipath_free(struct ipath *p);

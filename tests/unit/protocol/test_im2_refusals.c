@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "protocol/im2/im2_internal.h"
 #include "tests/lib/protocol_im2_pair.h"
 
 struct world {
@@ -216,6 +217,155 @@ static void who_must_wait_is_told_and_may_come_again(void **state)
 	ipath_free(p);
 }
 
+/* --- ERR per address (5.9) --- */
+
+/* ERR units that one connection from `source` gets for `n` frames of sessions that are not. */
+static size_t errs_for(struct world *w, const char *source, size_t n)
+{
+	struct ipath *p = ipath_new(&w->a, &w->b, &(struct ipath_opts){.transport = IM2_WEBSOCKET, .source = source});
+	uint8_t frame[40] = {IM2_UNIT_FRAME, 1, 2, 3, 4};
+	size_t got;
+
+	session_start(p->b.s);
+	end_drain(&p->b);
+	ipath_lose(p);
+	for (size_t i = 0; i < n; i++)
+		end_take(&p->b, frame, sizeof frame, false);
+	got = p->b.wire_n;
+	for (size_t i = 0; i < got; i++)
+		assert_int_equal(p->b.wire[i].p[0], IM2_UNIT_ERR);
+	ipath_free(p);
+	return got;
+}
+
+static void an_address_gets_ten_errs_and_then_one_a_second(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(errs_for(w, "192.0.2.1", 7), 7);
+	assert_int_equal(errs_for(w, "192.0.2.1", 7), 3);
+	assert_int_equal(errs_for(w, "192.0.2.1", 7), 0);
+	assert_int_equal(errs_for(w, "192.0.2.2", 7), 7); /* others are not to blame */
+	penv_pass(&w->e, 2000);
+	assert_int_equal(errs_for(w, "192.0.2.1", 7), 2);
+	assert_int_equal(im2_host_counters(w->b.host)->errs_sent, 19);
+	/* Who keeps trying is cut off all the same. */
+	struct ipath *p = ipath_new(&w->a, &w->b, &(struct ipath_opts){.transport = IM2_WEBSOCKET, .source = "192.0.2.1"});
+	uint8_t frame[40] = {IM2_UNIT_FRAME};
+	session_start(p->b.s);
+	end_drain(&p->b);
+	for (int i = 0; i < 8; i++)
+		end_take(&p->b, frame, sizeof frame, false);
+	assert_true(session_over(p->b.s));
+	ipath_free(p);
+}
+
+static void many_addresses_fill_no_memory(void **state)
+{
+	struct world *w = *state;
+	char source[IM2_SOURCE_MAX + 1];
+
+	assert_int_equal(errs_for(w, "192.0.2.1", 8), 8);
+	for (unsigned i = 0; i < 10001; i++) {
+		snprintf(source, sizeof source, "2001:db8::%u", i);
+		assert_int_equal(errs_for(w, source, 1), 1);
+	}
+	assert_int_equal(errs_for(w, "192.0.2.1", 8), 8); /* the oldest was forgotten */
+}
+
+/* --- a list that does not parse (3.3) --- */
+
+/* Under a true key, what no build of ours says. */
+static void say_unreadable(struct im2_session *s, struct end *to)
+{
+	struct buf b;
+
+	buf_init(&b, 256);
+	assert_int_equal(im2_frame_build(&s->tx, BYTES_LIT("\x65"), 1, &b), ERR_OK);
+	end_take(to, b.p, b.n, false);
+	buf_fini(&b);
+}
+
+static struct im2_peer *seen_by(struct inode *n, const struct inode *who)
+{
+	return im2_peer_find(n->host, keyring_ed(who->k));
+}
+
+static void assert_closed_with_3(struct world *w, struct ipath *p)
+{
+	assert_true(session_over(p->b.s));
+	assert_int_equal(end_last(&p->b, SESSION_EV_OVER)->err, ERR_MALFORMED);
+	ipath_flush(p);
+	assert_string_equal(end_last(&p->a, SESSION_EV_OVER)->word, "protocol-error-there");
+	assert_null(seen_by(&w->a, &w->b)->current);
+	assert_null(seen_by(&w->b, &w->a)->current);
+	ipath_free(p);
+}
+
+static void an_unreadable_first_frame_on_a_new_connection_closes_its_session(void **state)
+{
+	struct world *w = *state;
+	struct message m = imessage(1, "x");
+	struct ipath *p = ipath_online(&w->a, &w->b, NULL);
+
+	assert_int_equal(session_send(p->a.s, &m), ERR_OK);
+	ipath_flush(p);
+	ipath_free(p);
+	p = ipath_new(&w->a, &w->b, &expecting);
+	ipath_start(p);
+	ipath_move(p, &p->b, 1); /* S1 */
+	ipath_lose(p);
+	say_unreadable(seen_by(&w->a, &w->b)->current, &p->b);
+	assert_int_equal(end_count(&p->b, SESSION_EV_IDENTIFIED), 0);
+	assert_closed_with_3(w, p);
+}
+
+static void an_unreadable_first_frame_after_i2_closes_its_session(void **state)
+{
+	struct world *w = *state;
+	struct ipath *p;
+
+	inode_know(&w->a, &w->b);
+	inode_know(&w->b, &w->a);
+	p = ipath_new(&w->a, &w->b, &expecting);
+	ipath_start(p);
+	ipath_move(p, &p->b, 1); /* S1 */
+	ipath_move(p, &p->a, 1); /* I1 */
+	ipath_move(p, &p->b, 1); /* I2 */
+	ipath_lose(p);
+	assert_true(session_online(p->a.s));
+	say_unreadable(seen_by(&w->a, &w->b)->current, &p->b);
+	assert_int_equal(end_count(&p->b, SESSION_EV_ONLINE), 0);
+	assert_closed_with_3(w, p);
+}
+
+/* The session before ends; the one that is used goes on. */
+static void an_unreadable_frame_of_an_older_session_closes_that_one(void **state)
+{
+	struct world *w = *state;
+	struct ipath *p = ipath_online(&w->a, &w->b, NULL);
+	struct message m = imessage(1, "x");
+
+	assert_int_equal(session_send(p->a.s, &m), ERR_OK);
+	ipath_flush(p);
+	assert_int_equal(session_rekey(p->a.s), ERR_OK);
+	ipath_flush(p);
+	assert_non_null(seen_by(&w->a, &w->b)->previous);
+	assert_non_null(seen_by(&w->b, &w->a)->previous);
+	end_forget(&p->b);
+	say_unreadable(seen_by(&w->a, &w->b)->previous, &p->b);
+	assert_int_equal(p->b.wire_n, 1);
+	assert_memory_equal(p->b.wire[0].p + 1, seen_by(&w->a, &w->b)->previous->index, 4);
+	ipath_flush(p);
+	assert_null(seen_by(&w->a, &w->b)->previous);
+	assert_null(seen_by(&w->b, &w->a)->previous);
+	m = imessage(2, "goes on");
+	assert_int_equal(session_send(p->a.s, &m), ERR_OK);
+	ipath_flush(p);
+	assert_int_equal(end_count(&p->b, SESSION_EV_MESSAGE), 1);
+	ipath_free(p);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -228,6 +378,11 @@ int main(void)
 		T(on_a_reliable_line_a_bad_x1_is_the_end),
 		T(an_x1_that_comes_back_is_not_answered),
 		T(who_must_wait_is_told_and_may_come_again),
+		T(an_address_gets_ten_errs_and_then_one_a_second),
+		T(many_addresses_fill_no_memory),
+		T(an_unreadable_first_frame_on_a_new_connection_closes_its_session),
+		T(an_unreadable_first_frame_after_i2_closes_its_session),
+		T(an_unreadable_frame_of_an_older_session_closes_that_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

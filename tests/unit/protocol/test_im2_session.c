@@ -798,6 +798,37 @@ static void a_volatile_message_in_pieces_is_refused(void **state)
 	free(big);
 }
 
+/* Signed, with a lasting one beside it: that one is delivered. */
+static void a_signed_volatile_message_in_pieces_is_refused(void **state)
+{
+	struct world *w = *state;
+	struct im2_link *l = (struct im2_link *)w->p->a.s;
+	uint8_t *big = calloc(1, 200000);
+	struct message m[3] = { imessage(1, ""), imessage(2, "lasts"), imessage(3, "gone") };
+	uint32_t xfer;
+	struct buf b;
+
+	m[0].body = bytes_of(big, 200000);
+	m[0].ext.flags = m[2].ext.flags = MSG_VOLATILE | MSG_NO_RECEIPT;
+	buf_init(&b, 1 << 20);
+	assert_int_equal(im2_smsg_write(w->a.k, m, 3, keyring_ed(w->b.k), &b), ERR_OK);
+	assert_non_null(im2_peer_transfers(l->host, l->peer));
+	assert_int_equal(im2_transfer_send(l->peer->transfers, IM2_ITEM_SMSG, buf_bytes(&b), 65536, &xfer), ERR_OK);
+	ipath_flush(w->p);
+	assert_int_equal(im2_host_counters(w->b.host)->transfers_in, 1);
+	assert_int_equal(end_count(&w->p->b, SESSION_EV_MESSAGE), 1);
+	assert_memory_equal(end_last(&w->p->b, SESSION_EV_MESSAGE)->body, "lasts", 5);
+	assert_int_equal(im2_host_counters(w->b.host)->items_refused, 2);
+	/* In a frame it is welcome. */
+	buf_reset(&b);
+	assert_int_equal(im2_smsg_write(w->a.k, m + 2, 1, keyring_ed(w->b.k), &b), ERR_OK);
+	assert_int_equal(im2_link_item(w->p->a.s, IM2_ITEM_SMSG, buf_bytes(&b)), ERR_OK);
+	ipath_flush(w->p);
+	assert_int_equal(end_count(&w->p->b, SESSION_EV_MESSAGE), 2);
+	buf_fini(&b);
+	free(big);
+}
+
 static void a_silent_peer_is_asked_and_given_up(void **state)
 {
 	struct world *w = *state;
@@ -1099,6 +1130,7 @@ int main(void)
 		T(an_empty_frame_and_mere_padding_are_fine),
 		T(events_keep_their_text_until_the_next_call),
 		T(a_volatile_message_in_pieces_is_refused),
+		T(a_signed_volatile_message_in_pieces_is_refused),
 		T(a_silent_peer_is_asked_and_given_up),
 		T(an_idle_connection_gives_its_buffers_back),
 		T(signed_batches_are_checked),
