@@ -16,7 +16,8 @@
 #include "daemon/rpc.h"
 
 #define READ_BYTES 65536
-#define KEEP_BYTES (256u << 10) /* what an idle buffer may keep */
+#define KEEP_BYTES 8192 /* what a buffer may keep for ever */
+#define REST_MS 2000    /* and more than that while it is used: a program that sends much does so again */
 #define BACKLOG 64
 
 struct client {
@@ -28,6 +29,7 @@ struct client {
 	size_t seen;           /* bytes of `in` known to hold no line end */
 	struct buf out;        /* answers, waiting for the next flush */
 	struct buf sending;    /* given to libuv */
+	bool busy;             /* a buffer was large since the last look at them */
 	uv_write_t write;
 	bool writing, reading, closing;
 	bool ended;            /* the other side sends no more */
@@ -43,6 +45,7 @@ struct control {
 	uv_prepare_t before_poll;
 	uv_check_t after_poll;
 	uv_idle_t awake;       /* output waits: poll must not sleep */
+	struct timer rest;     /* the next look at large buffers */
 	struct ring clients;
 	unsigned count;        /* of clients, closing ones too */
 	int handles;           /* of ours, not closed */
@@ -100,6 +103,43 @@ static void client_close(struct client *c)
 	rpc_close(&c->rpc);
 	ring_del(&c->link);
 	uv_close((uv_handle_t *)&c->pipe, on_client_closed);
+}
+
+/* --- memory ----------------------------------------------------------------------------------------- */
+static bool is_large(const struct client *c)
+{
+	return c->in.cap > KEEP_BYTES || c->out.cap > KEEP_BYTES || c->sending.cap > KEEP_BYTES;
+}
+
+static void rest_due(void *ctx)
+{
+	struct control *s = ctx;
+	bool again = false;
+
+	for (struct ring *r = s->clients.next; r != &s->clients; r = r->next) {
+		struct client *c = ring_entry(r, struct client, link);
+
+		if (!c->busy && !c->handling) {
+			buf_trim(&c->in, KEEP_BYTES); /* none of them when it holds something */
+			buf_trim(&c->out, KEEP_BYTES);
+			if (!c->writing)
+				buf_trim(&c->sending, KEEP_BYTES);
+		}
+		c->busy = false;
+		again = again || is_large(c);
+	}
+	if (again)
+		timer_in(s->commands->env, &s->rest, REST_MS);
+}
+
+/* Buffers that a burst made large go when it is over, not between its requests. */
+static void rest_later(struct client *c)
+{
+	if (c->busy || c->server->stopping || !is_large(c))
+		return;
+	c->busy = true;
+	if (!timer_armed(&c->server->rest))
+		timer_in(c->server->commands->env, &c->server->rest, REST_MS);
 }
 
 /* --- output ----------------------------------------------------------------------------------------- */
@@ -170,7 +210,7 @@ static void flush(struct client *c)
 		}
 		return;
 	}
-	buf_trim(&c->out, KEEP_BYTES);
+	rest_later(c);
 	drained(c);
 }
 
@@ -180,7 +220,7 @@ static void on_written(uv_write_t *w, int status)
 
 	c->writing = false;
 	buf_reset(&c->sending);
-	buf_trim(&c->sending, KEEP_BYTES);
+	rest_later(c);
 	if (c->closing)
 		return;
 	if (status != 0) {
@@ -301,8 +341,10 @@ static size_t take_lines(struct client *c, struct bytes data, size_t seen)
 static void alloc_cb(uv_handle_t *h, size_t hint, uv_buf_t *b)
 {
 	struct client *c = h->data;
+	uint8_t *p = c->in.n ? buf_reserve(&c->in, READ_BYTES) : NULL;
 
-	*b = uv_buf_init(c->server->scratch, READ_BYTES);
+	/* What belongs to a line that has begun is read where it will be handled. */
+	*b = uv_buf_init(p ? (char *)p : c->server->scratch, READ_BYTES);
 }
 
 static void stop_reading(struct client *c)
@@ -350,7 +392,10 @@ static void on_read(uv_stream_t *st, ssize_t n, const uv_buf_t *b)
 			return;
 		}
 	}
-	buf_add(&c->in, bytes_of(data.p + used, data.n - used));
+	if (c->in.n && data.p == c->in.p + c->in.n)
+		c->in.n += data.n;
+	else
+		buf_add(&c->in, bytes_of(data.p + used, data.n - used));
 	if (c->in.err != ERR_OK) {
 		if (c->in.err == ERR_LIMIT)
 			too_long(c);
@@ -374,7 +419,7 @@ static void handle_input(struct client *c)
 			buf_drop_front(&c->in, used);
 		if (c->in.n == 0) {
 			c->seen = 0;
-			buf_trim(&c->in, KEEP_BYTES);
+			rest_later(c);
 		}
 		if (c->in.n >= CONTROL_REQUEST_MAX && c->seen >= CONTROL_REQUEST_MAX) {
 			too_long(c);
@@ -561,6 +606,7 @@ enum err control_new(const struct control_config *c, struct control **out, struc
 	s->loop = c->loop;
 	s->commands = c->commands;
 	ring_init(&s->clients);
+	timer_init(&s->rest, rest_due, s);
 	e = make_socket(s, c->home, &fd, f);
 	if (e != ERR_OK) {
 		free(s);
@@ -615,6 +661,7 @@ void control_stop(struct control *s, void (*done)(void *ctx), void *ctx)
 	s->done = done;
 	s->done_ctx = ctx;
 	remove_socket(s);
+	timer_stop(s->commands->env, &s->rest);
 	if (s->commands->audit)
 		audit_observe(s->commands->audit, NULL, NULL);
 	while (!ring_empty(&s->clients)) {
