@@ -3,6 +3,7 @@
  * of two sessions stays.
  */
 #include "daemon/node_internal.h"
+#include "daemon/records.h"
 
 #include "base/text.h"
 
@@ -37,7 +38,8 @@ static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
 							 &c->target->expected : NULL,
 				     .dialled = c->dialled ? c->address : NULL,
 				     .generation = sp->generation, .marked = sp->marked,
-				     .x25519 = sp->has_x25519 ? sp->x25519 : NULL };
+				     .x25519 = sp->has_x25519 ? sp->x25519 : NULL,
+				     .revoked = records_dead(n, sp->ed) };
 	struct pin_update u = { .id = sp->id, .ed = sp->ed, .name = sp->name, .version = sp->version,
 				.x25519 = sp->has_x25519 ? sp->x25519 : NULL, .confirms = known && known->confirms,
 				.wall_ms = env_wall(n->env) };
@@ -100,6 +102,7 @@ void admit_identified(struct conn *c)
 		.generation = sp->generation,
 		.marked = sp->marked,
 		.x25519 = sp->has_x25519 ? sp->x25519 : NULL,
+		.revoked = records_dead(n, sp->ed),
 	};
 	struct admit_result r;
 

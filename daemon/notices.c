@@ -209,7 +209,7 @@ void notice_load(struct records *r, const struct im2_record *rec, bool own)
 	bool counts = own || rec->type == IM2_REC_ROTATE_T || v.self || v.by_quorum;
 
 	/* A quarantine that has begun stands in a space of its own; all else does no harm twice. */
-	if (ed && (own || records_pin(r, ed)) && (counts || v.quarantine))
+	if (ed && (own || records_pin(r, ed) || v.by_quorum) && (counts || v.quarantine))
 		notice_set(r, rec, own, counts, own || v.quarantine ? NEVER : v.effective_ms);
 }
 
@@ -243,8 +243,11 @@ void notice_new(struct records *r, const struct im2_record *rec, const struct no
 		say_shown(r, rec, &v, from);
 		return;
 	}
-	if (!pin)
-		return; /* the cache remembers it, if that one ever comes */
+	if (v.scope && v.scope != 3 && counts)
+		revoked_add(r, rec, &v, from);
+	/* What strangers say of themselves is not passed on: they could fill the table. */
+	if (!pin && !v.by_quorum)
+		return;
 	if (!notice_set(r, rec, false, counts, v.quarantine ? 0 : v.effective_ms))
 		return;
 	records_keep(r, rec);
@@ -451,11 +454,11 @@ static bool rotate(struct records *r, const struct im2_rotation *rot)
 	audit_note(n->p.audit, "KEY_ROTATION_SIGNED", (struct bytes){ 0 }, "old_peer_id", was.hex, "new_peer_id", now.hex,
 		   "verified_before", was_verified ? "yes" : "no", NULL);
 	targets_follow(n, &was, &now);
+	if (peer_find(n, &now))
+		peer_lineage(n, peer_find(n, &now));
 	native_trust_changed(n, &now);
 	node_simple_event(n, "trust.changed", &now, was_verified ? "rotated: trusted, no longer verified" : "rotated");
 	return queue_follows(n, &was, &now);
-	if (peer_find(n, &now))
-		peer_lineage(n, peer_find(n, &now));
 }
 
 /* --- time ----------------------------------------------------------------------------------------------------------------- */

@@ -148,9 +148,10 @@ void records_keep(struct records *r, const struct im2_record *rec)
 /* --- birth ----------------------------------------------------------------------------------------------- */
 static bool revoked(void *ctx, const uint8_t ed[static ED_BYTES])
 {
-	const struct pin *pin = records_pin(ctx, ed);
+	struct records *r = ctx;
+	const struct pin *pin = records_pin(r, ed);
 
-	return pin && pin->state == PIN_REVOKED;
+	return (pin && pin->state == PIN_REVOKED) || records_dead(r->node, ed);
 }
 
 static void due(void *ctx);
@@ -180,6 +181,8 @@ enum err records_new(struct node *n)
 	cc.ctx = r;
 	e = r->peers ? im2_records_new(&cc, &r->cache) : ERR_NOMEM;
 	if (e == ERR_OK)
+		e = revoked_load(r);
+	if (e == ERR_OK)
 		e = prekeys_new(r);
 	if (e == ERR_OK)
 		e = records_load(r);
@@ -206,6 +209,7 @@ void records_free(struct node *n)
 	im2_prekeys_free(r->prekeys);
 	im2_records_free(r->cache);
 	map_free(r->peers);
+	map_free(r->revoked);
 	buf_fini(&r->item);
 	buf_fini(&r->value);
 	free(r);
@@ -319,8 +323,6 @@ void records_online(struct conn *c)
 	const struct pin *pin = r ? pins_get(c->node->p.pins, &c->peer->id) : NULL;
 	struct record_peer *p = pin ? records_peer(r, &pin->id) : NULL;
 	uint64_t now = env_now(c->node->env);
-	struct im2_record rec;
-	struct bytes raw;
 
 	if (!p)
 		return;
@@ -329,10 +331,7 @@ void records_online(struct conn *c)
 	p->ask_ms = now + ASK_MS;
 	prekeys_offer(r, c);
 	(void)session_due(r, c);
-	/* It was a stranger when its revocation came. */
-	raw = im2_records_get(r->cache, pin->ed, IM2_REC_REVOKE_T, bytes_of(pin->ed, ED_BYTES));
-	if (raw.n && im2_record_parse(raw, &rec) == IM2_FINE)
-		notice_new(r, &rec, &pin->id);
+	revoked_told(r, pin->ed, &pin->id);
 	if (!r->prekeys_wanted) {
 		r->prekeys_wanted = true;
 		records_wake(r, now);
@@ -382,12 +381,12 @@ enum err records_seal_to(struct node *n, const struct node_id *to, struct im2_se
 	out->prekey_record = im2_records_get(n->records->cache, pin->ed, IM2_REC_PREKEY_T, (struct bytes){ 0 });
 	return ERR_OK;
 }
+
 size_t records_former(const struct node *n, const struct node_id **out)
 {
 	*out = n->records ? n->records->former : NULL;
 	return n->records ? n->records->former_n : 0;
 }
-
 
 const struct im2_prekeys *records_prekeys(const struct node *n)
 {

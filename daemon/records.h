@@ -4,13 +4,15 @@
  *   records.c   birth, time, begin of a session       records_load.c   what earlier lives kept
  *   records_item.c   what a peer says and asks         prekeys.c        our prekeys
  *   notices.c   REVOKE and ROTATE: what they do here, and who still has to hear of them
+ *   revoked.c   whoever is revoked, known here or not
  *
  * On disk (store/kv.h), before anything that depends on it leaves: space "prekey" (ours, with secrets), "generation"
  * (of our records), "rotate" (how an earlier identity of ours became the next one), "record" (of pinned identities:
- * newest PREKEY, and REVOKE and ROTATE), "quarantine" (until when), "evidence" (two records of one generation).
+ * newest PREKEY, and REVOKE and ROTATE), "quarantine" (until when), "evidence" (two records of one generation),
+ * "revoked" (identities that are over).
  *
  * What a stranger may fill is bounded: the cache by im2_records, notices by NOTICES_MAX, state per peer by the number
- * of pins. Who delivered a bad record pays for it, whoever it names.
+ * of pins, what is revoked by REVOKED_MAX. Who delivered a bad record pays for it, whoever it names.
  */
 #ifndef DAEMON_RECORDS_H
 #define DAEMON_RECORDS_H
@@ -31,6 +33,8 @@ void records_online(struct conn *c);
 void records_item(struct conn *c, const struct session_event *e);
 /* Operator and policy: its sessions are erased. What it said is forgotten; revocations stay. */
 void records_forget(struct node *n, const uint8_t ed[static ED_BYTES]);
+/* A REVOKE that counts has ended this identity (13.4), whether we know it or not. */
+bool records_dead(const struct node *n, const uint8_t ed[static ED_BYTES]);
 /* The trust in this peer changed. When it was the operator, a quarantine of ours does not decide any more. */
 void records_decided(struct node *n, const struct node_id *id);
 /* A rotation has been prepared in the store and has become true: tells who is online. */
@@ -43,9 +47,9 @@ enum err records_keep_rotation(struct store *s, const struct keyring *old, const
 /* For sealing to a pinned identity: its keys, and its newest prekey if one is known (borrowed until the next call of
  * anything here). ERR_NOTFOUND: not pinned, or no X25519 key of it is known. */
 enum err records_seal_to(struct node *n, const struct node_id *to, struct im2_seal_to *out) MUST_CHECK;
+/* Who we were before our own rotations, the nearest first. */
+size_t records_former(const struct node *n, const struct node_id **out);
 /* Ours, for opening. NULL when im2 is off. */
 const struct im2_prekeys *records_prekeys(const struct node *n);
 
 #endif
-/* Who we were before our own rotations, the nearest first. */
-size_t records_former(const struct node *n, const struct node_id **out);

@@ -1,5 +1,5 @@
 /*
- * records_internal.h -- what records.c, records_load.c, records_item.c, prekeys.c and notices.c share.
+ * records_internal.h -- what records.c, records_load.c, records_item.c, prekeys.c, notices.c and revoked.c share.
  */
 #ifndef DAEMON_RECORDS_INTERNAL_H
 #define DAEMON_RECORDS_INTERNAL_H
@@ -21,6 +21,7 @@
 #define SPACE_RECORD "record"
 #define SPACE_QUARANTINE "quarantine"
 #define SPACE_EVIDENCE "evidence"
+#define SPACE_REVOKED "revoked"
 
 /* A REVOKE or ROTATE that matters here: it is repeated to each peer until that one says that it has it (13.4). */
 struct notice {
@@ -57,16 +58,18 @@ struct records {
 	struct im2_records *cache;
 	struct im2_prekeys *prekeys;
 	struct map *peers;       /* node id -> struct record_peer */
+	struct map *revoked;     /* ED -> since when */
+	bool revoked_loaded;
 	struct timer timer;
 	struct notice notices[NOTICES_MAX];
 	uint64_t order;
 	struct quarantine quarantines[QUARANTINES_MAX];
 	size_t quarantines_n, evidence_n;
+	struct node_id former[FORMER_MAX]; /* who we were, the nearest first */
+	size_t former_n;
 	bool prekeys_wanted;     /* somebody speaks im2 with us */
 	uint64_t prekeys_at_ms;  /* after a disk failure: not before */
 	uint64_t gen_floor;      /* another life of ours has stated this generation; 0 = none */
-	struct node_id former[FORMER_MAX]; /* who we were, the nearest first */
-	size_t former_n;
 	uint64_t hour_ms;
 	bool acting;             /* what changes now is no decision of the operator */
 	struct buf item, value;
@@ -135,5 +138,13 @@ uint64_t notices_act(struct records *r);
 void notices_free(struct records *r);
 enum err quarantines_load(struct records *r) MUST_CHECK;
 void quarantine_drop(struct records *r, const struct node_id *id);
+
+/* revoked.c */
+enum err revoked_load(struct records *r) MUST_CHECK;
+/* A REVOKE of scope 1 or 2 that counts. */
+void revoked_add(struct records *r, const struct im2_record *rec, const struct im2_revocation *v,
+		 const struct node_id *from);
+/* It was a stranger when its revocation came: notice_new(). */
+void revoked_told(struct records *r, const uint8_t ed[static ED_BYTES], const struct node_id *from);
 
 #endif

@@ -115,21 +115,20 @@ static void refuse_self(struct admit_result *out)
 	fault_next(&out->fault, "ironmesh config show --effective");
 }
 
-static void refuse_state(struct admit_result *out, const struct pin *pin)
+static void refuse_state(struct admit_result *out, const struct node_id *id, enum pin_state state,
+			 const char *reason)
 {
-	const char *reason = pin->reason;
-
-	out->state = pin->state;
+	out->state = state;
 	fault_set(&out->fault, out->verdict = ERR_UNTRUSTED, EXIT_PEER_UNTRUSTED, "%s is %s%s%s",
-		  pin->id.hex, pin_state_word(pin->state), reason[0] ? ": " : "", reason);
-	if (pin->state == PIN_REVOKED) {
+		  id->hex, pin_state_word(state), reason[0] ? ": " : "", reason);
+	if (state == PIN_REVOKED) {
 		fault_means(
 			&out->fault,
 			"a revocation is final; that node needs a new identity to be let in again");
 		fault_next(&out->fault, "ironmesh keys rotate   (on that node)");
 	} else {
 		fault_means(&out->fault, "its sessions are refused until somebody approves it");
-		fault_next(&out->fault, "ironmesh peers approve %s", pin->id.hex);
+		fault_next(&out->fault, "ironmesh peers approve %s", id->hex);
 	}
 }
 
@@ -321,7 +320,11 @@ void policy_admit(const struct policy *p, const struct pins *pins, const struct 
 		return;
 	}
 	if (pin && (pin->state == PIN_REVOKED || pin->state == PIN_BLOCKED)) {
-		refuse_state(out, pin);
+		refuse_state(out, &r->id, pin->state, pin->reason);
+		return;
+	}
+	if (r->revoked) {
+		refuse_state(out, &r->id, PIN_REVOKED, "a signed record says so");
 		return;
 	}
 	if (pin && memcmp(pin->ed, r->ed, ED_BYTES) != 0) {

@@ -46,6 +46,7 @@ struct admit_request {
 	const char *generation;         /* "0.9" or "im2", where version and confirms say nothing; NULL = "0.9" */
 	bool marked;                    /* 0.9: its signed version ends in ".im2" (im2 4.4) */
 	const uint8_t *x25519;          /* im2: the static key of the handshake */
+	bool revoked;                   /* a signed record has ended this identity (im2 13.4) */
 };
 
 struct admit_result {

@@ -659,7 +659,27 @@ static void a_self_revocation_ends_the_identity_everywhere(void **state)
 	buf_fini(&revoke);
 }
 
-static void a_revocation_of_a_stranger_waits_for_him(void **state)
+/* It is told why, writes nothing down here, and the unit that would name us does not come. */
+static void is_kept_out(struct side *s, struct side *stranger)
+{
+	uint64_t first = node_im2_counters(stranger->node)->handshakes_first;
+	uint64_t refused = node_counters(s->node)->admission_refused;
+	struct target_view v;
+
+	assert_int_equal(node_add_target(stranger->node, s->address, NULL), ERR_OK);
+	node_dial_all(stranger->node);
+	pass(s->w, 5000);
+	assert_null(conn_to(s, stranger));
+	assert_null(pin_at(s, id_of(stranger)));
+	assert_true(node_counters(s->node)->admission_refused > refused);
+	assert_int_equal(node_im2_counters(stranger->node)->handshakes_first, first);
+	assert_null(pin_at(stranger, id_of(s)));
+	assert_int_equal(node_targets(stranger->node, &v, 1), 1);
+	assert_non_null(strstr(v.why, "denied"));
+	assert_true(audited(s, "PEER_REFUSED") > 0);
+}
+
+static void a_stranger_that_was_revoked_is_kept_out(void **state)
 {
 	struct world *w = *state;
 	struct side *a = &w->side[0], *b = &w->side[1], *c = &w->side[2];
@@ -671,14 +691,79 @@ static void a_revocation_of_a_stranger_waits_for_him(void **state)
 	im2_revoke_self_write(b->keyring, 1, wall_ms(w), 1, &revoke);
 	say(c, a, IM2_ITEM_RECORD, buf_bytes(&revoke));
 	pass(w, 2000);
-	assert_null(pin_at(a, id_of(b)));
-	assert_int_equal(stored(a, SPACE_RECORD), 1);
-	assert_int_equal(node_add_target(b->node, a->address, NULL), ERR_OK);
+	assert_int_equal(stored(a, SPACE_REVOKED), 1);
+	is_kept_out(a, b);
+	side_stop(b);
+	side_stop(a);
+	side_start(a);
+	side_start(b);
+	is_kept_out(a, b);
+	/* Nor does the word of the operator bring it back. */
+	know(a, b);
 	node_dial_all(b->node);
 	pass(w, 5000);
 	assert_null(conn_to(a, b));
-	assert_int_equal(pin_at(a, id_of(b))->state, PIN_REVOKED);
 	buf_fini(&revoke);
+}
+
+static void a_stranger_may_come_until_its_revocation_takes_effect(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1], *c = &w->side[2];
+	struct im2_fields f = { .schema = &im2_revoke };
+	struct buf body, raw;
+
+	know(a, c);
+	meet(a, c);
+	buf_init(&body, 256);
+	buf_init(&raw, IM2_RECORD_MAX);
+	im2_set_b(&f, IM2_REVOKE_TARGET, bytes_of(keyring_ed(b->keyring), ED_BYTES));
+	im2_set_u(&f, IM2_REVOKE_REASON, 1);
+	im2_set_u(&f, IM2_REVOKE_SCOPE, 1);
+	im2_set_u(&f, IM2_REVOKE_EFFECTIVE, wall_ms(w) + HOUR);
+	im2_write(&im2_revoke, &f, &body);
+	im2_record_write(b->keyring, IM2_REC_REVOKE_T, 1, wall_ms(w), 0, buf_bytes(&body), &raw);
+	say(c, a, IM2_ITEM_RECORD, buf_bytes(&raw));
+	pass(w, 2000);
+	side_stop(a);
+	side_start(a);
+	meet(b, a);
+	pass(w, HOUR);
+	assert_null(conn_to(a, b));
+	assert_int_equal(pin_at(a, id_of(b))->state, PIN_REVOKED);
+	assert_int_equal(audited(a, "PEER_REVOKED_SIGNED"), 1);
+	buf_fini(&body);
+	buf_fini(&raw);
+}
+
+static void strangers_cannot_crowd_out_what_is_revoked(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1], *c = &w->side[2];
+	struct records *r = a->node->records;
+	struct im2_record rec = { .type = IM2_REC_REVOKE_T };
+	struct im2_revocation v = { .scope = 1, .self = true }, quorum = { .scope = 1, .by_quorum = true };
+	uint8_t first[ED_BYTES] = { 0 };
+
+	memset(quorum.target, 0x77, sizeof quorum.target);
+	revoked_add(r, &rec, &quorum, id_of(c));
+	revoked_add(r, &rec, &v, id_of(b));
+	for (int i = 1; i <= 2 * REVOKED_MAX; i++) {
+		memcpy(v.target, &i, sizeof i);
+		revoked_add(r, &rec, &v, id_of(c));
+	}
+	/* An eighth is what C may fill; the oldest of C went, and none of anybody else. */
+	assert_int_equal(stored(a, SPACE_REVOKED), REVOKED_MAX / 8 + 2);
+	assert_true(records_dead(a->node, v.target));
+	assert_true(records_dead(a->node, first));
+	assert_true(records_dead(a->node, quorum.target));
+	side_stop(a);
+	side_start(a);
+	memset(v.target, 0x55, sizeof v.target);
+	revoked_add(a->node->records, &rec, &v, id_of(c));
+	assert_int_equal(stored(a, SPACE_REVOKED), REVOKED_MAX / 8 + 2);
+	assert_true(records_dead(a->node, first));
+	assert_true(records_dead(a->node, quorum.target));
 }
 
 static void revocation_of(struct world *w, struct side *target, const struct keyring *const *by, size_t n, uint64_t gen,
@@ -764,6 +849,29 @@ static void a_quorum_revokes_and_one_stranger_does_not(void **state)
 	assert_int_equal(pin_at(a, id_of(b))->state, PIN_REVOKED);
 	assert_int_equal(audited(a, "PEER_REVOKED_SIGNED"), 1);
 	assert_null(conn_to(a, b));
+	buf_fini(&raw);
+}
+
+static void what_a_quorum_says_reaches_those_it_matters_to(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1], *c = &w->side[2], *d = &w->side[3];
+	const struct keyring *two[2] = { w->admin[2], w->admin[0] };
+	struct buf raw;
+
+	know(a, c);
+	know(a, d);
+	know(d, b);
+	meet(a, c);
+	revocation_of(w, b, two, 2, 1, &raw);
+	say(c, a, IM2_ITEM_RECORD, buf_bytes(&raw));
+	pass(w, 2000);
+	side_stop(a);
+	side_start(a);
+	is_kept_out(a, b);
+	/* D knows B, and A does not. */
+	meet(a, d);
+	assert_int_equal(pin_at(d, id_of(b))->state, PIN_REVOKED);
 	buf_fini(&raw);
 }
 
@@ -1269,9 +1377,12 @@ int main(void)
 		T(who_brings_bad_records_pays_and_not_whom_they_name),
 		T(a_neighbour_that_floods_fills_nothing),
 		T(a_self_revocation_ends_the_identity_everywhere),
-		T(a_revocation_of_a_stranger_waits_for_him),
+		T(a_stranger_that_was_revoked_is_kept_out),
+		T(a_stranger_may_come_until_its_revocation_takes_effect),
+		T(strangers_cannot_crowd_out_what_is_revoked),
 		T(what_others_said_is_for_those_we_trust),
 		T(a_quorum_revokes_and_one_stranger_does_not),
+		T(what_a_quorum_says_reaches_those_it_matters_to),
 		T(word_of_our_own_end_is_shown),
 		T(a_notice_is_repeated_until_it_is_answered),
 		T(one_admin_quarantines_for_a_day),

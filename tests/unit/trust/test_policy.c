@@ -247,6 +247,21 @@ static void blocked_and_revoked_are_refused_before_all_else(void **state)
 	ask_free(&a);
 }
 
+static void a_stranger_is_refused_when_a_record_ended_it(void **state)
+{
+	struct ask a;
+
+	ask_make(&a);
+	a.policy.trust_on_first_use = true;
+	assert_int_equal(ask(&a, 1, "bob"), ERR_OK);
+	a.r.revoked = true;
+	policy_admit(&a.policy, a.w.p, &a.r, &a.out);
+	assert_int_equal(a.out.verdict, ERR_UNTRUSTED);
+	assert_int_equal(a.out.state, PIN_REVOKED);
+	assert_helpful(&a.out.fault, "signed record", "ironmesh keys rotate");
+	ask_free(&a);
+}
+
 static void this_node_itself_is_refused(void **state)
 {
 	struct ask a;
@@ -461,6 +476,7 @@ int main(void)
 		cmocka_unit_test(nobody_is_admitted_on_a_damaged_store),
 		cmocka_unit_test(known_peer_keeps_its_state),
 		cmocka_unit_test(blocked_and_revoked_are_refused_before_all_else),
+		cmocka_unit_test(a_stranger_is_refused_when_a_record_ended_it),
 		cmocka_unit_test(this_node_itself_is_refused),
 		cmocka_unit_test(minimum_and_floor_are_different_refusals),
 		cmocka_unit_test(who_has_confirmed_may_not_say_less),
