@@ -13,6 +13,7 @@
 
 #define OLD_PEER_REASON "peer-never-confirms"
 #define VOLATILE_QUEUE_MAX (1u << 20)
+#define FOLLOW_ROWS 256
 
 static bool id_fine(struct bytes id)
 {
@@ -33,6 +34,17 @@ static enum err set_kind(struct node *n, struct bytes type, struct message_ext *
 		env_random(n->env, x->conv, sizeof x->conv);
 	}
 	return ERR_OK;
+}
+
+/* To whom it goes: who was written to by an old id has another one now (im2.md 13.4). */
+static struct submit addressed(const struct node *n, const struct submit *s)
+{
+	const struct pin *now = pins_current(n->p.pins, &s->to);
+	struct submit out = *s;
+
+	if (now)
+		out.to = now->id;
+	return out;
 }
 
 static enum err check_peer(struct node *n, const struct submit *s, struct fault *f)
@@ -83,9 +95,10 @@ static enum err check_size(struct node *n, const struct submit *s, struct fault 
 	return ERR_LIMIT;
 }
 
-enum err node_submit(struct node *n, const struct submit *s, submit_done done, void *ctx,
+enum err node_submit(struct node *n, const struct submit *given, submit_done done, void *ctx,
 		     char id_out[static MSG_ID_MAX + 1], struct fault *f)
 {
+	const struct submit to_whom = addressed(n, given), *s = &to_whom;
 	struct bytes type = s->type.n ? s->type : BYTES_LIT("MSG");
 	uint64_t wall = env_wall(n->env);
 	char id[MSG_ID_MAX + 1] = "";
@@ -181,9 +194,10 @@ static enum err volatile_closed(struct node *n, const struct node_id *to, bool o
 	return ERR_CLOSED;
 }
 
-enum err node_send_volatile(struct node *n, const struct submit *s, char id_out[static MSG_ID_MAX + 1],
+enum err node_send_volatile(struct node *n, const struct submit *given, char id_out[static MSG_ID_MAX + 1],
 			    struct fault *f)
 {
+	const struct submit to_whom = addressed(n, given), *s = &to_whom;
 	struct peer *p = peer_find(n, &s->to);
 	struct conn *c = p ? p->conn : NULL;
 	struct message m = {
@@ -414,6 +428,21 @@ static void author_word(struct node *n, const struct item *it, struct bytes name
 		snprintf(id, MSG_ID_MAX + 1, "%.*s", (int)named.n, named.p);
 }
 
+/* A relay may have aged a copy: what has time left by our own clock is sent again (10.2). */
+static bool has_time(struct node *n, const struct item *it, struct bytes named)
+{
+	struct outbox_row row;
+	uint64_t end;
+
+	if (it)
+		end = it->expires_ms;
+	else if (outbox_get(n->p.store, named, &row) == ERR_OK && row.state == OUTBOX_QUEUED)
+		end = row.expires_ms;
+	else
+		return false;
+	return !end || end > env_wall(n->env);
+}
+
 void outbound_receipt_of(struct node *n, const struct node_id *from, const struct session_event *ev)
 {
 	static const enum outbox_state to[] = {
@@ -421,6 +450,7 @@ void outbound_receipt_of(struct node *n, const struct node_id *from, const struc
 		[RECEIPT_READ] = OUTBOX_READ,
 		[RECEIPT_REJECTED] = OUTBOX_REJECTED,
 		[RECEIPT_UNKNOWN] = OUTBOX_UNKNOWN,
+		[RECEIPT_EXPIRED] = OUTBOX_EXPIRED,
 	};
 	struct peer *p = peer_find(n, from);
 	struct item *it;
@@ -443,7 +473,8 @@ void outbound_receipt_of(struct node *n, const struct node_id *from, const struc
 		}
 		return;
 	}
-	if (ev->receipt == RECEIPT_RETRY) {
+	if (ev->receipt == RECEIPT_RETRY ||
+	    (ev->receipt == RECEIPT_EXPIRED && has_time(n, it, ev->receipt_id))) {
 		/* It counts as none; what is settled may make room over there. */
 		if (it)
 			item_later(it);
@@ -457,7 +488,7 @@ void outbound_receipt_of(struct node *n, const struct node_id *from, const struc
 	}
 	if (ev->receipt == RECEIPT_UNKNOWN)
 		snprintf(reason, sizeof reason, "settled before: it may have been delivered");
-	if (ev->receipt == RECEIPT_REJECTED)
+	if (ev->receipt == RECEIPT_REJECTED || ev->receipt == RECEIPT_EXPIRED)
 		reason_text(ev->receipt_reason, reason);
 	/* A copy is in flight whose row the store does not hold as sent: only what we sent counts. */
 	e = outbox_receipt(n->p.store, from, ev->receipt_id, to[ev->receipt], reason[0] ? reason : NULL,
@@ -571,6 +602,22 @@ enum err node_outbox_cancel(struct node *n, struct bytes id, struct fault *f)
 	return ERR_OK;
 }
 
+/* A dead letter to an identity that its peer does not have any more goes to the one that it has. */
+static enum err follow(struct node *n, struct node_id *to)
+{
+	const struct pin *now = pins_current(n->p.pins, to);
+	struct node_id was = *to;
+	size_t moved = 1;
+	enum err e = ERR_OK;
+
+	if (!now || node_id_eq(&now->id, to))
+		return ERR_OK;
+	*to = now->id;
+	while (e == ERR_OK && moved)
+		e = outbox_follow(n->p.store, &was, to, FOLLOW_ROWS, &moved);
+	return e;
+}
+
 enum err node_outbox_retry(struct node *n, struct bytes id, char id_out[static MSG_ID_MAX + 1], struct fault *f)
 {
 	struct outbox_row row;
@@ -584,6 +631,8 @@ enum err node_outbox_retry(struct node *n, struct bytes id, char id_out[static M
 	p = peer_find(n, &row.to);
 	if (row.state != OUTBOX_QUEUED) {
 		e = outbox_requeue(n->p.store, row.seq, env_wall(n->env), again);
+		if (e == ERR_OK)
+			e = follow(n, &row.to);
 		if (e == ERR_STORE)
 			node_store_failed(n);
 		if (e == ERR_OK)

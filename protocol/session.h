@@ -77,8 +77,9 @@ enum receipt_kind {
 	RECEIPT_READ,
 	RECEIPT_REJECTED,
 	RECEIPT_HELD,
-	RECEIPT_RETRY,   /* im2 reason 6 (full) or an early 1: counts as none; send again later */
-	RECEIPT_UNKNOWN  /* im2 reason 12: settled before we were restored */
+	RECEIPT_RETRY,   /* im2 reason 6 (full): counts as none; send again later */
+	RECEIPT_UNKNOWN, /* im2 reason 12: settled before we were restored */
+	RECEIPT_EXPIRED  /* im2 reason 1; before the author's own expiry it counts as RETRY */
 };
 
 enum session_blame {

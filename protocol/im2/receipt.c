@@ -59,6 +59,9 @@ static size_t entry_of(const struct receipt *r, uint8_t out[static ENTRY_BARE + 
 	case RECEIPT_RETRY:
 		reason = IM2_REASON_FULL;
 		break;
+	case RECEIPT_EXPIRED:
+		reason = IM2_REASON_EXPIRED;
+		break;
 	case RECEIPT_UNKNOWN:
 		reason = IM2_REASON_SETTLED;
 		break;
@@ -138,6 +141,8 @@ bool im2_receipt_next(struct im2_receipt_reader *r, enum receipt_kind *kind,
 	*reason = bytes_str(im2_reason_word(code));
 	if (code == IM2_REASON_FULL)
 		*kind = RECEIPT_RETRY;
+	else if (code == IM2_REASON_EXPIRED)
+		*kind = RECEIPT_EXPIRED;
 	else if (code == IM2_REASON_SETTLED)
 		*kind = RECEIPT_UNKNOWN;
 	return true;

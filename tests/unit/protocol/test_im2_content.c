@@ -599,7 +599,7 @@ static void receipts_are_read_as_the_vectors(void **state)
 static void reasons_that_are_no_rejection_say_so(void **state)
 {
 	struct world *w = *state;
-	struct receipt r[3] = {three[0], three[0], three[0]};
+	struct receipt r[4] = {three[0], three[0], three[0], three[0]};
 	struct im2_receipt_reader in;
 	enum receipt_kind kind;
 	struct bytes reason;
@@ -609,7 +609,8 @@ static void reasons_that_are_no_rejection_say_so(void **state)
 	r[1].kind = RECEIPT_UNKNOWN;
 	r[2].kind = RECEIPT_REJECTED;
 	r[2].code = 200; /* of a later version */
-	assert_int_equal(im2_receipt_write(r, 3, 0, SIZE_MAX, &w->out), 3);
+	r[3].kind = RECEIPT_EXPIRED;
+	assert_int_equal(im2_receipt_write(r, 4, 0, SIZE_MAX, &w->out), 4);
 	assert_int_equal(im2_receipt_open(buf_bytes(&w->out), &in), IM2_FINE);
 	assert_true(im2_receipt_next(&in, &kind, id, &reason));
 	assert_int_equal(kind, RECEIPT_RETRY);
@@ -619,6 +620,9 @@ static void reasons_that_are_no_rejection_say_so(void **state)
 	assert_true(im2_receipt_next(&in, &kind, id, &reason));
 	assert_int_equal(kind, RECEIPT_REJECTED);
 	assert_true(bytes_eq(reason, BYTES_LIT("refused")));
+	assert_true(im2_receipt_next(&in, &kind, id, &reason));
+	assert_int_equal(kind, RECEIPT_EXPIRED);
+	assert_true(bytes_eq(reason, BYTES_LIT("expired")));
 }
 
 static void reason_words_name_one_reason_each(void **state)
