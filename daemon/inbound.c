@@ -12,6 +12,19 @@
 #include "base/text.h"
 
 #define UNCOMMITTED_MAX (4u << 20)
+#define SAME_ID_MAX 8 /* messages by different authors, of which one may be what is answered */
+#define HOPS_MAX 8 /* im2.md 9.2, rule 3 */
+
+/* Reasons of im2.md 10.2. */
+enum {
+	WHY_OPERATOR = 3,
+	WHY_TOO_LARGE = 4,
+	WHY_FULL = 6, /* not terminal: later it may be taken */
+	WHY_CONFLICT = 9,
+	WHY_HOPS = 10,
+	WHY_MALFORMED = 11,
+	WHY_SETTLED = 12
+};
 
 /* Over budget: the link is not read for a while, so the sender feels its own transport. */
 void inbound_budget(struct conn *c, double messages, size_t bytes)
@@ -73,6 +86,35 @@ static void refuse(struct conn *c, const char *id, const char *why, uint8_t code
 	conn_receipt(c, &r);
 }
 
+/* What is wrong here and not with the message ends nothing for its author. */
+static uint8_t why_code(enum err e)
+{
+	return e == ERR_LIMIT ? WHY_TOO_LARGE : e == ERR_MALFORMED ? WHY_MALFORMED : WHY_FULL;
+}
+
+/* reply_to names a message that we know, and not one between us and this author (im2.md 9.2, rule 5). */
+static bool answers_another(struct node *n, const struct message *m)
+{
+	struct inbox_row rows[SAME_ID_MAX];
+	char hex[2 * MSG_WIRE_ID + 1];
+	struct outbox_row mine;
+	bool found = false;
+	size_t got = 0;
+
+	hex_encode(BYTES_ARR(m->ext.reply_to), hex);
+	if (outbox_get(n->p.store, bytes_str(hex), &mine) == ERR_OK) {
+		if (pins_same(n->p.pins, &mine.to, &m->source))
+			return false;
+		found = true;
+	}
+	if (inbox_find(n->p.store, bytes_str(hex), rows, SAME_ID_MAX, &got) != ERR_OK)
+		return found;
+	for (size_t i = 0; i < got; i++)
+		if (pins_same(n->p.pins, &rows[i].author, &m->source))
+			return false;
+	return found || got > 0;
+}
+
 /* At most once by the window of its session, and kept nowhere (im2.md 9.5). */
 static void inbound_volatile(struct conn *c, const struct message *m, const struct pin *pin)
 {
@@ -90,11 +132,13 @@ static void inbound_volatile(struct conn *c, const struct message *m, const stru
 	node_event(n, &ev);
 }
 
-void inbound_message(struct conn *c, const struct message *m)
+void inbound_message(struct conn *c, const struct message *said)
 {
+	const struct message *m = said; /* as it is kept */
 	struct node *n = c->node;
 	struct peer *p = c->peer;
 	const struct pin *pin;
+	struct message unlinked;
 	enum inbox_state state = INBOX_NEW;
 	int64_t seq = 0;
 	enum err e;
@@ -116,6 +160,21 @@ void inbound_message(struct conn *c, const struct message *m)
 	if (!pin || pin->state == PIN_BLOCKED || pin->state == PIN_REVOKED) {
 		n->n.messages_refused++;
 		return;
+	}
+	if (m->ext.hop > HOPS_MAX) {
+		char looped[MSG_ID_MAX + 1];
+
+		n->n.messages_refused++;
+		snprintf(looped, sizeof looped, "%.*s", (int)m->id.n, m->id.p);
+		if (!(m->ext.flags & MSG_VOLATILE))
+			refuse(c, looped, "loop limit", WHY_HOPS);
+		return;
+	}
+	if (m->ext.has_reply_to && answers_another(n, m)) {
+		log_debug("reply-unlinked msg=%.*s peer=%s", (int)m->id.n, m->id.p, p->id.hex);
+		unlinked = *m;
+		unlinked.ext.has_reply_to = false;
+		m = &unlinked;
 	}
 	if (m->ext.flags & MSG_VOLATILE) {
 		inbound_volatile(c, m, pin);
@@ -145,7 +204,7 @@ void inbound_message(struct conn *c, const struct message *m)
 		memcpy(row.wire_id, m->wire_id, sizeof row.wire_id);
 		memcpy(row.digest, m->digest, sizeof row.digest);
 	}
-	e = repeats_check(c, m, &seq, &state);
+	e = repeats_check(c, said, &seq, &state);
 	if (e == ERR_OK)
 		e = inbox_put(n->p.store, &row, &seq, &state);
 	if (e == ERR_STORE || e == ERR_NOMEM) {
@@ -161,7 +220,7 @@ void inbound_message(struct conn *c, const struct message *m)
 	if (e == ERR_EXPIRED) {
 		/* Settled by its author before: this copy answers nobody's question any more. */
 		n->n.settled_repeats++;
-		refuse(c, id, "settled", 12);
+		refuse(c, id, "settled", WHY_SETTLED);
 		return;
 	}
 	if (e == ERR_DUPLICATE) {
@@ -169,7 +228,7 @@ void inbound_message(struct conn *c, const struct message *m)
 		log_warn("id-conflict msg=%s peer=%s", id, p->id.hex);
 		audit_note(n->p.audit, "MESSAGE_ID_CONFLICT", bytes_str(p->id.hex), "peer_id", p->id.hex, "msg_id", id,
 			   NULL);
-		refuse(c, id, "id conflict", 9);
+		refuse(c, id, "id conflict", WHY_CONFLICT);
 		return;
 	}
 	if (e != ERR_OK && e != ERR_EXISTS) {
@@ -178,7 +237,7 @@ void inbound_message(struct conn *c, const struct message *m)
 		refuse(c, id,
 		       e == ERR_FULL ? (row.held ? "not approved, and the hold queue is full" : "inbox full") :
 				       err_word(e),
-		       e == ERR_FULL ? 6 : 0);
+		       why_code(e));
 		return;
 	}
 
@@ -245,9 +304,12 @@ void inbound_op_done(struct node *n, struct op *op, enum err e)
 		n->n.messages_repeated++;
 	}
 	if (c && !c->closing) {
-		struct pending_receipt r = { .kind = op->receipt, .kept_seq = op->seq, .silent = op->silent,
-					     .reason = op->receipt == RECEIPT_REJECTED ? "refused" : NULL };
+		struct pending_receipt r = { .kind = op->receipt, .kept_seq = op->seq, .silent = op->silent };
 
+		if (op->receipt == RECEIPT_REJECTED) {
+			r.reason = "refused";
+			r.code = WHY_OPERATOR;
+		}
 		memcpy(r.id, op->id, sizeof r.id);
 		conn_receipt(c, &r);
 	}
@@ -276,6 +338,7 @@ struct pending_receipt inbound_owed(const struct inbox_row *row)
 	if (row->state == INBOX_DROPPED && !row->read_ms) {
 		r.kind = RECEIPT_REJECTED;
 		r.reason = "refused";
+		r.code = WHY_OPERATOR;
 		r.silent = false;
 	}
 	memcpy(r.id, row->id, sizeof row->id);

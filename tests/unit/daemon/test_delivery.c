@@ -21,6 +21,7 @@ static struct side *a, *b;
 static struct {
 	uint64_t delay_ms;
 	unsigned cut_after; /* large units from n0; 0 = never */
+	bool mute;          /* nothing comes from n1 */
 	uint64_t units, large;
 } wire;
 
@@ -31,6 +32,8 @@ static struct loop_fate fate(void *ctx, const char *from, const char *to, struct
 	wire.units++;
 	if (unit.n > 10000 && strncmp(from, "n0", 2) == 0 && ++wire.large == wire.cut_after)
 		f.cut = true;
+	if (wire.mute && strncmp(from, "n1", 2) == 0)
+		f.copies = 0;
 	return f;
 }
 
@@ -176,6 +179,134 @@ static void after_a_break_nothing_waits_behind_it(void **state)
 	assert_int_equal(node_counters(b->node)->messages_repeated, 0);
 }
 
+/* --- receipts --------------------------------------------------------------------------------------------------- */
+static size_t entries(struct side *s)
+{
+	struct inbox_table t;
+
+	inbox_table(s->store, &t);
+	return t.entries;
+}
+
+static void pend(struct side *at, struct side *who)
+{
+	assert_int_equal(node_peer_pending(at->node, side_id(who), NULL), ERR_OK);
+}
+
+static void who_wants_no_receipt_gets_none(void **state)
+{
+	struct text quiet = { .flags = MSG_NO_RECEIPT };
+	char id[MSG_ID_MAX + 1];
+	uint64_t sent;
+
+	side_meet(a, b);
+	sent = node_counters(b->node)->receipts_sent;
+	submit(a, b, &quiet, id);
+	/* Neither now nor in a later life. */
+	side_stop(b);
+	side_start(b);
+	side_meet(b, a);
+	world_pass(w, 5000);
+	assert_int_equal(node_counters(b->node)->receipts_sent, sent);
+	assert_int_equal(state_of(a, id), OUTBOX_SENT);
+	assert_int_equal(entries(b), 0); /* settled all the same */
+	/* Held and released is no news either, refused is. */
+	pend(b, a);
+	submit(a, b, &quiet, id);
+	world_pass(w, 2000);
+	assert_int_equal(received(b, INBOX_HELD), 1);
+	assert_int_equal(node_peer_approve(b->node, side_id(a), NULL), ERR_OK);
+	world_pass(w, 2000);
+	assert_int_equal(state_of(a, id), OUTBOX_SENT);
+	pend(b, a);
+	submit(a, b, &quiet, id);
+	world_pass(w, 2000);
+	assert_int_equal(inbound_release(b->node, side_id(a), false), ERR_OK);
+	world_pass(w, 2000);
+	assert_int_equal(state_of(a, id), OUTBOX_REJECTED);
+	assert_int_equal(node_counters(b->node)->receipts_sent, 1);
+}
+
+/* B says this about a message, whatever it is. */
+static void say(enum receipt_kind kind, uint8_t code, const char *id)
+{
+	struct receipt r = { .kind = kind, .id = bytes_str(id), .code = code };
+	struct conn *c = side_conn(b, a);
+
+	assert_int_equal(session_send_receipts(c->session, &r, 1), ERR_OK);
+	conn_pump(c);
+	world_pass(w, 200);
+}
+
+static void an_early_expired_counts_as_no_receipt(void **state)
+{
+	char id[MSG_ID_MAX + 1], never[MSG_ID_MAX + 1];
+
+	side_meet(a, b);
+	wire.mute = true;
+	submit(a, b, &(struct text){ .ttl_ms = 60000 }, id);
+	submit(a, b, &(struct text){ 0 }, never);
+	wire.mute = false;
+	say(RECEIPT_REJECTED, 1, id);
+	say(RECEIPT_REJECTED, 1, never);
+	assert_int_equal(state_of(a, id), OUTBOX_QUEUED);
+	assert_int_equal(state_of(a, never), OUTBOX_QUEUED);
+	world_pass(w, 15000);
+	assert_int_equal(state_of(a, id), OUTBOX_DELIVERED);
+	assert_int_equal(state_of(a, never), OUTBOX_DELIVERED);
+}
+
+static void a_late_expired_is_one(void **state)
+{
+	char id[MSG_ID_MAX + 1];
+	struct outbox_row row;
+
+	side_meet(a, b);
+	wire.mute = true;
+	submit(a, b, &(struct text){ .ttl_ms = 5000 }, id);
+	wire.mute = false;
+	w->wall_ms += 6000; /* before our own timer looks */
+	say(RECEIPT_REJECTED, 1, id);
+	assert_int_equal(outbox_get(a->store, bytes_str(id), &row), ERR_OK);
+	assert_int_equal(row.state, OUTBOX_EXPIRED);
+	assert_string_equal(row.reason, "expired");
+}
+
+/* What B answers to this. */
+static uint8_t answer(const struct message *m)
+{
+	struct conn *c = side_conn(b, a);
+
+	world_pass(w, 200);
+	assert_int_equal(c->receipts_n, 0);
+	inbound_message(c, m);
+	return c->receipts_n ? c->receipts[0].code : 0;
+}
+
+static void refusals_say_why(void **state)
+{
+	struct message m = { .type = BYTES_LIT("MSG"), .source = *side_id(a), .id = BYTES_LIT("x"), .has_wire_id = true,
+			     .wire_id = { 1, 2, 3 }, .priority = PRIO_NORMAL };
+	uint8_t *much = calloc(1, STORE_BODY_MAX + 1);
+
+	side_meet(a, b);
+	assert_int_equal(answer(&m), 11); /* numbers begin at 1 */
+	m.wire_id[15] = 1;
+	m.body = bytes_of(much, STORE_BODY_MAX + 1);
+	assert_int_equal(answer(&m), 4);
+	m.body = bytes_of(much, 1);
+	m.ext.hop = 9;
+	assert_int_equal(answer(&m), 10);
+	assert_int_equal(received(b, INBOX_NEW), 0);
+	m.ext.hop = 8;
+	assert_int_equal(answer(&m), 0);
+	world_pass(w, 200);
+	assert_int_equal(received(b, INBOX_NEW), 1);
+	m.digest[0] = 1;
+	assert_int_equal(answer(&m), 9);
+	free(much);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, world_teardown)
@@ -184,6 +315,10 @@ int main(void)
 		T(in_pieces_it_is_unfinished_until_they_have_arrived),
 		T(what_travels_in_pieces_is_not_sent_twice),
 		T(after_a_break_nothing_waits_behind_it),
+		T(who_wants_no_receipt_gets_none),
+		T(an_early_expired_counts_as_no_receipt),
+		T(a_late_expired_is_one),
+		T(refusals_say_why),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
