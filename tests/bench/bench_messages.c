@@ -70,7 +70,7 @@ static double flood(struct client *c, unsigned window, unsigned total, struct sa
 }
 
 /* Open loop: one request each 2 ms, whatever the answers do. */
-static void paced(struct client *c, unsigned total, struct samples *lat)
+void paced(struct client *c, unsigned total, struct samples *lat)
 {
 	double *due = calloc(total, sizeof *due), start = now_us() + 1000;
 
@@ -90,7 +90,7 @@ static void paced(struct client *c, unsigned total, struct samples *lat)
 	free(due);
 }
 
-static void wait_online(struct client *c)
+void wait_online(struct client *c)
 {
 	for (int i = 0; i < 200; i++) {
 		json_t *r = client_call(c, "peers.list", "{}");
@@ -227,6 +227,7 @@ void bench_messages(const struct ceilings *c)
 	row("  resident memory with one session", "%ld KiB sender, %ld KiB receiver (after %d messages)",
 	    daemon_rss_kib(&p.alice), daemon_rss_kib(&p.bob), 37000);
 	bench_volatile(&p, c);
+	bench_flooder(&p);
 	pair_close(&p);
 	printf("\n");
 }

@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/bench/bench.h"
@@ -64,6 +65,51 @@ static double run(struct pair *p, unsigned count, size_t body, double seconds, d
 	*lost = (double)sent - got;
 	free(line);
 	return rate;
+}
+
+/* A third daemon that bert trusts floods him with volatile messages; returns the process that drives it. */
+static pid_t flooder(const struct daemon *d, double seconds)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	struct client k;
+	size_t n;
+	char *line = batch_line(64, 1024, &n);
+	double t0 = now_us();
+
+	client_open(&k, d);
+	while (now_us() - t0 < seconds * 1e6)
+		hand_over(&k, line, n);
+	_exit(0);
+}
+
+void bench_flooder(struct pair *p)
+{
+	struct daemon flo;
+	struct client k;
+	struct samples peace = { 0 }, war = { 0 };
+	char peer[64];
+
+	daemon_make(&flo, "flo");
+	snprintf(peer, sizeof peer, "127.0.0.1:%d", p->bob.port);
+	daemon_start(&flo, (const char *[]){ "--im2", "require", "--peer", peer, NULL });
+	client_open(&k, &flo);
+	wait_online(&k);
+	paced(&p->to_alice, 1500, &peace);
+	pid_t pid = flooder(&flo, 3.5);
+	usleep(200000);
+	paced(&p->to_alice, 1500, &war);
+	waitpid(pid, NULL, 0);
+	row("  500/s durable beside a flooder", "p95 %.2f ms in peace, %.2f ms beside it (ratio %.1f; flooder, three daemons and "
+	    "this program on the same cores)",
+	    percentile(&peace, 95) / 1e3, percentile(&war, 95) / 1e3, percentile(&war, 95) / percentile(&peace, 95));
+	samples_free(&peace);
+	samples_free(&war);
+	client_close(&k);
+	daemon_stop(&flo);
+	drain(&p->to_bob);
 }
 
 void bench_volatile(struct pair *p, const struct ceilings *c)
