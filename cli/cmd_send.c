@@ -251,14 +251,19 @@ static json_t *pack_params(const struct cli *c, const struct buf *body, bool wai
 /* What the daemon chose or changed. */
 static void say_more(const struct cli *c, const json_t *result)
 {
+	const char *now = json_str(json_object_get(result, "to"), "id");
 	char id[80];
 
-	if (c->out.json)
+	if (c->out.json || !result)
 		return;
+	now = now && strlen(now) == 32 ? now : "it";
 	if (is(options_text(&c->opts, "conversation"), "new") && json_str(result, "conversation"))
 		printf("conversation %s\n", text_safe(bytes_str(json_str(result, "conversation")), id, sizeof(id)));
 	if (json_is_true(json_object_get(result, "unlinked")))
 		out_note(&c->out, "sent without --reply-to: that message belongs to a conversation with another peer");
+	if (json_str(result, "rotated_from"))
+		out_note(&c->out, "%s has another identity since its keys were rotated: sent to %s",
+			 text_safe(bytes_str(json_str(result, "rotated_from")), id, sizeof(id)), now);
 }
 
 static int run_send(struct cli *c)

@@ -49,6 +49,11 @@ struct draft {
 	bool has_parent;                /* the message that is answered is in the inbox */
 	struct brakes_parent parent;
 };
+/* The peer that `to` names, as who it is now. *was: the identity that was named, when it has another one by now; else
+ * its hex is "". */
+enum err arg_recipient(struct call *c, const struct pin **out, struct node_id *was) MUST_CHECK;
+/* Says so in an answer. */
+void rotated_add(struct buf *b, const struct node_id *was);
 void draft_init(struct draft *d, const struct node_id *to, bool is_volatile, bool agent);
 void draft_fini(struct draft *d);
 /* From c->params, which were checked. What `m` borrows is theirs, or in `own`. */

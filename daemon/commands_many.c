@@ -9,7 +9,7 @@
 struct many {
 	struct command_ctx *cx;
 	struct request *request;
-	struct node_id to;
+	struct node_id to, was;
 	json_t *messages;
 	size_t next;            /* of them; those before were accepted */
 	size_t pending;         /* accepted and not committed */
@@ -70,6 +70,7 @@ static void many_answer(struct many *m)
 	buf_init(&b, RESULT_MAX);
 	buf_add_str(&b, "{\"schema\":\"ironmesh.send_many/1\"");
 	peer_add(&b, m->cx, &m->to);
+	rotated_add(&b, &m->was);
 	buf_printf(&b, ",\"state\":\"%s\",\"accepted\":%zu,\"msg_ids\":[",
 		   outbox_state_word(m->is_volatile ? OUTBOX_SENT : OUTBOX_QUEUED), m->next);
 	buf_add(&b, buf_bytes(&m->ids));
@@ -151,8 +152,9 @@ static void many_look(void *ctx)
 enum err command_send_many(struct call *c)
 {
 	const struct pin *pin;
+	struct node_id was;
 	struct many *m;
-	enum err e = arg_peer(c, "to", &pin);
+	enum err e = arg_recipient(c, &pin, &was);
 
 	if (e != ERR_OK)
 		return e;
@@ -162,6 +164,7 @@ enum err command_send_many(struct call *c)
 	m->cx = c->cx;
 	m->request = c->request;
 	m->to = pin->id;
+	m->was = was;
 	m->messages = json_incref(json_object_get(c->params, "messages"));
 	m->is_volatile = arg_bool(c, "volatile", false);
 	m->agent = arg_bool(c, "agent", false);

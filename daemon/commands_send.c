@@ -11,7 +11,7 @@ struct sending {
 	struct request *request;
 	struct message_waiter waiter;
 	struct timer timer;
-	struct node_id to;
+	struct node_id to, was;      /* was: the old id that was given, hex "" for none */
 	uint64_t queued_ms;          /* wall */
 	uint64_t started_ms;         /* monotonic */
 	uint64_t wait_ms;
@@ -51,6 +51,7 @@ static void answer_head(struct buf *b, const struct sending *s, const char *id, 
 	buf_add_str(b, "{\"schema\":\"ironmesh.send/1\",\"msg_id\":");
 	json_add_string(b, bytes_str(id));
 	peer_add(b, s->cx, &s->to);
+	rotated_add(b, &s->was);
 	buf_printf(b, ",\"state\":\"%s\",\"queued_ms\":%llu", state, (unsigned long long)s->queued_ms);
 }
 
@@ -209,10 +210,11 @@ static void submitted(void *ctx, const char *msg_id, enum err e)
 }
 
 /* Touches no disk, so it is answered at once: it left, or it did not. */
-static enum err send_volatile(struct call *c, struct draft *d)
+static enum err send_volatile(struct call *c, struct draft *d, const struct node_id *was)
 {
 	char id[MSG_ID_MAX + 1];
-	struct sending s = { .cx = c->cx, .request = c->request, .to = d->m.to, .queued_ms = env_wall(c->cx->env) };
+	struct sending s = { .cx = c->cx, .request = c->request, .to = d->m.to, .was = *was,
+			     .queued_ms = env_wall(c->cx->env) };
 	struct buf b;
 	enum err e;
 
@@ -232,7 +234,7 @@ static enum err send_volatile(struct call *c, struct draft *d)
 	return ERR_OK;
 }
 
-static enum err send_kept(struct call *c, struct draft *d)
+static enum err send_kept(struct call *c, struct draft *d, const struct node_id *was)
 {
 	char id[MSG_ID_MAX + 1];
 	struct sending *s;
@@ -241,10 +243,16 @@ static enum err send_kept(struct call *c, struct draft *d)
 	if (e != ERR_OK)
 		return e;
 	s->to = d->m.to;
+	s->was = *was;
 	s->queued_ms = env_wall(c->cx->env);
 	if ((d->m.ext.flags & MSG_NO_RECEIPT) && s->waits && s->goal != GOAL_SENT) {
 		fault_set(c->f, ERR_USAGE, EXIT_USAGE, "nobody confirms a message without a receipt");
 		fault_next(c->f, "the same command with --wait-for sent, or without --no-receipt");
+		e = ERR_USAGE;
+	}
+	if (e == ERR_OK && s->waits && s->goal == GOAL_READ && !(d->m.ext.flags & MSG_WANTS_READ)) {
+		fault_set(c->f, ERR_USAGE, EXIT_USAGE, "nobody says that a message without a read receipt was read");
+		fault_next(c->f, "the same command with --wait-for delivered, or without --no-read-receipt");
 		e = ERR_USAGE;
 	}
 	if (e == ERR_OK)
@@ -266,15 +274,16 @@ static enum err send_kept(struct call *c, struct draft *d)
 enum err command_send(struct call *c)
 {
 	const struct pin *pin;
+	struct node_id was;
 	struct draft d;
-	enum err e = arg_peer(c, "to", &pin);
+	enum err e = arg_recipient(c, &pin, &was);
 
 	if (e != ERR_OK)
 		return e;
 	draft_init(&d, &pin->id, arg_bool(c, "volatile", false), arg_bool(c, "agent", false));
 	e = draft_read(c, &d);
 	if (e == ERR_OK)
-		e = d.is_volatile ? send_volatile(c, &d) : send_kept(c, &d);
+		e = d.is_volatile ? send_volatile(c, &d, &was) : send_kept(c, &d, &was);
 	draft_fini(&d);
 	return e;
 }

@@ -53,6 +53,10 @@ static void dial_now(void *ctx)
 
 	if (n->stopping || !n->tp || t->dialling || t->conn)
 		return;
+	/* Given with an id that it had before, it is expected as who it is now. */
+	pin = t->has_expected ? pins_current(n->p.pins, &t->expected) : NULL;
+	if (pin)
+		t->expected = pin->id;
 	pin = pins_by_address(n->p.pins, t->address);
 	if (t->has_expected)
 		t->known = t->expected;

@@ -4,6 +4,29 @@
 #define TTL_DEFAULT_MS (7 * 86400000ull)
 #define SAME_ID_MAX 8 /* of the inbox, by different authors, that are looked at */
 
+enum err arg_recipient(struct call *c, const struct pin **out, struct node_id *was)
+{
+	const struct pin *named;
+	enum err e = arg_peer(c, "to", &named);
+
+	if (e != ERR_OK)
+		return e;
+	*was = (struct node_id){ 0 };
+	*out = pins_current(c->cx->pins, &named->id);
+	if (*out != named)
+		*was = named->id;
+	return ERR_OK;
+}
+
+void rotated_add(struct buf *b, const struct node_id *was)
+{
+	if (!was->hex[0])
+		return;
+	buf_add_str(b, ",\"rotated_from\":\"");
+	buf_add_str(b, was->hex);
+	buf_add_u8(b, '"');
+}
+
 void draft_init(struct draft *d, const struct node_id *to, bool is_volatile, bool agent)
 {
 	memset(d, 0, sizeof *d);
@@ -151,7 +174,7 @@ static enum err in_inbox(struct call *c, struct draft *d, struct bytes id, bool 
 		return store_refused(c, e);
 	*found = n > 0;
 	for (size_t i = 0; i < n && !r; i++)
-		if (node_id_eq(&rows[i].author, &d->m.to))
+		if (pins_same(c->cx->pins, &rows[i].author, &d->m.to))
 			r = &rows[i];
 	if (!r)
 		return ERR_OK;
@@ -189,7 +212,7 @@ static enum err read_reply(struct call *c, struct draft *d)
 	}
 	if (!found && node_outbox_get(c->cx->node, id, &row) == ERR_OK) {
 		found = true;
-		if (node_id_eq(&row.to, &d->m.to) && row.has_wire) {
+		if (pins_same(c->cx->pins, &row.to, &d->m.to) && row.has_wire) {
 			memcpy(x->reply_to, row.wire_id, sizeof x->reply_to);
 			fields_of_row(bytes_of(row.meta, row.meta_len), row.type, &mine);
 			inherit(c, d, &mine, false);

@@ -114,7 +114,7 @@ size_t node_targets(struct node *n, struct target_view *out, size_t max);
 
 /* --- sending -------------------------------------------------------------------------------- */
 struct submit {
-	struct node_id to;
+	struct node_id to;      /* one that the peer had before its rotation is as good */
 	struct bytes id;        /* empty: a fresh UUID is made */
 	struct bytes type;      /* empty: "MSG" */
 	enum priority priority;

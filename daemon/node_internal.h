@@ -80,17 +80,17 @@ struct sendq {
 	struct bucket pace;        /* towards peers that do not confirm */
 };
 
+#define LINEAGE_MAX 8 /* identities that one peer had before, as far as they are looked at */
+
 struct peer {
 	struct node_id id;
+	struct node_id was[LINEAGE_MAX]; /* before its rotations; as of the begin of its session */
+	uint8_t was_n;
 	struct conn *conn;         /* online */
 	struct sendq *q;
 	struct list active;        /* in node->active when the scheduler should look */
-#define LINEAGE_MAX 8 /* identities that one peer had before, as far as they are looked at */
-
 	bool is_active;
 	struct bucket messages, bytes; /* what we take from it */
-	struct node_id was[LINEAGE_MAX]; /* before its rotations; as of the begin of its session */
-	uint8_t was_n;
 	/* im2: confirmed since the receiver was last told what is settled, and when that was (im2.md 9.5) */
 	uint32_t unsettled;
 	uint64_t settle_ms;
@@ -309,6 +309,8 @@ void peer_offline(struct peer *p, const char *reason);
 void peer_free(struct node *n, struct peer *p);
 const char *peer_name(struct node *n, const struct node_id *id); /* alias, name or short id */
 struct node *peer_node(const struct peer *p);
+/* Reads again who it was. */
+void peer_lineage(struct node *n, struct peer *p);
 
 /* dial.c */
 void dial_conn_ended(struct node *n, struct target *t, bool was_online, const char *why, uint64_t min_wait_ms);
@@ -316,10 +318,6 @@ void dial_peer_offline(struct node *n, const struct node_id *id);
 void dial_learned(struct node *n, struct conn *c, const struct node_id *id);
 void dial_retry(struct node *n); /* what waited for the mesh key is dialled now */
 void dial_fini(struct node *n);
-/* Reads again who it was. */
-void peer_lineage(struct node *n, struct peer *p);
-/* Whether both ids are of one peer, by what is known of rotations. */
-bool peer_same(const struct pins *p, const struct node_id *a, const struct node_id *b);
 
 /* scheduler.c */
 void sched_online(struct peer *p);
@@ -354,6 +352,10 @@ void outbound_op_done(struct node *n, struct op *op, enum err e);
 void outbound_ended(struct node *n, const struct node_id *peer, const char *id, enum outbox_state s,
 		    const char *reason, uint64_t in_ms);
 
+/* repeats.c: before inbox_put(). ERR_OK: nothing is known of it under another identity of its author or of ours.
+ * ERR_EXISTS, ERR_DUPLICATE, ERR_EXPIRED as inbox_put(); ERR_STORE. */
+enum err repeats_check(struct conn *c, const struct message *m, int64_t *seq, enum inbox_state *state) MUST_CHECK;
+
 /* inbound.c */
 void inbound_message(struct conn *c, const struct message *m);
 /* What came costs its sender; only for a conn that is online. */
@@ -367,7 +369,3 @@ enum err inbound_release(struct node *n, const struct node_id *id, bool accept);
 void inbound_release_due(void *node);
 
 #endif
-/* repeats.c: before inbox_put(). ERR_OK: nothing is known of it under another identity of its author or of ours.
- * ERR_EXISTS, ERR_DUPLICATE, ERR_EXPIRED as inbox_put(); ERR_STORE. */
-enum err repeats_check(struct conn *c, const struct message *m, int64_t *seq, enum inbox_state *state) MUST_CHECK;
-

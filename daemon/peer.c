@@ -81,13 +81,6 @@ void peer_lineage(struct node *n, struct peer *p)
 	p->was_n = (uint8_t)pins_former(n->p.pins, &p->id, p->was, LINEAGE_MAX);
 }
 
-bool peer_same(const struct pins *p, const struct node_id *a, const struct node_id *b)
-{
-	const struct pin *now = pins_current(p, a);
-
-	return node_id_eq(a, b) || (now && now == pins_current(p, b));
-}
-
 void peer_free(struct node *n, struct peer *p)
 {
 	timer_stop(n->env, &p->stall);

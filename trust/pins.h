@@ -196,6 +196,8 @@ enum err pins_rotate(struct pins *p, const struct node_id *old_id, const uint8_t
 		     const uint8_t new_x[static X25519_BYTES], uint64_t wall_ms, bool keep_verified) MUST_CHECK;
 /* The identity that `id` is now: the end of its rotations, itself when there were none. NULL: unknown. */
 const struct pin *pins_current(const struct pins *p, const struct node_id *id);
+/* Whether both are one peer, by what is known of rotations. */
+bool pins_same(const struct pins *p, const struct node_id *a, const struct node_id *b);
 /* The identities that became `id`, the nearest first, at most `max`. Looks at every record. */
 size_t pins_former(const struct pins *p, const struct node_id *id, struct node_id *out, size_t max);
 /* Drops the old records whose time is over; blocked and revoked ones stay. How many went. */

@@ -30,6 +30,13 @@ const struct pin *pins_current(const struct pins *p, const struct node_id *id)
 	return r ? &r->pin : NULL;
 }
 
+bool pins_same(const struct pins *p, const struct node_id *a, const struct node_id *b)
+{
+	const struct pin *now = pins_current(p, a);
+
+	return node_id_eq(a, b) || (now && now == pins_current(p, b));
+}
+
 size_t pins_former(const struct pins *p, const struct node_id *id, struct node_id *out, size_t max)
 {
 	const struct node_id *of = id;

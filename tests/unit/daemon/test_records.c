@@ -1286,6 +1286,81 @@ static void what_was_held_is_released_with_the_new_identity(void **state)
 	assert_int_equal(state_of(a, id), OUTBOX_DELIVERED);
 }
 
+static void a_peer_given_by_an_old_id_is_met_as_who_it_is(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1];
+	char spec[80];
+
+	know(a, b);
+	meet(a, b);
+	snprintf(spec, sizeof spec, "%s#%s", b->address, id_of(b)->hex);
+	rotate(b);
+	side_stop(a);
+	side_start(a);
+	assert_int_equal(node_add_target(a->node, spec, NULL), ERR_OK);
+	node_dial_all(a->node);
+	pass(w, 3000);
+	assert_non_null(conn_to(a, b));
+}
+
+static void reply(struct side *from, struct side *to, const char *parent, char id[static MSG_ID_MAX + 1])
+{
+	struct submit s = { .to = *id_of(to), .body = BYTES_LIT("re"), .priority = PRIO_NORMAL, .ext.has_reply_to = true };
+	enum err e = ERR_INTERNAL;
+
+	assert_int_equal(hex_decode(bytes_str(parent), s.ext.reply_to, 16), ERR_OK);
+	assert_int_equal(node_submit(from->node, &s, accepted, &e, id, NULL), ERR_OK);
+	pass(from->w, 400);
+	assert_int_equal(state_of(from, id), OUTBOX_DELIVERED);
+}
+
+static bool linked(struct side *at, const struct side *by, const char *id)
+{
+	struct inbox_row rows[8];
+	struct message_ext x;
+	size_t n;
+
+	assert_int_equal(inbox_find(at->store, bytes_str(id), rows, 8, &n), ERR_OK);
+	assert_int_equal(n, 1);
+	assert_true(node_id_eq(&rows[0].author, id_of(by)));
+	assert_int_equal(message_meta_read(bytes_of(rows[0].meta, rows[0].meta_len), &x), ERR_OK);
+	return x.has_reply_to;
+}
+
+static void a_link_into_another_peers_conversation_is_left_out(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1], *c = &w->side[2];
+	char from_b[MSG_ID_MAX + 1], to_b[MSG_ID_MAX + 1], from_c[MSG_ID_MAX + 1], to_c[MSG_ID_MAX + 1], id[MSG_ID_MAX + 1];
+
+	know(a, b);
+	know(a, c);
+	meet(a, b);
+	meet(a, c);
+	submit(b, id_of(a), from_b);
+	submit(a, id_of(b), to_b);
+	submit(c, id_of(a), from_c);
+	submit(a, id_of(c), to_c);
+	reply(b, a, to_b, id);
+	assert_true(linked(a, b, id));
+	reply(b, a, from_b, id); /* one more to one's own */
+	assert_true(linked(a, b, id));
+	reply(b, a, to_c, id);
+	assert_false(linked(a, b, id));
+	reply(b, a, from_c, id);
+	assert_false(linked(a, b, id));
+	reply(b, a, "000102030405060708090a0b0c0d0e0f", id); /* pruned, or volatile */
+	assert_true(linked(a, b, id));
+	/* Who it was before is the same peer. */
+	rotate(b);
+	meet(b, a);
+	reply(b, a, to_b, id);
+	assert_true(linked(a, b, id));
+	reply(b, a, to_c, id);
+	assert_false(linked(a, b, id));
+}
+
 static void a_rotation_that_did_not_come_to_be_is_dropped(void **state)
 {
 	struct world *w = *state;
@@ -1394,6 +1469,8 @@ int main(void)
 		T(the_era_goes_over_with_its_marks),
 		T(another_content_under_an_id_of_the_old_identity_is_a_conflict),
 		T(what_was_held_is_released_with_the_new_identity),
+		T(a_peer_given_by_an_old_id_is_met_as_who_it_is),
+		T(a_link_into_another_peers_conversation_is_left_out),
 		T(a_rotation_that_did_not_come_to_be_is_dropped),
 		T(a_rotation_of_a_revoked_key_is_void),
 		T(a_signed_receipt_counts_whoever_brings_it),

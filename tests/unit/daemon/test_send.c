@@ -199,6 +199,67 @@ static void a_link_to_another_peers_message_is_left_out(void **state)
 	json_decref(r);
 }
 
+static struct node_id rotated(const struct node_id *was)
+{
+	uint8_t x[X25519_BYTES] = { 9 };
+	struct keyring *fresh;
+	struct node_id now;
+
+	assert_int_equal(keyring_generate(&e.env, &fresh), ERR_OK);
+	now = *keyring_id(fresh);
+	assert_int_equal(pins_rotate(e.pins, was, keyring_ed(fresh), x, env_wall(&e.env), false), ERR_OK);
+	keyring_free(fresh);
+	return now;
+}
+
+static void an_old_id_leads_to_who_that_peer_is_now(void **state)
+{
+	struct node_id was = edge_peer(&e, "bob"), now;
+	struct message_ext x = { .has_conv = true, .conv = { 7 }, .turn = 4 };
+	char params[400], id[MSG_ID_MAX + 1];
+	struct outbox_row row;
+	int64_t seq;
+	json_t *r;
+
+	receive(&was, "MSG", &x);
+	json_decref(edge_ok(&e, "send", "{\"to\":\"bob\",\"body\":\"!\",\"msg_id\":\"dead\"}"));
+	assert_int_equal(outbox_get(e.store, BYTES_LIT("dead"), &row), ERR_OK);
+	seq = row.seq;
+	assert_int_equal(outbox_move(e.store, seq, OUTBOX_FAILED, "a test", 1), ERR_OK);
+	now = rotated(&was);
+
+	snprintf(params, sizeof params, "{\"to\":\"%s\",\"body\":\"!\",\"msg_id\":\"a\",\"reply_to\":\"" ASKED "\"}", was.hex);
+	r = edge_ok(&e, "send", params);
+	assert_string_equal(json_str(json_object_get(r, "to"), "id"), now.hex);
+	assert_string_equal(json_str(r, "rotated_from"), was.hex);
+	/* The conversation goes on. */
+	assert_null(json_object_get(r, "unlinked"));
+	assert_int_equal(num(r, "turn"), 5);
+	json_decref(r);
+	assert_int_equal(outbox_get(e.store, BYTES_LIT("a"), &row), ERR_OK);
+	assert_string_equal(row.to.hex, now.hex);
+	snprintf(params, sizeof params, "{\"to\":\"%s\",\"messages\":[\"one\"]}", was.hex);
+	r = edge_ok(&e, "send_many", params);
+	assert_string_equal(json_str(r, "rotated_from"), was.hex);
+	assert_string_equal(json_str(json_object_get(r, "to"), "id"), now.hex);
+	json_decref(r);
+	r = edge_ok(&e, "send", "{\"to\":\"bob\",\"body\":\"!\"}");
+	assert_string_equal(json_str(json_object_get(r, "to"), "id"), now.hex);
+	assert_null(json_object_get(r, "rotated_from"));
+	json_decref(r);
+	/* Whoever does not ask the trust store first. */
+	struct submit s = { .to = was, .body = BYTES_LIT("!"), .priority = PRIO_NORMAL };
+
+	assert_int_equal(node_submit(e.node, &s, NULL, NULL, id, NULL), ERR_OK);
+	assert_int_equal(node_commit(e.node), ERR_OK);
+	assert_int_equal(outbox_get(e.store, bytes_str(id), &row), ERR_OK);
+	assert_string_equal(row.to.hex, now.hex);
+	assert_int_equal(node_outbox_retry(e.node, BYTES_LIT("dead"), id, NULL), ERR_OK);
+	assert_int_equal(outbox_get(e.store, BYTES_LIT("dead"), &row), ERR_OK);
+	assert_int_equal(row.state, OUTBOX_QUEUED);
+	assert_string_equal(row.to.hex, now.hex);
+}
+
 static void an_answer_to_nothing_is_a_link_or_an_error(void **state)
 {
 	struct outbox_row row;
@@ -504,6 +565,7 @@ int main(void)
 		T(a_body_over_the_limit_names_the_limit),
 		T(an_answer_takes_over_what_is_not_said),
 		T(a_link_to_another_peers_message_is_left_out),
+		T(an_old_id_leads_to_who_that_peer_is_now),
 		T(an_answer_to_nothing_is_a_link_or_an_error),
 		T(an_agent_answers_a_request_once),
 		T(an_agent_does_not_answer_an_answer),

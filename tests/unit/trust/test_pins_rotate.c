@@ -337,6 +337,13 @@ static void who_it_was_is_found_from_the_nearest_back(void **state)
 	assert_int_equal(pins_former(w.p, &third, was, 1), 1);
 	assert_int_equal(pins_former(w.p, &third, was, 0), 0);
 	assert_int_equal(pins_former(w.p, &other, was, 4), 0);
+	assert_true(pins_same(w.p, &first, &third));
+	assert_true(pins_same(w.p, &third, &second));
+	assert_true(pins_same(w.p, &other, &other));
+	assert_false(pins_same(w.p, &other, &first));
+	peer_key(77, (uint8_t[ED_BYTES]){ 0 }, &other); /* unknown */
+	assert_true(pins_same(w.p, &other, &other));
+	assert_false(pins_same(w.p, &other, &first));
 	world_free(&w);
 }
 
