@@ -3,15 +3,14 @@
 #include <stdlib.h>
 
 #define ROW_ROOM 8192 /* of a message besides its body, at most */
-#define TAKE_MAX 1000 /* messages of one answer, by the table */
 
 /* The answer is written, not built: this is the path of every message that a program takes. */
 struct page {
 	const struct command_ctx *cx;
 	struct buf text;           /* {"schema":..,"messages":[.. */
 	struct buf body;
-	size_t count;
-	int64_t seqs[TAKE_MAX];
+	struct inbox_row *rows;    /* of what is in it */
+	size_t count, cap;
 	/* Most messages of a page are by the same author. */
 	struct node_id who;
 	char ref[640];             /* how `who` is shown */
@@ -21,7 +20,8 @@ struct page {
 static void page_init(struct page *p, const struct command_ctx *cx)
 {
 	p->cx = cx;
-	p->count = p->ref_n = 0;
+	p->rows = NULL;
+	p->count = p->cap = p->ref_n = 0;
 	buf_init(&p->text, RESULT_MAX + ROW_ROOM);
 	buf_init(&p->body, STORE_BODY_MAX);
 	buf_add_str(&p->text, "{\"schema\":\"ironmesh.inbox/1\",\"messages\":[");
@@ -32,6 +32,7 @@ static void page_fini(struct page *p)
 	buf_wipe(&p->body);
 	buf_fini(&p->body);
 	buf_fini(&p->text);
+	free(p->rows);
 }
 
 /* Takes the page. */
@@ -88,7 +89,7 @@ static void add_peer(struct page *p, const char *name, const struct node_id *id)
 }
 
 /* Text that would not be read back (NUL), or that is larger than its base64, goes as base64. */
-static enum err add_body(struct page *p, int64_t seq)
+static enum err add_body(struct page *p, const struct inbox_row *r)
 {
 	struct buf *b = &p->text;
 	size_t from = b->n;
@@ -96,7 +97,7 @@ static enum err add_body(struct page *p, int64_t seq)
 	enum err e;
 
 	buf_reset(&p->body);
-	e = inbox_body(p->cx->store, seq, &p->body);
+	e = inbox_row_body(p->cx->store, r, &p->body);
 	if (e != ERR_OK || b->err != ERR_OK)
 		return e;
 	body = buf_bytes(&p->body);
@@ -163,7 +164,7 @@ static enum err append_message(struct page *p, const struct inbox_row *r, bool b
 	add_row(p, r);
 	/* A deleted message has no body; one that does not open says so and stays listed. */
 	if (bodies)
-		e = add_body(p, r->seq);
+		e = add_body(p, r);
 	if (e == ERR_NOTFOUND)
 		e = ERR_OK;
 	if (e == ERR_CORRUPT) {
@@ -179,32 +180,50 @@ static enum err append_message(struct page *p, const struct inbox_row *r, bool b
 		b->n = from;
 		b->err = ERR_OK;
 	} else if (e == ERR_OK) {
-		p->seqs[p->count++] = r->seq;
+		p->count++;
 	}
 	return e;
 }
 
 #define INBOX_BATCH 64
 
+/* Room for one batch behind what is there. */
+static enum err page_room(struct page *p)
+{
+	struct inbox_row *rows;
+	size_t cap = p->cap ? p->cap * 2 : INBOX_BATCH;
+
+	if (p->cap - p->count >= INBOX_BATCH)
+		return ERR_OK;
+	rows = realloc(p->rows, cap * sizeof *rows);
+	if (!rows)
+		return ERR_NOMEM;
+	p->rows = rows;
+	p->cap = cap;
+	return ERR_OK;
+}
+
 /* As many messages as fit one answer. */
 static enum err collect(struct call *c, struct inbox_filter *filter, size_t limit, bool bodies, struct page *p)
 {
-	struct inbox_row rows[INBOX_BATCH];
-	size_t got = 0;
+	size_t got = 1;
 	bool full = false;
 	enum err e = ERR_OK;
 
 	page_init(p, c->cx);
-	limit = limit < TAKE_MAX ? limit : TAKE_MAX;
-	while (e == ERR_OK && !full && p->count < limit) {
+	while (e == ERR_OK && got && !full && p->count < limit) {
 		size_t want = limit - p->count;
 
-		e = inbox_list(c->cx->store, filter, rows, want < INBOX_BATCH ? want : INBOX_BATCH, &got);
-		if (e != ERR_OK || got == 0)
-			break;
+		e = page_room(p);
+		if (e == ERR_OK)
+			e = inbox_list(c->cx->store, filter, p->rows + p->count, want < INBOX_BATCH ? want : INBOX_BATCH,
+				       &got);
 		for (size_t i = 0; e == ERR_OK && !full && i < got; i++) {
-			e = append_message(p, &rows[i], bodies, &full);
-			filter->after_seq = rows[i].seq;
+			/* Those that are in the page lie before it, in one piece. */
+			const struct inbox_row *r = p->rows + p->count;
+
+			e = append_message(p, r, bodies, &full);
+			filter->after_seq = r->seq;
 		}
 	}
 	if (e == ERR_OK)
@@ -264,7 +283,7 @@ static enum err take(struct call *c, const struct node_id *author, size_t limit,
 	if (e != ERR_OK || !ack || p->count == 0)
 		return e;
 	for (size_t i = 0; e == ERR_OK && i < p->count; i++)
-		e = node_inbox_read(c->cx->node, p->seqs[i], &changed);
+		e = node_inbox_take(c->cx->node, &p->rows[i], &changed);
 	/* Handed out only when it is on disk that they are: else the next taker gets them again. */
 	if (e == ERR_OK)
 		e = node_commit(c->cx->node);

@@ -346,27 +346,34 @@ struct pending_receipt inbound_owed(const struct inbox_row *row)
 }
 
 /* --- read receipts, survived over restarts ---------------------------------------------------------------- */
-enum err node_inbox_read(struct node *n, int64_t seq, bool *changed)
+enum err node_inbox_take(struct node *n, struct inbox_row *row, bool *changed)
 {
-	struct inbox_row row;
 	struct peer *p;
-	enum err e = inbox_mark_read(n->p.store, seq, env_wall(n->env), changed);
+	enum err e = inbox_row_read(n->p.store, row, env_wall(n->env), changed);
 
 	if (e == ERR_STORE)
 		node_store_failed(n);
 	if (e != ERR_OK || !*changed)
 		return e;
 	node_store_hard(n);
-	if (inbox_get(n->p.store, seq, &row) != ERR_OK)
-		return ERR_OK;
-	p = peer_now(n, &row.via);
+	p = peer_now(n, &row->via);
 	if (p && p->conn && session_peer(p->conn->session)->confirms) {
-		struct pending_receipt r = { .kind = RECEIPT_READ, .inbox_seq = seq };
+		struct pending_receipt r = { .kind = RECEIPT_READ, .inbox_seq = row->seq };
 
-		memcpy(r.id, row.id, sizeof row.id);
+		memcpy(r.id, row->id, sizeof row->id);
 		conn_receipt(p->conn, &r);
 	}
 	return ERR_OK;
+}
+
+enum err node_inbox_read(struct node *n, int64_t seq, bool *changed)
+{
+	struct inbox_row row;
+	enum err e = inbox_get(n->p.store, seq, &row);
+
+	if (e == ERR_STORE)
+		node_store_failed(n);
+	return e == ERR_OK ? node_inbox_take(n, &row, changed) : e;
 }
 
 void inbound_report_reads(struct conn *c)

@@ -148,6 +148,8 @@ enum err node_outbox_retry(struct node *n, struct bytes id, char id_out[static M
 /* --- receiving ------------------------------------------------------------------------------ */
 /* Marks read and queues the receipt. */
 enum err node_inbox_read(struct node *n, int64_t seq, bool *changed) MUST_CHECK;
+/* The same for a row that was just listed, as inbox_row_read(). */
+enum err node_inbox_take(struct node *n, struct inbox_row *row, bool *changed) MUST_CHECK;
 
 /* --- peers ---------------------------------------------------------------------------------- */
 struct peer_view {

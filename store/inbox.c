@@ -327,23 +327,26 @@ static enum err write_state(struct store *s, struct inbox_row *r, enum inbox_sta
 	return ERR_OK;
 }
 
+enum err inbox_row_read(struct store *s, struct inbox_row *r, uint64_t wall_ms, bool *changed)
+{
+	if (r->state == INBOX_READ) {
+		*changed = false;
+		return ERR_OK;
+	}
+	if (!sm_allows(MOVES, r->state, INBOX_READ))
+		return ERR_WRONG_STATE;
+	enum err e = write_state(s, r, INBOX_READ, wall_ms);
+	if (e == ERR_OK)
+		*changed = true;
+	return e;
+}
+
 enum err inbox_mark_read(struct store *s, int64_t seq, uint64_t wall_ms, bool *changed)
 {
 	struct inbox_row r;
 	enum err e = inbox_fetch(s, seq, &r);
 
-	if (e != ERR_OK)
-		return e;
-	if (r.state == INBOX_READ) {
-		*changed = false;
-		return ERR_OK;
-	}
-	if (!sm_allows(MOVES, r.state, INBOX_READ))
-		return ERR_WRONG_STATE;
-	e = write_state(s, &r, INBOX_READ, wall_ms);
-	if (e == ERR_OK)
-		*changed = true;
-	return e;
+	return e == ERR_OK ? inbox_row_read(s, &r, wall_ms, changed) : e;
 }
 
 enum err inbox_mark_reported(struct store *s, int64_t seq)

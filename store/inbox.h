@@ -86,6 +86,10 @@ enum err inbox_find(struct store *s, struct bytes id, struct inbox_row *rows, si
 enum err inbox_body(struct store *s, int64_t seq, struct buf *out) MUST_CHECK;
 /* NEW -> READ (idempotent). ERR_NOTFOUND, ERR_WRONG_STATE for held rows. */
 enum err inbox_mark_read(struct store *s, int64_t seq, uint64_t wall_ms, bool *changed) MUST_CHECK;
+/* Both for a row that was just listed, which is not looked up and opened again: nothing may have been written
+ * to it since. The second keeps `r` up to date. */
+enum err inbox_row_body(struct store *s, const struct inbox_row *r, struct buf *out) MUST_CHECK;
+enum err inbox_row_read(struct store *s, struct inbox_row *r, uint64_t wall_ms, bool *changed) MUST_CHECK;
 /* Rows read whose receipt has not gone out yet: survive restarts. */
 enum err inbox_unreported(struct store *s, const struct node_id *via, struct inbox_row *rows, size_t max,
 			  size_t *n) MUST_CHECK;

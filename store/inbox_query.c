@@ -169,33 +169,36 @@ enum err inbox_find(struct store *s, struct bytes id, struct inbox_row *rows, si
 	return ERR_OK;
 }
 
-enum err inbox_body(struct store *s, int64_t seq, struct buf *out)
+enum err inbox_row_body(struct store *s, const struct inbox_row *r, struct buf *out)
 {
 	uint8_t ad[IN_AD_MAX];
-	struct inbox_row r;
 	bool row;
 
-	sqlite3_stmt *st = store_stmt(s, ST_IN_BODY,
-				      "SELECT " IN_COLUMNS ", (SELECT body FROM inbox_body b"
-				      " WHERE b.seq = inbox.seq) FROM inbox WHERE seq = ?1");
+	if (r->state == INBOX_DROPPED)
+		return ERR_WRONG_STATE;
+	sqlite3_stmt *st = store_stmt(s, ST_IN_BODY, "SELECT body FROM inbox_body WHERE seq = ?1");
 	if (!st)
 		return ERR_STORE;
-	sqlite3_bind_int64(st, 1, seq);
+	sqlite3_bind_int64(st, 1, r->seq);
 	enum err e = store_read(s, st, &row);
 	if (e != ERR_OK)
 		return e;
 	if (!row)
-		return ERR_NOTFOUND;
-	e = inbox_row_from(s, st, &r);
-	if (e == ERR_OK && r.state == INBOX_DROPPED)
-		e = ERR_WRONG_STATE;
-	struct bytes sealed = column_bytes(st, 14);
-	if (e == ERR_OK && sealed.n != r.body_len + SEAL_OVERHEAD)
-		e = ERR_CORRUPT;
+		return ERR_CORRUPT; /* only a dropped one has none */
+	struct bytes sealed = column_bytes(st, 0);
+	e = sealed.n == r->body_len + SEAL_OVERHEAD ? ERR_OK : ERR_CORRUPT;
 	if (e == ERR_OK)
-		e = seal_open(&s->seal, inbox_ad(IN_BODY, &r, 0, ad), sealed, out);
+		e = seal_open(&s->seal, inbox_ad(IN_BODY, r, 0, ad), sealed, out);
 	sqlite3_reset(st);
 	return e;
+}
+
+enum err inbox_body(struct store *s, int64_t seq, struct buf *out)
+{
+	struct inbox_row r;
+	enum err e = inbox_fetch(s, seq, &r);
+
+	return e == ERR_OK ? inbox_row_body(s, &r, out) : e;
 }
 
 /* NEW and HELD rows have an index of their own kind; the rest is a walk by number. */
