@@ -257,18 +257,14 @@ const struct im2_counters *node_im2_counters(const struct node *n)
 	return n->im2 ? im2_host_counters(n->im2) : NULL;
 }
 
-static uint8_t transport_of(const struct transport *t)
-{
-	return strcmp(t->kind, "ws") == 0 ? IM2_WEBSOCKET : IM2_LOOPBACK;
-}
-
 void native_link(struct node *n, struct conn *c, const struct link_info *info, struct im2_link_config *out,
 		 bool *pinned_im2)
 {
 	const struct target *t = c->target;
 	const struct pin *pin = NULL;
 
-	*out = (struct im2_link_config){ .owner = c, .transport = transport_of(c->tp), .source = bytes_str(c->source) };
+	/* The loopback stands in for a WebSocket: on both the listener speaks first (4.1). */
+	*out = (struct im2_link_config){ .owner = c, .transport = IM2_WEBSOCKET, .source = bytes_str(c->source) };
 	if (n->c.tls_binding && info->has_binding)
 		out->cb = BYTES_ARR(info->binding);
 	if (!c->dialled)

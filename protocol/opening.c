@@ -378,10 +378,12 @@ enum err opening_new(const struct opening_config *c, struct session **out)
 		return v09_session_new(&v09, out);
 	link.role = v09.role;
 	link.s1 = (struct bytes){0};
-	if (listener && c->require)
-		return im2_link_new(c->im2, &link, out);
 	if (link.chan.n > CHAN_MAX || link.cb.n > CB_MAX || link.source.n > IM2_SOURCE_MAX)
 		return ERR_LIMIT;
+	if (!im2_has_s1(link.transport))
+		return ERR_UNSUPPORTED;
+	if (listener && c->require)
+		return im2_link_new(c->im2, &link, out);
 	o = calloc(1, sizeof *o);
 	if (!o)
 		return ERR_NOMEM;

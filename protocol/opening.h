@@ -22,7 +22,8 @@ struct opening_config {
 	bool pinned_im2;               /* dialler: this address or identity has spoken im2: never 0.9 (4.3) */
 	struct im2_link_config link;   /* role, s1 and nonce are filled here; chan, cb and source are copied */
 };
-/* ERR_NOMEM, or what im2_link_new() says. */
+/* ERR_UNSUPPORTED: with im2 only on transports where the listener speaks first, im2_has_s1(). ERR_NOMEM, or what
+ * im2_link_new() says. */
 enum err opening_new(const struct opening_config *c, struct session **out) MUST_CHECK;
 /* Call after every session_take(), before draining: what to go on with instead of `s`. Once the choice fell this is
  * the chosen session itself, so that nothing stands in between and im2_is_link() and the im2_link_* calls see a

@@ -94,6 +94,11 @@ enum im2_refusal im2_unit_check(struct bytes unit, enum im2_unit_kind kind, size
 	return unit.n < min ? IM2_E_SHORT : IM2_FINE;
 }
 
+bool im2_has_s1(uint8_t transport)
+{
+	return transport == IM2_WEBSOCKET;
+}
+
 bool im2_mode_allowed(const struct im2_binding *b, enum im2_mode mode)
 {
 	bool pairing = b->transport == IM2_WEBSOCKET && bytes_eq(b->chan, BYTES_LIT(IM2_PAIR_PATH));

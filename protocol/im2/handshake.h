@@ -54,6 +54,8 @@ struct im2_binding {
 	uint8_t h1[32];          /* SHA-256 of S1 on WebSocket, else zeros */
 	uint8_t nonce_s[32];     /* of S1 on WebSocket, else zeros */
 };
+/* Does the listener speak first, with an S1, on this transport (4.1)? Elsewhere the dialler does. */
+bool im2_has_s1(uint8_t transport);
 #define IM2_PAIR_PATH "/im2/pair"
 /* Modes 2 and 3 belong to the pairing path of a WebSocket, everything else to the other paths (5.1). */
 bool im2_mode_allowed(const struct im2_binding *b, enum im2_mode mode);

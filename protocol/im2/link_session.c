@@ -342,7 +342,7 @@ enum err im2_link_new(struct im2_host *h, const struct im2_link_config *c, struc
 	l->source_n = (uint8_t)c->source.n;
 	l->bind.chan = bytes_of(l->chan, chan.n);
 	l->bind.cb = bytes_of(l->cb, c->cb.n);
-	if (c->transport == IM2_WEBSOCKET && c->s1.n) {
+	if (im2_has_s1(c->transport) && c->s1.n) {
 		sha256(c->s1, l->bind.h1);
 		memcpy(l->bind.nonce_s, c->nonce_s, sizeof l->bind.nonce_s);
 		l->has_s1 = true;

@@ -182,7 +182,7 @@ void im2_shake_start(struct im2_link *l)
 {
 	struct im2_host *h = l->host;
 	bool lossy = im2_link_lossy(l), listener = l->role == SESSION_LISTENER;
-	bool binary = l->bind.transport == IM2_WEBSOCKET && !l->has_s1;
+	bool binary = im2_has_s1(l->bind.transport) && !l->has_s1;
 	uint64_t whole = lossy && !h->c.radio ? HANDSHAKE_LOSSY_MS : h->c.limits.handshake_ms;
 	struct buf b;
 

@@ -219,8 +219,6 @@ void sim_node_start(struct sim_node *s)
 	struct transport_sink sink = node_sink(s->node);
 
 	BUG_ON(loopback_new(w->net, s->address, &sink, &s->tp) != ERR_OK);
-	/* The node takes it for the transport where the listener speaks first, and may be told lies in S1. */
-	s->tp->kind = "ws";
 	node_attach(s->node, s->tp);
 	node_observe(s->node, check_observe, s);
 	s->failures_seen = 0;

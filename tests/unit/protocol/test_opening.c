@@ -562,6 +562,31 @@ static void a_context_that_is_too_long_is_refused(void **state)
 	meeting_free(m);
 }
 
+/* Who waits for an S1 that nobody sends waits for ever: both generations at once need a listener that speaks first. */
+static void a_transport_without_s1_is_refused(void **state)
+{
+	static const uint8_t all[] = {IM2_LOOPBACK, IM2_RNS_LINK, IM2_RNS_PACKET, IM2_SERIAL};
+	struct meeting *m = meet(BOTH, BOTH);
+	struct session *s;
+
+	assert_true(im2_has_s1(IM2_WEBSOCKET));
+	for (size_t i = 0; i < sizeof all; i++)
+		for (int who = 0; who < 2; who++)
+			for (int require = 0; require < 2; require++) {
+				struct opening_config c = {
+					.v09 = test_config(&m->e, m->n[who].k,
+							   who ? SESSION_LISTENER : SESSION_DIALLER),
+					.im2 = m->n[who].host,
+					.require = require,
+					.link = {.transport = all[i]},
+				};
+
+				assert_false(im2_has_s1(all[i]));
+				assert_int_equal(opening_new(&c, &s), ERR_UNSUPPORTED);
+			}
+	meeting_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -579,6 +604,7 @@ int main(void)
 		cmocka_unit_test(the_choice_does_not_restart_the_clock),
 		cmocka_unit_test(it_forwards_without_being_settled),
 		cmocka_unit_test(a_context_that_is_too_long_is_refused),
+		cmocka_unit_test(a_transport_without_s1_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
