@@ -56,6 +56,7 @@ struct im2_records_config {
 	struct env *env;
 	const struct keyring *keyring;
 	size_t authors;               /* 0: 4,096 entries; one delivering peer fills at most 1/8 */
+	size_t bytes;                 /* 0: 8 MiB of records, shared alike: the oldest go, revocations last */
 	uint64_t build_ms;            /* a clock earlier than this is implausible */
 	/* Admin set for REVOKE by quorum (13.4); none = self-revocation only. */
 	unsigned quorum_k;

@@ -8,19 +8,24 @@
 #include "base/text.h"
 
 #define ENTRIES	      4096
+#define BYTES	      (8u << 20)
 #define SHARE	      8 /* one delivering peer fills at most 1/8 */
 #define FIELD_KEY_MAX (ED_BYTES + 1 + IM2_RECORD_KEY_MAX)
+#define OWN	      0 /* as a source */
 
 struct entry {
 	uint8_t *p; /* the record */
 	size_t n;
 	uint64_t gen, issued_ms, life_s;
 	uint64_t arrived_ms;
+	uint64_t source, order;
 };
 
 struct im2_records {
 	struct im2_records_config c;
 	struct map *entries;
+	size_t bytes; /* of all entries */
+	uint64_t order;
 	struct map *verified; /* SHA-256 of records whose signatures are good */
 	struct map *dead;     /* ED -> effective_ms of a revocation that counts */
 };
@@ -32,20 +37,24 @@ const struct im2_records_config *im2_records_config_of(const struct im2_records 
 
 static void let_go(void *ctx, struct bytes key, void *value)
 {
+	struct im2_records *r = ctx;
 	struct entry *e = value;
 
+	r->bytes -= e->n;
 	free(e->p);
 	e->p = NULL;
+	e->n = 0;
 }
 
 static struct map *table(struct env *env, size_t capacity, size_t value_size,
-			 void (*evicted)(void *, struct bytes, void *))
+			 void (*evicted)(void *, struct bytes, void *), void *ctx)
 {
 	struct map_opts o = {.capacity = capacity,
 			     .per_source = capacity / SHARE ? capacity / SHARE : 1,
 			     .value_size = value_size,
 			     .policy = MAP_EVICT_LRU,
-			     .evicted = evicted};
+			     .evicted = evicted,
+			     .ctx = ctx};
 
 	env_random(env, o.hash_key, sizeof o.hash_key);
 	return map_new(&o);
@@ -60,9 +69,11 @@ enum err im2_records_new(const struct im2_records_config *c, struct im2_records 
 	r->c = *c;
 	if (!r->c.authors)
 		r->c.authors = ENTRIES;
-	r->entries = table(c->env, r->c.authors, sizeof(struct entry), let_go);
-	r->verified = table(c->env, r->c.authors, 0, NULL);
-	r->dead = table(c->env, r->c.authors, sizeof(uint64_t), NULL);
+	if (!r->c.bytes)
+		r->c.bytes = BYTES;
+	r->entries = table(c->env, r->c.authors, sizeof(struct entry), let_go, r);
+	r->verified = table(c->env, r->c.authors, 0, NULL, NULL);
+	r->dead = table(c->env, r->c.authors, sizeof(uint64_t), NULL, NULL);
 	if (!r->entries || !r->verified || !r->dead) {
 		im2_records_free(r);
 		return ERR_NOMEM;
@@ -73,7 +84,7 @@ enum err im2_records_new(const struct im2_records_config *c, struct im2_records 
 
 static bool forget(void *ctx, struct bytes key, void *value)
 {
-	let_go(NULL, key, value);
+	let_go(ctx, key, value);
 	return false;
 }
 
@@ -82,7 +93,7 @@ void im2_records_free(struct im2_records *r)
 	if (!r)
 		return;
 	if (r->entries)
-		map_each(r->entries, forget, NULL);
+		map_each(r->entries, forget, r);
 	map_free(r->entries);
 	map_free(r->verified);
 	map_free(r->dead);
@@ -164,6 +175,7 @@ static bool revoked(struct im2_records *r, const uint8_t ed[static ED_BYTES])
 }
 
 struct dropping {
+	struct im2_records *r;
 	const uint8_t *author;
 };
 
@@ -173,13 +185,13 @@ static bool keep_others(void *ctx, struct bytes key, void *value)
 
 	if (memcmp(key.p, d->author, ED_BYTES) != 0 || key.p[ED_BYTES] == IM2_REC_REVOKE_T)
 		return true;
-	let_go(NULL, key, value);
+	let_go(d->r, key, value);
 	return false;
 }
 
 void im2_records_drop(struct im2_records *r, const uint8_t author[static ED_BYTES])
 {
-	struct dropping d = {author};
+	struct dropping d = {r, author};
 
 	map_each(r->entries, keep_others, &d);
 }
@@ -247,6 +259,59 @@ static bool acceptable(struct im2_records *r, const struct im2_record *rec, uint
 	return *why == IM2_FINE && signatures_good(r, rec, source, why);
 }
 
+/* What goes first: of this source, or of anybody; our own never. */
+struct oldest {
+	uint64_t source;
+	bool anybody, is_revocation;
+	size_t bytes;
+	uint64_t order;
+	uint8_t key[FIELD_KEY_MAX];
+	size_t key_n;
+};
+
+static bool look(void *ctx, struct bytes key, void *value)
+{
+	struct oldest *o = ctx;
+	const struct entry *e = value;
+	bool is_revocation = key.p[ED_BYTES] == IM2_REC_REVOKE_T;
+
+	if (e->source == OWN || (!o->anybody && e->source != o->source))
+		return true;
+	o->bytes += e->n;
+	if (o->key_n && (is_revocation > o->is_revocation ||
+			 (is_revocation == o->is_revocation && e->order > o->order)))
+		return true;
+	o->is_revocation = is_revocation;
+	o->order = e->order;
+	memcpy(o->key, key.p, key.n);
+	o->key_n = key.n;
+	return true;
+}
+
+/* Who delivers pays, while he has something. */
+static void make_room(struct im2_records *r, uint64_t source, size_t n)
+{
+	const size_t share = r->c.bytes / SHARE;
+
+	while (source != OWN && r->bytes + n > share) {
+		struct oldest o = {.source = source};
+		bool fits = r->bytes + n <= r->c.bytes;
+
+		map_each(r->entries, look, &o);
+		if (fits && (o.key_n == 0 || o.bytes + n <= share))
+			return;
+		if (o.key_n == 0) {
+			o.anybody = true;
+			map_each(r->entries, look, &o);
+		}
+		if (o.key_n == 0)
+			return;
+		struct bytes key = bytes_of(o.key, o.key_n);
+		let_go(r, key, map_peek(r->entries, key));
+		map_del(r->entries, key);
+	}
+}
+
 static enum err keep(struct im2_records *r, struct bytes key, const struct im2_record *rec,
 		     uint64_t source)
 {
@@ -256,19 +321,23 @@ static enum err keep(struct im2_records *r, struct bytes key, const struct im2_r
 
 	if (!copy)
 		return ERR_NOMEM;
+	make_room(r, source, rec->raw.n);
 	enum err err = map_put(r->entries, key, source, (void **)&e, &created);
 	if (err != ERR_OK) {
 		free(copy);
 		return err;
 	}
 	memcpy(copy, rec->raw.p, rec->raw.n);
-	free(e->p);
+	let_go(r, key, e);
+	r->bytes += rec->raw.n;
 	*e = (struct entry){.p = copy,
 			    .n = rec->raw.n,
 			    .gen = rec->gen,
 			    .issued_ms = rec->issued_ms,
 			    .life_s = rec->life_s,
-			    .arrived_ms = env_now(r->c.env)};
+			    .arrived_ms = env_now(r->c.env),
+			    .source = source,
+			    .order = ++r->order};
 	return ERR_OK;
 }
 
@@ -331,7 +400,7 @@ enum err im2_records_own(struct im2_records *r, struct bytes record)
 	if (why != IM2_FINE)
 		return im2_refusal_err(why);
 	BUG_ON(memcmp(rec.author, keyring_ed(r->c.keyring), ED_BYTES) != 0);
-	return keep(r, field_key(rec.author, rec.type, rec.key, room), &rec, 0);
+	return keep(r, field_key(rec.author, rec.type, rec.key, room), &rec, OWN);
 }
 
 struct bytes im2_records_get(struct im2_records *r, const uint8_t author[static ED_BYTES],
@@ -351,12 +420,12 @@ struct bytes im2_records_get(struct im2_records *r, const uint8_t author[static 
  * still pass. */
 static bool keep_young(void *ctx, struct bytes key, void *value)
 {
-	const struct im2_records *r = ctx;
+	struct im2_records *r = ctx;
 	const struct entry *e = value;
 
 	if (e->life_s == 0 || env_now(r->c.env) <= end_of(e) + IM2_DAY_MS)
 		return true;
-	let_go(NULL, key, value);
+	let_go(r, key, value);
 	return false;
 }
 

@@ -581,6 +581,93 @@ static void many_peers_fill_the_table_and_no_more(void **state)
 	assert_int_equal(im2_records_count(w->records), 16);
 }
 
+/* Revocation of `target` by itself, with a part that nobody knows. */
+static struct bytes long_revocation(struct world *w, const struct keyring *target, size_t extra)
+{
+	static const uint8_t zeros[IM2_RECORD_MAX];
+	struct im2_fields f = {.schema = &im2_revoke};
+
+	buf_reset(&w->body);
+	buf_reset(&w->out);
+	im2_set_b(&f, IM2_REVOKE_TARGET, bytes_of(keyring_ed(target), ED_BYTES));
+	im2_set_u(&f, IM2_REVOKE_REASON, 1);
+	im2_set_u(&f, IM2_REVOKE_SCOPE, 1);
+	im2_write(&im2_revoke, &f, &w->body);
+	im2_item_add(&w->body, 200, bytes_of(zeros, extra));
+	im2_record_write(target, IM2_REC_REVOKE_T, 1, WALL_T, 0, buf_bytes(&w->body), &w->out);
+	assert_int_equal(w->out.err, ERR_OK);
+	return buf_bytes(&w->out);
+}
+
+static size_t is_held(struct world *w, const struct keyring *k, uint64_t type, struct bytes key)
+{
+	return im2_records_get(w->records, keyring_ed(k), type, key).n;
+}
+
+static void bytes_are_bounded_and_shared(void **state)
+{
+	struct world *w = *state;
+	struct im2_records_config c = plain(w);
+	const struct bytes none = {0}, alice = bytes_of(keyring_ed(w->alice), ED_BYTES);
+	size_t size, kept = 0;
+
+	c.bytes = 8 * 2000;
+	with(w, c);
+	size = prekey_of(w, 1, 1).n;
+	assert_int_equal(take_from(w, prekey_of(w, 1, 1), w->bob), IM2_REC_NEW);
+	assert_int_equal(take_from(w, vec(w, "revocation_self"), w->dave), IM2_REC_NEW);
+	for (unsigned i = 0; i < 60; i++) {
+		struct keyring *k = keyring_number(100 + i);
+
+		assert_int_equal(take_from(w, prekey_by(w, k, 1, WALL_T, 86400, 1), w->dave),
+				 IM2_REC_NEW);
+		assert_true(is_held(w, k, IM2_REC_PREKEY_T, none) > 0);
+		assert_true((im2_records_count(w->records) - 2) * size <= 2000);
+		keyring_free(k);
+	}
+	/* his oldest went, and neither what others brought nor the revocation */
+	assert_true(held(w).n > 0);
+	assert_true(is_held(w, w->alice, IM2_REC_REVOKE_T, alice) > 0);
+	/* but he cannot fill the memory with revocations either */
+	for (unsigned i = 0; i < 20; i++) {
+		struct keyring *k = keyring_number(300 + i);
+
+		assert_int_equal(take_from(w, long_revocation(w, k, 900), w->dave), IM2_REC_NEW);
+		keyring_free(k);
+	}
+	assert_int_equal(im2_records_count(w->records), 2);
+	assert_true(held(w).n > 0);
+	/* many peers: each in his share, and all together in the whole */
+	for (unsigned i = 0; i < 60; i++) {
+		struct keyring *k = keyring_number(500 + i);
+
+		assert_int_equal(take_from(w, long_revocation(w, k, 1700), k), IM2_REC_NEW);
+		kept = im2_records_count(w->records);
+		assert_true(kept <= 10);
+		assert_true(is_held(w, k, IM2_REC_REVOKE_T, bytes_of(keyring_ed(k), ED_BYTES)) > 0);
+		keyring_free(k);
+	}
+	assert_true(kept >= 6);
+}
+
+static void our_own_record_is_never_pushed_out(void **state)
+{
+	struct world *w = *state;
+	struct im2_records_config c = plain(w);
+
+	c.bytes = 8 * 300;
+	with(w, c);
+	assert_int_equal(im2_records_own(w->records, prekey_by(w, w->me, 1, WALL_T, 86400, 1)), ERR_OK);
+	for (unsigned i = 0; i < 40; i++) {
+		struct keyring *k = keyring_number(100 + i);
+
+		assert_int_equal(take_from(w, prekey_by(w, k, 1, WALL_T, 86400, 1), k), IM2_REC_NEW);
+		keyring_free(k);
+	}
+	assert_true(is_held(w, w->me, IM2_REC_PREKEY_T, (struct bytes){0}) > 0);
+	assert_true(im2_records_count(w->records) < 20);
+}
+
 /* --- revocation (13.4) --- */
 
 static void a_self_revocation_ends_the_identity(void **state)
@@ -790,6 +877,8 @@ int main(void)
 		TEST(a_record_ends_at_the_latest_at_arrival_and_life),
 		TEST(one_peer_fills_an_eighth),
 		TEST(many_peers_fill_the_table_and_no_more),
+		TEST(bytes_are_bounded_and_shared),
+		TEST(our_own_record_is_never_pushed_out),
 		TEST(a_self_revocation_ends_the_identity),
 		TEST(a_thief_cannot_outrun_a_self_revocation),
 		TEST(scope_3_drops_prekeys_once),
