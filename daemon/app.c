@@ -1,5 +1,6 @@
 #include "daemon/app.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -25,6 +26,7 @@
 #define PRUNE_MS 3600000
 #define PRUNE_BITE_MS 200
 #define PRUNE_ROWS 200
+#define REST_MS 5000 /* without work, after which memory is given back */
 #define STOP_MS 15000
 #define DESCRIPTORS 65536
 
@@ -52,6 +54,8 @@ struct app {
 	uv_signal_t signals[SIGNALS];
 	bool has_signals;
 	struct timer audit_timer, pins_timer, prune_timer, watchdog_timer;
+	struct timer rest_timer;
+	bool busy; /* there was work since the last look of rest_timer */
 	struct timer soon_timer, late_timer; /* of the stop: when it begins, when it is given up */
 	uint64_t audit_again_ms, checkpoint_again_ms; /* not before; after a failure */
 	uv_work_t work;
@@ -179,6 +183,27 @@ static void watchdog_due(void *ctx)
 	timer_in(env_of(a), &a->watchdog_timer, notify_watchdog_ms());
 }
 
+/* What a burst left behind goes back when it is over. */
+static void rest_due(void *ctx)
+{
+	struct app *a = ctx;
+
+	if (a->busy) {
+		a->busy = false;
+		timer_in(env_of(a), &a->rest_timer, REST_MS);
+		return;
+	}
+	store_rest(a->store);
+	malloc_trim(0);
+}
+
+static void rest_later(struct app *a)
+{
+	a->busy = true;
+	if (!timer_armed(&a->rest_timer))
+		timer_in(env_of(a), &a->rest_timer, REST_MS);
+}
+
 /* Answers leave after this, so what they promise is on disk: the group first, then the audit log. */
 static bool turn(void *ctx)
 {
@@ -186,6 +211,8 @@ static bool turn(void *ctx)
 
 	if (!a->node)
 		return false;
+	if (node_wants_turn(a->node))
+		rest_later(a);
 	for (int i = 0; i < TURNS_MAX && node_wants_turn(a->node); i++) {
 		node_turn(a->node);
 		if (node_group_waits(a->node))
@@ -228,7 +255,7 @@ static void write_last(struct app *a)
 static void try_end(struct app *a)
 {
 	struct timer *timers[] = { &a->audit_timer, &a->pins_timer, &a->prune_timer, &a->watchdog_timer,
-				   &a->soon_timer, &a->late_timer };
+				   &a->rest_timer, &a->soon_timer, &a->late_timer };
 
 	if (!a->stopping || a->left || a->working || a->mesh.working)
 		return;
@@ -670,6 +697,7 @@ enum err app_run(const char *home, const struct run_config *c, struct fault *f)
 	timer_init(&a->pins_timer, pins_due, a);
 	timer_init(&a->prune_timer, prune_due, a);
 	timer_init(&a->watchdog_timer, watchdog_due, a);
+	timer_init(&a->rest_timer, rest_due, a);
 	timer_init(&a->soon_timer, stop_now, a);
 	timer_init(&a->late_timer, stop_late, a);
 	signal(SIGPIPE, SIG_IGN);

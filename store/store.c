@@ -267,6 +267,11 @@ static void free_all(struct store *s)
 	free(s);
 }
 
+void store_rest(struct store *s)
+{
+	(void)sqlite3_db_release_memory(s->db);
+}
+
 /* SQLite's count of its memory costs a lock for every allocation. Has no effect when something else
  * started SQLite before. */
 static void configure_once(void)

@@ -62,6 +62,8 @@ void store_abandon(struct store *s);
 
 enum err store_commit(struct store *s) MUST_CHECK; /* ERR_OK when nothing is open */
 bool store_dirty(const struct store *s);           /* a group is open */
+/* Gives back the memory that saves reading: there is nothing to do for a while. Changes nothing else. */
+void store_rest(struct store *s);
 void store_rollback(struct store *s);
 
 bool store_checkpoint_due(const struct store *s);
