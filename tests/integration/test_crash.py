@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """kill -9 of either side while 1,000 messages run both ways, again and again.
 
-What was answered to the sender is a promise: at the end it is in the receiver's inbox exactly once and in order,
-and the sender's outbox says delivered. What was not answered may be there or not; a sender that asks
+What was answered to the sender is a promise: at the end it is in the receiver's inbox exactly once, and the
+sender's outbox says delivered. Over the old wire it is there in order; over im2 the ids say the order. What was not answered may be there or not; a sender that asks
 again with the same msg_id gets `exists` or a place, never a second copy.
 
     test_crash.py [--rounds N] [--messages N] [--seed N]
@@ -162,9 +162,17 @@ def everything_is_delivered():
 
 def exactly_once_and_in_order():
     for s, receiver in zip(senders, (bob, alice)):
+        wire = {m["msg_id"]: m["wire_id"] for m in s.daemon.outbox()}
+        want = [wire[i] for i in s.answered]
+        # One era, and a sequence that rises: whoever needs the order has it (im2.md 9.5).
+        assert want == sorted(want) and len({w[:16] for w in want}) == 1, want[:3]
         got = receiver.inbox()
-        assert [m["msg_id"] for m in got] == s.answered, "%d messages, or out of order: %s" % (
-            len(got), [m["msg_id"] for m in got if m["msg_id"] not in s.answered][:5])
+        late = sum(a["msg_id"] > b["msg_id"] for a, b in zip(got, got[1:]))
+        if lab.suite == "im2":
+            print("  %s: %d messages came after a later one" % (receiver.name, late))
+            got.sort(key=lambda m: m["msg_id"])
+        assert [m["msg_id"] for m in got] == want, "%d messages, or out of order: %s" % (
+            len(got), [m["msg_id"] for m in got if m["msg_id"] not in want][:5])
         for i, m in enumerate(got):
             assert body_of(m).decode() == s.text(i), m["msg_id"]
             assert m["from"]["id"] == s.daemon.id and m["proven"], m

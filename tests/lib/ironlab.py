@@ -309,12 +309,12 @@ class Daemon:
         return self.call("send", timeout, to=to, body=body, **more)
 
     def inbox(self, **more):
-        """All messages, over pages."""
+        """All messages, over pages: a page ends where its line would be too long, too."""
         out, after = [], 0
         while True:
             page = self.call("inbox.list", limit=1000, after=after, **more)["messages"]
             out += page
-            if len(page) < 1000:
+            if not page:
                 return out
             after = page[-1]["seq"]
 
