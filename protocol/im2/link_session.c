@@ -259,7 +259,8 @@ static uint64_t op_deadline(const struct session *base)
 		return at;
 	at = sooner(at, im2_path_deadline(l));
 	at = sooner(at, im2_rekey_deadline(l));
-	if (l->peer->transfers)
+	/* Where op_tick() would act on it. */
+	if (l->state == LINK_ONLINE && l->peer->transfers && !l->peer->holding)
 		at = sooner(at, im2_transfers_deadline_ms(l->peer->transfers));
 	return at;
 }
