@@ -349,18 +349,22 @@ void conn_pump(struct conn *c)
 	struct session_event e;
 	bool more = true;
 
+	/* Looking for an event may make a unit where there was none: until neither comes. */
 	while (more && !c->closing) {
+		more = false;
 		while (!c->closing && session_next_unit(c->session, &u)) {
 			enum err err = tp_send(c->tp, c->id, u.bytes, u.text);
 
+			more = true;
 			if (err != ERR_OK)
 				conn_close(c, err == ERR_FULL ? "peer-does-not-read" : "link-lost");
 		}
 		if (c->closing)
 			return;
-		more = session_next_event(c->session, &e);
-		if (more)
+		if (session_next_event(c->session, &e)) {
+			more = true;
 			on_event(c, &e);
+		}
 	}
 	if (c->closing)
 		return;
