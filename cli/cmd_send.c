@@ -204,7 +204,8 @@ static void pack_flags(const struct cli *c, json_t *p)
 	} flags[] = { { "volatile", "volatile" },
 		      { "agent", "agent" },
 		      { "expects-reply", "expects_reply" },
-		      { "no-receipt", "no_receipt" } },
+		      { "no-receipt", "no_receipt" },
+		      { "no-read-receipt", "no_read_receipt" } },
 	  numbers[] = { { "turn", "turn" }, { "max-turns", "max_turns" } };
 
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
@@ -338,6 +339,7 @@ static const struct opt opts[] = {
 	{ "max-turns", 0, OPT_NUMBER, "N", "where machines end the conversation (32)", 0, 65535 },
 	{ "content-type", 0, OPT_TEXT, "TYPE", "media type of the body (text/plain)" },
 	{ "no-receipt", 0, OPT_FLAG, NULL, "ask for no confirmation: 'sent' is all that will be known" },
+	{ "no-read-receipt", 0, OPT_FLAG, NULL, "'delivered' is enough: do not ask whether it was read" },
 	{ "agent", 0, OPT_FLAG, NULL, "a machine sends this: the loop brakes apply" },
 	{ "id", 0, OPT_TEXT, "ID", "your own message id, at most 128 characters" },
 	{ 0 },

@@ -16,8 +16,8 @@
 	TEXT("body", ANY_LONG), TEXT("body_b64", ANY_LONG), TEXT("type", MSG_TYPE_MAX), TEXT("kind", 16), \
 		TEXT("priority", 16), INT("ttl_ms", 0, TTL_MAX), TEXT("msg_id", MSG_ID_MAX),           \
 		TEXT("conversation", 36), TEXT("reply_to", MSG_ID_MAX), BOOL("expects_reply"),         \
-		BOOL("no_receipt"), INT("turn", 0, UINT16_MAX), INT("max_turns", 0, UINT16_MAX),       \
-		TEXT("content_type", 127)
+		BOOL("no_receipt"), BOOL("no_read_receipt"), INT("turn", 0, UINT16_MAX),               \
+		INT("max_turns", 0, UINT16_MAX), TEXT("content_type", 127)
 
 static const struct command MESSAGE = { .method = "a message", .params = { MESSAGE_PARAMS } };
 

@@ -132,6 +132,8 @@ static enum err read_fields(struct call *c, struct draft *d)
 		x->flags |= MSG_EXPECTS_REPLY;
 	if (arg_bool(c, "no_receipt", false))
 		x->flags |= MSG_NO_RECEIPT;
+	else if (!d->is_volatile && !arg_bool(c, "no_read_receipt", false))
+		x->flags |= MSG_WANTS_READ;
 	x->turn = (uint16_t)arg_int(c, "turn", 0);
 	x->max_turns = (uint16_t)arg_int(c, "max_turns", 0);
 	d->m.ttl_ms = (uint64_t)arg_int(c, "ttl_ms", d->is_volatile ? 0 : TTL_DEFAULT_MS);

@@ -345,6 +345,21 @@ struct pending_receipt inbound_owed(const struct inbox_row *row)
 	return r;
 }
 
+static bool wants_read(const struct inbox_row *r)
+{
+	return (flags_of(r) & (MSG_WANTS_READ | MSG_NO_RECEIPT)) == MSG_WANTS_READ;
+}
+
+/* Nothing is to be said about this row any more. */
+static enum err reported(struct node *n, int64_t seq)
+{
+	enum err e = inbox_mark_reported(n->p.store, seq);
+
+	if (e == ERR_STORE)
+		node_store_failed(n);
+	return e;
+}
+
 /* --- read receipts, survived over restarts ---------------------------------------------------------------- */
 enum err node_inbox_take(struct node *n, struct inbox_row *row, bool *changed)
 {
@@ -356,6 +371,9 @@ enum err node_inbox_take(struct node *n, struct inbox_row *row, bool *changed)
 	if (e != ERR_OK || !*changed)
 		return e;
 	node_store_hard(n);
+	/* What came over the old wire says nothing of it: its author is told. */
+	if (row->has_wire && !wants_read(row))
+		return reported(n, row->seq);
 	p = peer_now(n, &row->via);
 	if (p && p->conn && session_peer(p->conn->session)->confirms) {
 		struct pending_receipt r = { .kind = RECEIPT_READ, .inbox_seq = row->seq };

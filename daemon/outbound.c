@@ -323,6 +323,7 @@ void outbound_sent(struct node *n, const struct item *it)
 void outbound_left(struct node *n, struct item *it)
 {
 	end_row(n, it, OUTBOX_SENT, "no receipt was asked for");
+	it->peer->unsettled++;
 }
 
 /* Seconds of life from `created`; what never expires here lives as long as im2 allows. */

@@ -78,7 +78,8 @@ static void send_says_what_im2_adds(void **state)
 		 "\"expects_reply\":true,\"max_turns\":8,\"turn\":0,\"content_type\":\"application/json\"}",
 		 "{\"schema\":\"ironmesh.send/1\",\"msg_id\":\"x1\",\"state\":\"queued\",\"conversation\":\"c0ffee\"}" },
 	       { "send",
-		 "{\"to\":\"bob\",\"body_b64\":\"aA==\",\"reply_to\":\"x1\",\"agent\":true,\"no_receipt\":true}",
+		 "{\"to\":\"bob\",\"body_b64\":\"aA==\",\"reply_to\":\"x1\",\"agent\":true,\"no_receipt\":true,"
+		 "\"no_read_receipt\":true}",
 		 "{\"schema\":\"ironmesh.send/1\",\"msg_id\":\"x2\",\"state\":\"queued\",\"unlinked\":true}" },
 	       { "send", "{\"to\":\"bob\",\"body_b64\":\"aA==\",\"volatile\":true}",
 		 "{\"schema\":\"ironmesh.send/1\",\"msg_id\":\"x3\",\"state\":\"sent\",\"volatile\":true}" },
@@ -91,7 +92,8 @@ static void send_says_what_im2_adds(void **state)
 			     "--max-turns", "8", "--turn", "0", "--content-type", "application/json", "--home", "@"),
 			 0);
 	assert_string_equal(r.out, "queued as x1\nconversation c0ffee\n");
-	assert_int_equal(RUN("send", "bob", "h", "--reply-to", "x1", "--agent", "--no-receipt", "--home", "@"), 0);
+	assert_int_equal(RUN("send", "bob", "h", "--reply-to", "x1", "--agent", "--no-receipt",
+			     "--no-read-receipt", "--home", "@"), 0);
 	assert_true(rig_warned(&r, "without --reply-to"));
 	assert_int_equal(RUN("send", "bob", "h", "--volatile", "--home", "@"), 0);
 	assert_string_equal(r.out, "sent, and kept nowhere\n");

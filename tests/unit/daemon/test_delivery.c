@@ -163,15 +163,14 @@ static void after_a_break_nothing_waits_behind_it(void **state)
 
 	side_meet(a, b);
 	wire.cut_after = 4;
+	wire.delay_ms = 1000;
 	submit(a, b, &(struct text){ .size = 1 << 20 }, id);
-	world_pass(w, 300);
 	assert_null(side_conn(a, b));
 	submit(a, b, &(struct text){ 0 }, small);
-	wire.delay_ms = 1000;
 	for (int i = 0; i < 300 && !side_conn(a, b); i++)
 		world_pass(w, 100);
 	assert_non_null(side_conn(a, b));
-	world_pass(w, 2200);
+	world_pass(w, 8000);
 	assert_int_equal(state_of(a, small), OUTBOX_DELIVERED);
 	world_pass(w, 60000);
 	assert_int_equal(state_of(a, id), OUTBOX_DELIVERED);
@@ -206,7 +205,9 @@ static void who_wants_no_receipt_gets_none(void **state)
 	side_stop(b);
 	side_start(b);
 	side_meet(b, a);
-	world_pass(w, 5000);
+	submit(a, b, &quiet, id);
+	world_pass(w, 100000);
+	assert_int_equal(received(b, INBOX_NEW), 2);
 	assert_int_equal(node_counters(b->node)->receipts_sent, sent);
 	assert_int_equal(state_of(a, id), OUTBOX_SENT);
 	assert_int_equal(entries(b), 0); /* settled all the same */
@@ -272,6 +273,44 @@ static void a_late_expired_is_one(void **state)
 	assert_string_equal(row.reason, "expired");
 }
 
+static void read_all(struct side *s)
+{
+	struct inbox_filter f = { .state = INBOX_NEW };
+	struct inbox_row rows[8];
+	size_t n;
+	bool changed;
+
+	assert_int_equal(inbox_list(s->store, &f, rows, 8, &n), ERR_OK);
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(node_inbox_read(s->node, rows[i].seq, &changed), ERR_OK);
+	world_pass(w, 1000);
+}
+
+static void who_asks_for_it_hears_that_it_was_read(void **state)
+{
+	char asks[MSG_ID_MAX + 1], no[MSG_ID_MAX + 1], later[MSG_ID_MAX + 1];
+
+	side_meet(a, b);
+	submit(a, b, &(struct text){ .flags = MSG_WANTS_READ }, asks);
+	submit(a, b, &(struct text){ 0 }, no);
+	world_pass(w, 1000);
+	read_all(b);
+	assert_int_equal(state_of(a, asks), OUTBOX_READ);
+	assert_int_equal(state_of(a, no), OUTBOX_DELIVERED);
+	/* Read while nobody is there: told when he comes. */
+	submit(a, b, &(struct text){ .flags = MSG_WANTS_READ }, later);
+	submit(a, b, &(struct text){ 0 }, no);
+	world_pass(w, 1000);
+	side_stop(a);
+	read_all(b);
+	side_stop(b);
+	side_start(b);
+	side_start(a);
+	side_meet(a, b);
+	assert_int_equal(state_of(a, later), OUTBOX_READ);
+	assert_int_equal(state_of(a, no), OUTBOX_DELIVERED);
+}
+
 /* What B answers to this. */
 static uint8_t answer(const struct message *m)
 {
@@ -318,6 +357,7 @@ int main(void)
 		T(who_wants_no_receipt_gets_none),
 		T(an_early_expired_counts_as_no_receipt),
 		T(a_late_expired_is_one),
+		T(who_asks_for_it_hears_that_it_was_read),
 		T(refusals_say_why),
 	};
 

@@ -93,6 +93,30 @@ static void send_keeps_what_im2_adds(void **state)
 	json_decref(r);
 }
 
+/* The flags that the recipient gets. */
+static uint8_t flags_of(const char *more)
+{
+	struct outbox_row row;
+	struct message_ext x;
+	char params[120];
+	json_t *r;
+
+	snprintf(params, sizeof params, "{\"to\":\"bob\",\"body\":\"x\"%s}", more);
+	r = edge_ok(&e, "send", params);
+	assert_int_equal(outbox_get(e.store, bytes_str(json_str(r, "msg_id")), &row), ERR_OK);
+	json_decref(r);
+	assert_int_equal(message_meta_read(bytes_of(row.meta, row.meta_len), &x), ERR_OK);
+	return x.flags;
+}
+
+static void a_read_receipt_is_asked_for_unless_told_otherwise(void **state)
+{
+	edge_peer(&e, "bob");
+	assert_int_equal(flags_of(""), MSG_WANTS_READ);
+	assert_int_equal(flags_of(",\"no_read_receipt\":true"), 0);
+	assert_int_equal(flags_of(",\"no_receipt\":true"), MSG_NO_RECEIPT);
+}
+
 static void a_new_conversation_is_named_by_the_answer(void **state)
 {
 	json_t *a, *b;
@@ -125,6 +149,7 @@ static void values_that_mean_nothing_are_refused(void **state)
 		"\"volatile\":true,\"wait_for\":\"sent\"",
 		"\"no_receipt\":true,\"wait_ms\":5",
 		"\"no_receipt\":true,\"wait_ms\":5,\"wait_for\":\"read\"",
+		"\"no_read_receipt\":true,\"wait_ms\":5,\"wait_for\":\"read\"",
 	};
 	char params[200];
 
@@ -560,6 +585,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(send_keeps_what_im2_adds),
+		T(a_read_receipt_is_asked_for_unless_told_otherwise),
 		T(a_new_conversation_is_named_by_the_answer),
 		T(values_that_mean_nothing_are_refused),
 		T(a_body_over_the_limit_names_the_limit),
