@@ -1361,6 +1361,72 @@ static void a_link_into_another_peers_conversation_is_left_out(void **state)
 	assert_false(linked(a, b, id));
 }
 
+static void who_was_away_hears_of_a_rotation_from_a_third(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1], *c = &w->side[2];
+	struct node_id was = *id_of(a);
+
+	know(a, b);
+	know(a, c);
+	know(b, c);
+	meet(a, b);
+	meet(a, c);
+	side_stop(b);
+	rotate(a);
+	pass(w, 3000);
+	assert_string_equal(pin_at(c, &was)->successor.hex, id_of(a)->hex);
+	side_start(b);
+	/* Under the name of another key nobody gets in, and so cannot tell that it is his own. */
+	assert_int_equal(node_add_target(b->node, a->address, NULL), ERR_OK);
+	node_dial_all(b->node);
+	pass(w, 3000);
+	assert_null(conn_to(b, a));
+	assert_true(audited(b, "TOFU_MISMATCH") > 0);
+	assert_int_equal(pins_alarms(b->pins, NULL), 1);
+	assert_null(pin_at(b, id_of(a)));
+	/* C tells, and then A is who it was. */
+	meet(b, c);
+	assert_string_equal(pin_at(b, &was)->successor.hex, id_of(a)->hex);
+	assert_int_equal(pin_at(b, id_of(a))->state, PIN_TRUSTED);
+	assert_int_equal(pins_alarms(b->pins, NULL), 0);
+	pass(w, 60000); /* until B dials again */
+	assert_non_null(conn_to(b, a));
+	assert_non_null(conn_to(a, b));
+}
+
+static void what_is_over_is_swept_every_hour(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1], *c = &w->side[2];
+	struct node_id was = *id_of(b);
+	size_t before;
+
+	know(a, b);
+	know(a, c);
+	meet(b, a);
+	meet(a, c);
+	rotate(b);
+	side_stop(c);
+	side_stop(b);
+	before = im2_records_count(a->node->records->cache);
+	assert_non_null(pin_at(a, &was));
+	/* Of the prekeys of C and of who B was: they live for a day, their generations for one more. */
+	w->now_ms += 46 * HOUR;
+	pass(w, HOUR);
+	assert_int_equal(im2_records_count(a->node->records->cache), before);
+	pass(w, 2 * HOUR + 60000);
+	assert_int_equal(im2_records_count(a->node->records->cache), before - 2);
+	assert_non_null(pin_at(a, &was));
+	w->now_ms += 27 * 24 * HOUR;
+	pass(w, 2 * HOUR);
+	assert_non_null(pin_at(a, &was));
+	w->now_ms += 24 * HOUR;
+	pass(w, 2 * HOUR);
+	assert_null(pin_at(a, &was));
+	assert_non_null(pin_at(a, id_of(b)));
+}
+
 static void a_rotation_that_did_not_come_to_be_is_dropped(void **state)
 {
 	struct world *w = *state;
@@ -1471,6 +1537,8 @@ int main(void)
 		T(what_was_held_is_released_with_the_new_identity),
 		T(a_peer_given_by_an_old_id_is_met_as_who_it_is),
 		T(a_link_into_another_peers_conversation_is_left_out),
+		T(who_was_away_hears_of_a_rotation_from_a_third),
+		T(what_is_over_is_swept_every_hour),
 		T(a_rotation_that_did_not_come_to_be_is_dropped),
 		T(a_rotation_of_a_revoked_key_is_void),
 		T(a_signed_receipt_counts_whoever_brings_it),
