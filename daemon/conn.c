@@ -294,8 +294,9 @@ static void on_event(struct conn *c, const struct session_event *e)
 		break;
 	case SESSION_EV_RATE_LIMITED:
 		log_info("peer-asks-to-slow-down peer=%s", c->peer ? c->peer->id.hex : "-");
-		if (c->peer && c->peer->q)
-			c->peer->q->pace.tokens = 0;
+		/* Of im2 messages alone are paced; the rest waits for its own timers. */
+		if (c->peer && (!e->tag || e->tag == IM2_ITEM_MSG || e->tag == IM2_ITEM_SMSG))
+			sched_slow_down(c->peer);
 		break;
 	case SESSION_EV_GOODBYE:
 		log_debug("peer-says-goodbye peer=%s", c->peer ? c->peer->id.hex : "-");

@@ -96,6 +96,8 @@ struct peer {
 	uint64_t settle_ms;
 	int64_t due_after;         /* receipts that an earlier life owed are reported up to here; -1 = all */
 	int64_t receipts_upto;     /* inbox seq up to which receipts have left, not written down yet; 0 = nothing new */
+	struct bucket slow;        /* im2: towards a peer that does not trust us, and says so by dropping (im2.md 7.5) */
+	uint64_t slow_until_ms;    /* a minute after the last time it did */
 	uint32_t window, confirmed; /* messages in flight at most; confirmed since it last grew */
 	double rtt_ms;
 	uint64_t offline_since_ms;
@@ -329,6 +331,7 @@ struct item *sched_prepare(struct node *n, struct peer *p, const struct op *op, 
 			   const char *id, const uint8_t wire_id[static MSG_WIRE_ID]);
 void sched_committed(struct peer *p, struct item *it);
 void sched_confirmed(struct peer *p);
+void sched_slow_down(struct peer *p); /* it dropped something that came too fast */
 void sched_store_rolled_back(struct node *n);
 struct item *item_find(struct node *n, const struct node_id *peer, struct bytes id);
 void item_free(struct item *it); /* unlinks from lists, the map and its op; accepts NULL */

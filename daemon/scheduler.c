@@ -19,6 +19,9 @@
 #define RESEND_FIRST_MS 10000u
 #define RESEND_MAX_MS 300000u
 #define PUMP_BYTES (128u << 10)
+#define SLOW_PER_S 50 /* what others take from those whom they do not trust (im2.md 18.3) */
+#define SLOW_BURST 500
+#define SLOW_MS 60000
 
 static struct bytes item_key(const struct node_id *peer, struct bytes id, uint8_t out[static MAP_KEY_MAX])
 {
@@ -315,6 +318,29 @@ static void window_shrink(struct node *n, struct peer *p)
 	p->window = p->window > 1 ? p->window / 2 : 1;
 	p->confirmed = 0;
 	log_info("window-shrinks peer=%s to=%u", p->id.hex, p->window);
+}
+
+void sched_slow_down(struct peer *p)
+{
+	struct node *n = peer_node(p);
+	uint64_t now = env_now(n->env);
+
+	if (!p->conn->im2) {
+		p->q->pace.tokens = 0;
+		return;
+	}
+	if (p->slow_until_ms <= now)
+		bucket_init(&p->slow, SLOW_PER_S, SLOW_BURST, now);
+	p->slow.tokens = 0; /* its bucket is empty */
+	p->slow_until_ms = now + SLOW_MS;
+}
+
+/* The bucket that the next message costs a token of; NULL: the transport alone holds us back. */
+static struct bucket *pace_of(struct node *n, struct peer *p)
+{
+	if (!session_peer(p->conn->session)->confirms)
+		return &p->q->pace;
+	return p->conn->im2 && env_now(n->env) < p->slow_until_ms ? &p->slow : NULL;
 }
 
 void sched_confirmed(struct peer *p)
@@ -618,6 +644,7 @@ static void run_peer(struct node *n, struct peer *p)
 	struct conn *c = p->conn;
 	struct sendq *q = p->q;
 	const struct pin *pin;
+	struct bucket *pace;
 	bool confirms;
 
 	if (!c || c->closing || stalled(n, p))
@@ -640,8 +667,9 @@ static void run_peer(struct node *n, struct peer *p)
 			if (!it)
 				break;
 		}
-		if (!confirms && !bucket_take(&q->pace, 1, env_now(n->env))) {
-			look_again(n, p, env_now(n->env) + bucket_wait_ms(&q->pace, 1, env_now(n->env)) + 1);
+		pace = pace_of(n, p);
+		if (pace && !bucket_take(pace, 1, env_now(n->env))) {
+			look_again(n, p, env_now(n->env) + bucket_wait_ms(pace, 1, env_now(n->env)) + 1);
 			break;
 		}
 		/* In flight before the attempt: when the link breaks under it, it goes with the others. */

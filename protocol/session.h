@@ -58,7 +58,7 @@ enum session_event_type {
 	SESSION_EV_MESSAGE,    /* message: a user message for the pipeline */
 	SESSION_EV_RECEIPT,    /* receipt: one per id of a confirmation of ours */
 	SESSION_EV_PONG,       /* rtt_ms */
-	SESSION_EV_RATE_LIMITED, /* the peer asks us to slow down */
+	SESSION_EV_RATE_LIMITED, /* the peer asks us to slow down; im2: `tag` is the item that it dropped */
 	SESSION_EV_GOODBYE,
 	SESSION_EV_KEY_ROTATE, /* the peer announces a new identity; informational */
 	SESSION_EV_REKEYED,
@@ -97,7 +97,7 @@ struct session_event {
 	struct bytes receipt_reason; /* for REJECTED */
 	uint8_t era[8];              /* SETTLED, SEEN */
 	uint64_t seq;
-	uint16_t tag;                /* ITEM */
+	uint16_t tag;                /* ITEM, RATE_LIMITED; 0 = not said */
 	struct bytes item;
 	uint64_t rtt_ms;
 	uint64_t wait_ms;            /* OVER with BLAME_REMOTE: how long it asks us to wait; 0 = it did not say */

@@ -216,8 +216,11 @@ static void take_fields(struct im2_link *l, uint16_t tag, struct bytes value)
 		break;
 	case IM2_ITEM_ITEMERR:
 		/* What the peer refuses is our bug or its policy; only 6 asks for something. */
-		if (f.v[IM2_ITEMERR_CODE].u == 6)
-			fresh(l, SESSION_EV_RATE_LIMITED);
+		if (f.v[IM2_ITEMERR_CODE].u == 6) {
+			struct session_event *e = fresh(l, SESSION_EV_RATE_LIMITED);
+
+			e->tag = im2_has(&f, IM2_ITEMERR_TAG) ? (uint16_t)f.v[IM2_ITEMERR_TAG].u : 0;
+		}
 		break;
 	default:
 		take_mark(l, tag, &f);

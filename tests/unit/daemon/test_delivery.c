@@ -273,6 +273,42 @@ static void a_late_expired_is_one(void **state)
 	assert_string_equal(row.reason, "expired");
 }
 
+static void who_is_not_trusted_slows_down(void **state)
+{
+	char id[MSG_ID_MAX + 1];
+	uint64_t before, dropped;
+
+	b->limits.peer_messages_per_s = b->limits.peer_burst = 100000; /* those of im2 decide */
+	side_stop(b);
+	side_start(b);
+	side_meet(a, b);
+	pend(b, a);
+	for (int i = 0; i < 900; i++) {
+		struct submit s = { .to = *side_id(b), .body = BYTES_LIT("x"), .priority = PRIO_NORMAL };
+
+		assert_int_equal(node_submit(a->node, &s, NULL, NULL, id, NULL), ERR_OK);
+	}
+	world_pass(w, 2000);
+	assert_true(node_im2_counters(b->node)->items_refused > 0);
+	dropped = node_im2_counters(b->node)->items_refused;
+	before = node_counters(a->node)->messages_sent;
+	world_pass(w, 40000);
+	assert_in_range(node_counters(a->node)->messages_sent - before, 1000, 2100);
+	assert_int_equal(node_im2_counters(b->node)->items_refused, dropped);
+	/* Trusted, it drops nothing, and after a minute without that all goes as fast as it can. */
+	assert_int_equal(node_peer_approve(b->node, side_id(a), NULL), ERR_OK);
+	world_pass(w, 400000);
+	assert_int_equal(received(b, INBOX_NEW), 900);
+	before = node_counters(a->node)->messages_sent;
+	for (int i = 0; i < 900; i++) {
+		struct submit s = { .to = *side_id(b), .body = BYTES_LIT("x"), .priority = PRIO_NORMAL };
+
+		assert_int_equal(node_submit(a->node, &s, NULL, NULL, id, NULL), ERR_OK);
+	}
+	world_pass(w, 1000);
+	assert_int_equal(node_counters(a->node)->messages_sent - before, 900);
+}
+
 static void read_all(struct side *s)
 {
 	struct inbox_filter f = { .state = INBOX_NEW };
@@ -358,6 +394,7 @@ int main(void)
 		T(an_early_expired_counts_as_no_receipt),
 		T(a_late_expired_is_one),
 		T(who_asks_for_it_hears_that_it_was_read),
+		T(who_is_not_trusted_slows_down),
 		T(refusals_say_why),
 	};
 
