@@ -78,6 +78,20 @@ static bool keep_busy(void *ctx, struct bytes key, void *value)
 	return false;
 }
 
+/* CLOSE and a new handshake give nobody a full bucket: until they are full by themselves they are remembered, unless
+ * the table needs the room. */
+static uint64_t buckets_wait_ms(struct im2_peer *p, uint64_t now)
+{
+	uint64_t longest = 0, most = MIN_MS; /* then it is looked at again */
+
+	for (unsigned i = 0; i < CLASS_COUNT; i++) {
+		uint64_t ms = bucket_wait_ms(&p->buckets[i], p->buckets[i].burst, now);
+
+		longest = ms > longest ? ms : longest;
+	}
+	return longest < most ? longest : most;
+}
+
 struct im2_peer *im2_peer_get(struct im2_host *h, const uint8_t ed[static ED_BYTES], const uint8_t x[static X25519_BYTES])
 {
 	const struct im2_limits *m = &h->c.limits;
@@ -342,7 +356,12 @@ static bool sweep_peer(void *ctx, struct bytes key, void *value)
 		sweep_session(w, p->half[i]);
 	if (p->transfers && !p->paths)
 		im2_host_due(w->h, im2_transfers_deadline_ms(p->transfers));
-	return keep_busy(w->h, key, value);
+	uint64_t wait = peer_idle(p) ? buckets_wait_ms(p, w->now) : 0;
+
+	if (!wait)
+		return keep_busy(w->h, key, value);
+	im2_host_due(w->h, w->now + wait);
+	return true;
 }
 
 void im2_host_tick(struct im2_host *h)

@@ -414,6 +414,57 @@ static void strangers_are_held_back_and_told(void **state)
 	assert_int_equal(end_count(&w->p->b, SESSION_EV_MESSAGE), 2000);
 }
 
+static void who_closes_and_comes_again_finds_the_bucket_as_it_was(void **state)
+{
+	struct world *w = *state;
+	unsigned seq = 1;
+	uint64_t refused;
+
+	im2_link_trusted(w->p->b.s, false);
+	for (; seq <= 500; seq++)
+		send(&w->p->a, seq, "flood");
+	ipath_flush(w->p);
+	assert_int_equal(im2_host_counters(w->b.host)->items_refused, 0);
+	for (unsigned round = 0; round < 2; round++) {
+		assert_int_equal(session_goodbye(w->p->a.s), ERR_OK);
+		ipath_flush(w->p);
+		ipath_free(w->p);
+		im2_host_tick(w->b.host);
+		assert_int_equal(im2_host_counters(w->b.host)->sessions_erased, round + 1);
+		/* Ten seconds are 500 messages. */
+		w->e.now_ms += round * 11000;
+		im2_host_tick(w->b.host);
+		w->p = ipath_online(&w->a, &w->b, &(struct ipath_opts){ .expect = true });
+		im2_link_trusted(w->p->b.s, false);
+		refused = im2_host_counters(w->b.host)->items_refused;
+		for (unsigned i = 0; i < 400; i++, seq++)
+			send(&w->p->a, seq, "more");
+		ipath_flush(w->p);
+		refused = im2_host_counters(w->b.host)->items_refused - refused;
+		assert_int_equal(refused, round ? 0 : 400);
+	}
+}
+
+static void a_peer_that_is_gone_is_forgotten_when_its_buckets_are_full(void **state)
+{
+	struct world *w = *state;
+	size_t with = im2_host_bytes(w->b.host), gone;
+
+	im2_link_trusted(w->p->b.s, false);
+	send(&w->p->a, 1, "x");
+	assert_int_equal(session_goodbye(w->p->a.s), ERR_OK);
+	ipath_flush(w->p);
+	ipath_free(w->p);
+	w->p = NULL;
+	im2_host_tick(w->b.host);
+	gone = im2_host_bytes(w->b.host);
+	assert_true(gone < with);
+	assert_true(im2_host_deadline_ms(w->b.host) <= w->e.now_ms + 20000);
+	w->e.now_ms = im2_host_deadline_ms(w->b.host);
+	im2_host_tick(w->b.host);
+	assert_true(im2_host_bytes(w->b.host) < gone);
+}
+
 static void rate_limited_goes_out_once_in_a_second(void **state)
 {
 	struct world *w = *state;
@@ -1114,6 +1165,8 @@ int main(void)
 		T(a_malformed_item_harms_no_other),
 		T(records_are_handed_on),
 		T(strangers_are_held_back_and_told),
+		T(who_closes_and_comes_again_finds_the_bucket_as_it_was),
+		T(a_peer_that_is_gone_is_forgotten_when_its_buckets_are_full),
 		T(rate_limited_goes_out_once_in_a_second),
 		T(frames_in_any_order_lose_nothing),
 		T(a_repeated_frame_is_dropped),
