@@ -528,6 +528,8 @@ out:
  * lost what it had ended: the turn that ends it comes back here. */
 static void load_or_wait(struct node *n, struct peer *p)
 {
+	if (store_failed(n->p.store))
+		node_store_failed(n);
 	if (n->ops_n || n->group_failed)
 		sched_wake(p);
 	else

@@ -179,6 +179,11 @@ bool store_dirty(const struct store *s)
 	return s->open || s->failed;
 }
 
+bool store_failed(const struct store *s)
+{
+	return s->failed;
+}
+
 void store_rollback(struct store *s)
 {
 	if (s->open)

@@ -62,6 +62,9 @@ void store_abandon(struct store *s);
 
 enum err store_commit(struct store *s) MUST_CHECK; /* ERR_OK when nothing is open */
 bool store_dirty(const struct store *s);           /* a group is open */
+/* A write of the open group failed: it is rolled back, what is read is from before it, and store_commit() has yet to
+ * say so. */
+bool store_failed(const struct store *s);
 /* Gives back the memory that saves reading: there is nothing to do for a while. Changes nothing else. */
 void store_rest(struct store *s);
 void store_rollback(struct store *s);
