@@ -164,15 +164,19 @@ static int run_rotate(struct cli *c)
 {
 	int code = EXIT_DONE;
 	json_t *result;
+	char name[80];
 
 	if (!cli_confirmed(c, &code,
 			   "Make a new identity for this node? Its node id changes, the daemon stops, and "
-			   "every peer must approve the new one."))
+			   "every peer that is not connected over im2 now must accept the new one."))
 		return code;
 	result = cli_result(c, "keys.rotate", json_object(), &code);
 	if (result && !cli_printed_json(c, result)) {
 		show_keys(c, result);
 		out_field(&c->out, "old node id", json_str(result, "old_id"));
+		out_note(&c->out, "Peers that were connected over im2 know the new identity. Every other one refuses it until its "
+				  "operator says:\n  ironmesh trust repin %s %s",
+			 text_safe(bytes_str(json_str(result, "name")), name, sizeof(name)), json_str(result, "id"));
 		out_hint(&c->out, "ironmesh run   (then tell your peers the new fingerprint)");
 	}
 	json_decref(result);
@@ -223,7 +227,10 @@ static const struct command subs[] = {
 	  .examples = migrate_examples, .text = "The identity stays the same. Stop the daemon first.",
 	  .flags = CMD_PASSPHRASE, .run = run_migrate },
 	{ .name = "rotate", .args = "", .summary = "a new identity for this node",
-	  .examples = rotate_examples, .flags = CMD_PASSPHRASE | CMD_YES, .run = run_rotate },
+	  .examples = rotate_examples,
+	  .text = "Peers that are connected over im2 hear of it and take it over, with what waits for this\n"
+		  "node. For every other one it is a stranger under a known name: its operator compares the\n"
+		  "fingerprint and runs: ironmesh trust repin NAME ID", .flags = CMD_PASSPHRASE | CMD_YES, .run = run_rotate },
 	{ 0 },
 };
 

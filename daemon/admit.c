@@ -142,7 +142,8 @@ void admit_identified(struct conn *c)
 	if (r.verdict != ERR_SELF && !c->dialled && !needs_im2 && !(r.verdict == ERR_DOWNGRADE && sp->marked))
 		ladder_fail(n->by_identity, bytes_str(sp->id.hex), env_now(n->env));
 	if (c->target) {
-		snprintf(c->target->why, sizeof c->target->why, "%s", r.fault.what);
+		snprintf(c->target->why, sizeof c->target->why, "%.230s%s", r.fault.what,
+			 r.verdict == ERR_KEY_CHANGED ? ": ironmesh trust list" : "");
 		c->explained = true;
 	}
 	struct node_event e = { .type = "peer.refused", .peer = sp->id, .name = sp->name,

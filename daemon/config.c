@@ -73,10 +73,10 @@ static const struct row {
 	{ "--pad", NULL, "fill frames of im2 up to a few sizes, so that lengths tell less", OPT_PAD },
 	{ "--sign-always", NULL, "sign every message over im2, so that it proves its author to others too",
 	  OPT_SIGN_ALWAYS },
-	{ "--tls-binding", "on|off", "tie handshakes of im2 to their TLS connection, so that nothing ends it in between; the "
-	  "same at both ends (off)", OPT_TLS_BINDING },
-	{ "--revoke-admins", "LIST", "public keys (keys show) of who together may revoke any identity, separated by commas, or "
-	  "@FILE; the same on all nodes", OPT_REVOKE_ADMINS },
+	{ "--tls-binding", "on|off", "tie handshakes of im2 to their TLS connection; the same at both ends (off)",
+	  OPT_TLS_BINDING },
+	{ "--revoke-admins", "LIST", "public keys of who together may revoke any identity, or @FILE; on all nodes alike",
+	  OPT_REVOKE_ADMINS },
 	{ "--revoke-quorum", "K", "so many of them have to sign (the majority: 2 of 3)", OPT_REVOKE_QUORUM },
 	{ "--mesh", "NAME", "the name of the mesh, the same on all its nodes (default)", OPT_MESH },
 	{ "--passgen", "N", "the number of this passphrase, while the mesh changes to another (0)", OPT_PASSGEN },

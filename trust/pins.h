@@ -150,7 +150,7 @@ enum err pins_pin(struct pins *p, const uint8_t ed[static ED_BYTES], const char 
 enum err pins_alarm(struct pins *p, const struct pin_alarm *a) MUST_CHECK;
 size_t pins_alarms(const struct pins *p, const struct pin_alarm **list);
 /* Accepts the change for `subject`: the old identity becomes revoked ("replaced"), the new one is
- * trusted and takes the name or address, and our alias. `expect` must equal alarm.now (the operator
+ * trusted and takes the name (and then the old one's addresses) or the address, and our alias. `expect` must equal alarm.now (the operator
  * typed it), or be a known peer that claims the name. ERR_NOTFOUND: no such change waits;
  * ERR_KEY_CHANGED: it is another key that waits; ERR_UNTRUSTED: `expect` is blocked or revoked;
  * ERR_WRONG_STATE: the subject has moved to a peer the alarm was not about. */

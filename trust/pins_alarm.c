@@ -163,6 +163,19 @@ static void take_over(struct pins *p, struct rec *old, struct rec *r)
 	pins_move(p, old, PIN_REVOKED, "replaced");
 }
 
+/* Where it was dialled it is dialled as who it is now, and never with less than it spoke. */
+static void move_in(struct pins *p, struct rec *old, struct rec *r)
+{
+	while (old->pin.address_count) {
+		struct pin_address at = old->pin.addresses[0];
+
+		/* Gone from `old` either way. */
+		if (pins_bind_address(p, &r->pin.id, at.text, at.has_tls_key ? at.tls_key : NULL) != ERR_OK)
+			break;
+	}
+	im2_set_move(&p->im2, &old->pin.id, &r->pin.id);
+}
+
 /* The change is decided: what asked about it, or was measured against `old`, is moot. */
 static void settle(struct pins *p, const char *subject, const struct node_id *old)
 {
@@ -250,6 +263,8 @@ enum err pins_repin(struct pins *p, const char *subject, const struct node_id *e
 	snprintf(r->pin.via, sizeof r->pin.via, "operator");
 	pins_move(p, r, PIN_TRUSTED, NULL);
 	pins_claim_name(p, r, claims);
+	if (old && !is_address)
+		move_in(p, old, r);
 	if (is_address) {
 		e = pins_bind_address(p, expect, key, NULL);
 		forget_tls_key(p, r, key);

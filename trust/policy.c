@@ -187,8 +187,8 @@ static void refuse_key_changed(struct admit_result *out, const struct admit_requ
 	fault_set(&out->fault, ERR_KEY_CHANGED, EXIT_INTEGRITY,
 		  "%.100s (bound to %s) now shows another key %s", subject, was->hex, r->id.hex);
 	fault_means(&out->fault,
-		    "either %.60s was reinstalled or somebody pretends to be %.60s; the session "
-		    "was refused",
+		    "either %.60s was reinstalled, or rotated its keys while it could not tell us, or "
+		    "somebody pretends to be %.60s; the session was refused",
 		    subject, subject);
 	/* A command that does not fit would be cut, and a cut command is a wrong one. */
 	if (strlen(shell_word(subject, word)) <= 90)

@@ -298,7 +298,13 @@ static void repin_gives_name_and_alias_to_the_new_key(void **state)
 
 	world_make(&w);
 	struct node_id old = meet(&w, 1, "bob", PIN_TRUSTED);
+	uint8_t tls_key[32] = {7};
+	struct node_id owner;
+
 	assert_int_equal(pins_set_alias(w.p, &old, "b1", &f), ERR_OK);
+	assert_int_equal(pins_bind_address(w.p, &old, "b:1", tls_key), ERR_OK);
+	assert_int_equal(pins_bind_address(w.p, &old, "b:2", NULL), ERR_OK);
+	assert_int_equal(pins_im2_address_add(w.p, "b:1", &old), ERR_OK);
 	struct pin_alarm a = alarm_of("bob", false, &old, 2, "bob", WALL_T);
 	assert_int_equal(pins_alarm(w.p, &a), ERR_OK);
 	assert_int_equal(pins_flush(w.p, NULL), ERR_OK);
@@ -311,6 +317,14 @@ static void repin_gives_name_and_alias_to_the_new_key(void **state)
 	assert_string_equal(pin_of(&w, &a.now)->alias, "b1");
 	assert_memory_equal(pin_of(&w, &a.now)->ed, a.now_ed, ED_BYTES);
 	assert_true(node_id_eq(&pins_by_name(w.p, "bob")->id, &a.now));
+	/* Else nobody would dial it any more. */
+	assert_int_equal(pin_of(&w, &old)->address_count, 0);
+	assert_ptr_equal(pins_by_address(w.p, "b:1"), pin_of(&w, &a.now));
+	assert_ptr_equal(pins_by_address(w.p, "b:2"), pin_of(&w, &a.now));
+	assert_true(pin_of(&w, &a.now)->addresses[0].has_tls_key);
+	assert_memory_equal(pin_of(&w, &a.now)->addresses[0].tls_key, tls_key, 32);
+	assert_true(pins_im2_address_has(w.p, "b:1", &owner));
+	assert_true(node_id_eq(&owner, &a.now));
 	assert_int_equal(pins_alarms(w.p, NULL), 0);
 	assert_true(pins_state_dirty(w.p));
 	world_free(&w);
