@@ -8,11 +8,20 @@
 #include "base/text.h"
 
 #define PROOF_MS 5000
+#define RENAME_EVERY_MS 60000
+
+/* im2 tells no name to who knows it (im2.md 5.7); when it changed, it comes later: admit_renamed(). */
+static const char *name_of(struct node *n, const struct session_peer *sp)
+{
+	const struct pin *pin = sp->name[0] ? NULL : pins_get(n->p.pins, &sp->id);
+
+	return pin ? pin->name : sp->name;
+}
 
 static void key_changed(struct conn *c, const struct session_peer *sp, struct admit_result *r)
 {
 	struct node *n = c->node;
-	struct node_event e = { .type = "peer.key_changed", .peer = sp->id, .name = sp->name,
+	struct node_event e = { .type = "peer.key_changed", .peer = sp->id, .name = name_of(n, sp),
 				.alarm = &r->alarm };
 	char was[FINGERPRINT_LEN], now[FINGERPRINT_LEN];
 
@@ -32,7 +41,7 @@ static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
 	struct node *n = c->node;
 	const struct pin *known = pins_get(n->p.pins, &sp->id);
 	struct admit_result r;
-	struct admit_request req = { .id = sp->id, .ed = sp->ed, .name = sp->name, .version = sp->version,
+	struct admit_request req = { .id = sp->id, .ed = sp->ed, .name = name_of(n, sp), .version = sp->version,
 				     .confirms = sp->confirms, .self = keyring_id(n->p.keyring),
 				     .expected = c->target && c->target->has_expected ?
 							 &c->target->expected : NULL,
@@ -40,7 +49,7 @@ static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
 				     .generation = sp->generation, .marked = sp->marked,
 				     .x25519 = sp->has_x25519 ? sp->x25519 : NULL,
 				     .revoked = records_dead(n, sp->ed) };
-	struct pin_update u = { .id = sp->id, .ed = sp->ed, .name = sp->name, .version = sp->version,
+	struct pin_update u = { .id = sp->id, .ed = sp->ed, .name = name_of(n, sp), .version = sp->version,
 				.x25519 = sp->has_x25519 ? sp->x25519 : NULL, .confirms = known && known->confirms,
 				.wall_ms = env_wall(n->env) };
 	bool created = false, changed;
@@ -73,10 +82,10 @@ static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
 	}
 	if (created) {
 		audit_note(n->p.audit, "TOFU_NEW_PEER", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name",
-			   sp->name, "trust_state", pin_state_word(r.state), "via", u.via, NULL);
+			   name_of(n, sp), "trust_state", pin_state_word(r.state), "via", u.via, NULL);
 		if (r.state == PIN_PENDING) {
 			log_warn("peer-pending peer=%s name=%s next=\"ironmesh peers approve %s\"", sp->id.hex,
-				 sp->name, sp->id.hex);
+				 name_of(n, sp), sp->id.hex);
 			node_simple_event(n, "peer.pending", &sp->id, NULL);
 		}
 	}
@@ -93,7 +102,7 @@ void admit_identified(struct conn *c)
 	struct admit_request req = {
 		.id = sp->id,
 		.ed = sp->ed,
-		.name = sp->name,
+		.name = name_of(n, sp),
 		.version = sp->version,
 		.confirms = sp->confirms,
 		.self = keyring_id(n->p.keyring),
@@ -126,13 +135,13 @@ void admit_identified(struct conn *c)
 	}
 	n->n.admission_refused++;
 	n->n.downgrades_refused += r.verdict == ERR_DOWNGRADE;
-	log_warn("peer-refused peer=%s name=%s from=%s err=%s what=\"%s\" next=\"%s\"", sp->id.hex, sp->name,
+	log_warn("peer-refused peer=%s name=%s from=%s err=%s what=\"%s\" next=\"%s\"", sp->id.hex, name_of(n, sp),
 		 c->address, err_word(r.verdict), r.fault.what, r.fault.next);
 	if (r.verdict == ERR_KEY_CHANGED)
 		key_changed(c, sp, &r);
 	else if (r.verdict != ERR_SELF)
 		audit_note(n->p.audit, r.verdict == ERR_DOWNGRADE ? "DOWNGRADE_REFUSED" : "PEER_REFUSED", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name",
-			   sp->name, "reason", err_word(r.verdict), NULL);
+			   name_of(n, sp), "reason", err_word(r.verdict), NULL);
 	const struct pin *pin = pins_get(n->p.pins, &sp->id);
 	bool needs_im2 = r.verdict == ERR_DOWNGRADE && n->c.policy->im2 != IM2_OFF && pin && pin->im2_since_ms;
 
@@ -146,7 +155,7 @@ void admit_identified(struct conn *c)
 			 r.verdict == ERR_KEY_CHANGED ? ": ironmesh trust list" : "");
 		c->explained = true;
 	}
-	struct node_event e = { .type = "peer.refused", .peer = sp->id, .name = sp->name,
+	struct node_event e = { .type = "peer.refused", .peer = sp->id, .name = name_of(n, sp),
 				.reason = err_word(r.verdict) };
 
 	node_event(n, &e);
@@ -178,11 +187,45 @@ void admit_confirmation(struct conn *c)
 	struct node *n = c->node;
 	const struct session_peer *sp = session_peer(c->session);
 	const struct pin *pin = pins_get(n->p.pins, &sp->id);
-	struct pin_update u = { .id = sp->id, .ed = sp->ed, .name = sp->name, .version = sp->version,
+	struct pin_update u = { .id = sp->id, .ed = sp->ed, .name = name_of(n, sp), .version = sp->version,
 				.confirms = true, .wall_ms = env_wall(n->env) };
 
 	if (pin && !pin->confirms && pins_observe(n->p.pins, &u, NULL) == ERR_OK)
 		node_pins_flush(n, "confirms");
+}
+
+/* The rule of admission: a name that belongs to somebody else is not his. Here the session goes on without it. */
+void admit_renamed(struct conn *c, const char *name)
+{
+	struct node *n = c->node;
+	const struct session_peer *sp = session_peer(c->session);
+	const struct pin *pin = c->online ? pins_get(n->p.pins, &sp->id) : NULL, *owner;
+	uint64_t now = env_now(n->env);
+	struct pin_update u = { .id = sp->id, .ed = sp->ed, .name = name, .version = sp->version,
+				.wall_ms = env_wall(n->env) };
+	char was[NAME_MAX_CHARS + 1];
+
+	if (!pin || strcmp(pin->name, name) == 0)
+		return;
+	/* Each costs a write of the trust store. */
+	if (c->renamed_ms && now - (c->renamed_ms - 1) < RENAME_EVERY_MS) {
+		log_debug("peer-renamed-too-often peer=%s", sp->id.hex);
+		return;
+	}
+	c->renamed_ms = now + 1;
+	owner = pins_by_name(n->p.pins, name);
+	if (owner && !node_id_eq(&owner->id, &sp->id)) {
+		log_warn("name-of-another peer=%s name=%s owner=%s", sp->id.hex, name, owner->id.hex);
+		audit_note(n->p.audit, "NAME_REFUSED", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name", name,
+			   "owner", owner->id.hex, NULL);
+		return;
+	}
+	snprintf(was, sizeof was, "%s", pin->name);
+	if (pins_observe(n->p.pins, &u, NULL) != ERR_OK)
+		return;
+	log_info("peer-renamed peer=%s was=%s name=%s", sp->id.hex, was, name);
+	if (pins_state_dirty(n->p.pins))
+		node_pins_flush(n, "name");
 }
 
 void admit_online(struct conn *c)
@@ -240,10 +283,10 @@ void admit_online(struct conn *c)
 	list_add_tail(&n->conns_list, &c->link);
 	n->online++;
 	dial_learned(n, c, &sp->id);
-	audit_note(n->p.audit, "PEER_CONNECT", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name", sp->name,
+	audit_note(n->p.audit, "PEER_CONNECT", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name", name_of(n, sp),
 		   "transport", c->tp->kind, NULL);
 	log_info("peer-online peer=%s name=%s via=%s address=%s suite=%s version=%u.%u confirms=%d", sp->id.hex,
-		 sp->name, c->tp->kind, c->address, sp->generation, sp->version >> 8, sp->version & 255,
+		 name_of(n, sp), c->tp->kind, c->address, sp->generation, sp->version >> 8, sp->version & 255,
 		 sp->confirms);
 	peer_online(p, c);
 	if (c->im2)

@@ -310,6 +310,9 @@ static void on_event(struct conn *c, const struct session_event *e)
 		if (c->peer)
 			sched_wake(c->peer);
 		break;
+	case SESSION_EV_RENAMED:
+		admit_renamed(c, e->word);
+		break;
 	case SESSION_EV_SETTLED:
 		native_settled(c, e);
 		break;

@@ -149,6 +149,7 @@ struct conn {
 	bool under_ban;            /* others at its address are banned: only known peers get through (im2.md 18.2) */
 	bool guessing;             /* X2 left, X3 did not open yet: one guess at the passphrase */
 	uint64_t min_wait_ms;      /* before its target is dialled again */
+	uint64_t renamed_ms;       /* its peer last asked for another name + 1; 0 = it has not */
 	bool more_reads;           /* the store holds more read receipts that nobody has reported */
 };
 
@@ -299,6 +300,7 @@ void admit_open(struct conn *c);         /* the handshake ended: online, or firs
 void admit_online(struct conn *c);
 void admit_proof_due(void *ctx);         /* the timer of that proof */
 void admit_confirmation(struct conn *c); /* the peer has confirmed something */
+void admit_renamed(struct conn *c, const char *name); /* it says so, while online */
 bool admit_untimely(const struct session_event *e);
 bool admit_proves_key(const struct session_event *e);
 bool admit_tls_key_changed(struct node *n, const struct link_info *info);

@@ -62,6 +62,8 @@ enum session_event_type {
 	SESSION_EV_GOODBYE,
 	SESSION_EV_KEY_ROTATE, /* the peer announces a new identity; informational */
 	SESSION_EV_REKEYED,
+	SESSION_EV_RENAMED,    /* im2: the peer says that it is called `word` now (a name of 1 to 64 of [A-Za-z0-9._-]), which
+				* session_peer() says too from here on */
 	SESSION_EV_SETTLED,    /* im2: era, seq: nothing older of this era will come (im2.md 9.5) */
 	SESSION_EV_SEEN,       /* im2: era, seq: the highest of ours that the peer holds */
 	SESSION_EV_ITEM,       /* im2: tag, item: RECORD, RECDIG, RECREQ or SRECEIPT, for whoever keeps records */

@@ -318,18 +318,36 @@ static void put_fields(struct im2_link *l, uint16_t tag, const struct im2_schema
 	buf_fini(&b);
 }
 
-void im2_batch_info(struct im2_link *l)
+static void put_info(struct im2_link *l)
 {
 	const struct im2_host_config *c = &l->host->c;
+	bool first = l->decide == DECIDE_X3 || l->decide == DECIDE_X4, resumed = l->decide == DECIDE_RESUME;
 	uint32_t credit = c->radio ? IM2_DEFAULT_CREDIT_RADIO : IM2_DEFAULT_CREDIT;
+	uint64_t features = im2_host_features(l->host);
 	struct im2_fields f = { 0 };
 
+	l->info_due = false;
+	/* A name changes with a restart only: it is said once in a life of ours, on a lossy line with each handshake. */
+	if (!l->peer->named && !(resumed && im2_link_lossy(l))) {
+		im2_set_b(&f, IM2_INFO_NAME, bytes_str(c->name));
+		l->peer->named = !im2_link_lossy(l);
+	}
 	if (!im2_link_lossy(l) && c->max_unit != max_unit_of[l->bind.transport])
 		im2_set_u(&f, IM2_INFO_MAX_UNIT, c->max_unit);
 	if (c->credit != credit)
 		im2_set_u(&f, IM2_INFO_CREDIT, c->credit);
+	if (!resumed && features && !im2_hello_has_features(l, first))
+		im2_set_u(&f, IM2_INFO_FEATURES, features);
 	if (f.present)
 		put_fields(l, IM2_ITEM_INFO, &im2_info, &f);
+}
+
+void im2_batch_info(struct im2_link *l)
+{
+	/* Airtime: it waits for a frame that leaves anyway. */
+	l->info_due = l->host->c.radio;
+	if (!l->info_due)
+		put_info(l);
 }
 
 void im2_batch_itemerr(struct im2_link *l, uint8_t code, uint16_t tag, bool here)
@@ -455,6 +473,8 @@ bool im2_batch_next(struct im2_link *l)
 		im2_rekey_sending(l);
 	if (l->state == LINK_OVER || !im2_session_usable(h, p->current))
 		return false;
+	if (l->info_due && all)
+		put_info(l);
 	/* A peer may say that it takes less than when this was written: one such unit it gets. */
 	control = slice(&l->control, &room, &items, true);
 	if (all) {

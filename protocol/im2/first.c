@@ -75,7 +75,7 @@ void im2_first_x2(struct im2_link *l, struct bytes unit)
 	struct im2_hello mine;
 	struct buf b;
 
-	im2_host_hello(h, IM2_UNIT_X3, &mine);
+	im2_host_hello(l, IM2_UNIT_X3, &mine);
 	if (!promise_index(l, &mine))
 		return;
 	buf_init(&b, IM2_SHAKE_UNIT_MAX);
@@ -226,7 +226,7 @@ void im2_first_admit(struct im2_link *l)
 	enum err e = ERR_OK;
 
 	buf_init(&x4, IM2_SHAKE_UNIT_MAX);
-	im2_host_hello(h, IM2_UNIT_X4, &mine);
+	im2_host_hello(l, IM2_UNIT_X4, &mine);
 	if (!promise_index(l, &mine)) {
 		im2_shake_refuse(l, ERR_FULL);
 		return;
@@ -257,6 +257,7 @@ void im2_first_admit(struct im2_link *l)
 	s->has_psk = listener;
 	memcpy(s->psk, pair, sizeof s->psk);
 	im2_peer_hello(p, &k->theirs);
+	p->named = mine.name[0] && !im2_link_lossy(l);
 	im2_link_attach(l, p);
 	im2_session_confirm(h, p, s);
 	h->n.handshakes_first++;

@@ -130,7 +130,8 @@ struct im2_peer *im2_peer_get(struct im2_host *h, const uint8_t ed[static ED_BYT
 
 void im2_peer_hello(struct im2_peer *p, const struct im2_hello *hello)
 {
-	memcpy(p->name, hello->name, sizeof p->name);
+	if (hello->name[0])
+		memcpy(p->name, hello->name, sizeof p->name);
 	p->features = hello->features;
 	p->max_unit = hello->max_unit;
 	p->has_credit = hello->has_credit;
@@ -168,16 +169,26 @@ void im2_peer_transfers_ended(struct im2_host *h, struct im2_peer *p)
 }
 
 /* --- what we say of ourselves ----------------------------------------------------------------------- */
-void im2_host_hello(const struct im2_host *h, enum im2_unit_kind unit, struct im2_hello *out)
+uint64_t im2_host_features(const struct im2_host *h)
 {
+	return h->c.features | (h->c.pad ? IM2_FEATURE_PAD : 0) | (h->c.radio ? IM2_FEATURE_RADIO : 0) |
+	       (h->c.require ? IM2_FEATURE_REQUIRED : 0);
+}
+
+bool im2_hello_has_features(const struct im2_link *l, bool first)
+{
+	return first ? !l->host->c.radio : l->host->c.radio || im2_link_lossy(l);
+}
+
+void im2_host_hello(const struct im2_link *l, enum im2_unit_kind unit, struct im2_hello *out)
+{
+	const struct im2_host *h = l->host;
 	bool first = unit == IM2_UNIT_X3 || unit == IM2_UNIT_X4;
 
 	memset(out, 0, sizeof *out);
-	/* Room for the airtime of one frame decides on radio (5.7). The rest of HS follows as INFO. */
-	if (!h->c.radio || !first)
-		out->features = h->c.features | (h->c.pad ? IM2_FEATURE_PAD : 0) |
-				(h->c.radio ? IM2_FEATURE_RADIO : 0) | (h->c.require ? IM2_FEATURE_REQUIRED : 0);
-	if (!h->c.radio)
+	if (im2_hello_has_features(l, first))
+		out->features = im2_host_features(h);
+	if (first && !h->c.radio)
 		memcpy(out->name, h->c.name, strlen(h->c.name) + 1);
 }
 

@@ -73,7 +73,8 @@ struct im2_carried {
 struct im2_peer {
 	uint8_t ed[ED_BYTES], x[X25519_BYTES];
 	struct node_id id;
-	char name[NAME_MAX_CHARS + 1];
+	char name[NAME_MAX_CHARS + 1]; /* as it last said; empty: not in this life of ours */
+	bool named;                    /* our own name has been said, where nothing gets lost */
 	struct im2_session *current, *previous, *half[IM2_HALF_MAX]; /* half: oldest first */
 	unsigned half_n;
 	struct im2_link *paths;        /* by next_path; not all are online */
@@ -117,12 +118,15 @@ struct bytes im2_host_prs(const struct im2_host *h, uint16_t passgen);
 struct im2_peer *im2_peer_find(struct im2_host *h, const uint8_t ed[static ED_BYTES]);
 /* Makes it. NULL when the table is full. */
 struct im2_peer *im2_peer_get(struct im2_host *h, const uint8_t ed[static ED_BYTES], const uint8_t x[static X25519_BYTES]);
-/* What a handshake said; without a word the defaults count again. */
+/* What a handshake said; without a word the defaults count again, and the name that it had. */
 void im2_peer_hello(struct im2_peer *p, const struct im2_hello *hello);
 struct im2_transfers *im2_peer_transfers(struct im2_host *h, struct im2_peer *p); /* NULL without memory */
 void im2_peer_transfers_ended(struct im2_host *h, struct im2_peer *p);
-/* What we say of ourselves; the index and the psk id are the caller's. */
-void im2_host_hello(const struct im2_host *h, enum im2_unit_kind unit, struct im2_hello *out);
+/* What we say of ourselves within the budget of 5.7; the index and the psk id are the caller's, and the rest follows
+ * as INFO: im2_batch_info(). */
+void im2_host_hello(const struct im2_link *l, enum im2_unit_kind unit, struct im2_hello *out);
+bool im2_hello_has_features(const struct im2_link *l, bool first); /* of a first contact, or of IK */
+uint64_t im2_host_features(const struct im2_host *h);
 
 /* keep.c */
 struct im2_session *im2_session_new(struct im2_host *h); /* a fresh index; NULL at the limit */
@@ -222,6 +226,7 @@ struct im2_link {
 	bool wants;                    /* what goes out next wants an answer */
 	bool ending;                   /* the batch stays behind: only control items leave */
 	bool speak;                    /* a frame is owed even without items */
+	bool info_due;                 /* INFO goes with the next frame */
 	uint64_t rate_limited_ms;
 
 	struct buf out;                /* units: u32 length, bytes */

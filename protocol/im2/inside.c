@@ -142,6 +142,8 @@ static void take_info(struct im2_link *l, const struct im2_fields *f)
 
 		memcpy(p->name, name.p, name.n); /* the schema has the limit */
 		p->name[name.n] = 0;
+		if (strcmp(p->name, l->view.name) != 0)
+			fresh(l, SESSION_EV_RENAMED);
 	}
 	if (im2_has(f, IM2_INFO_MAX_UNIT))
 		p->max_unit = (uint32_t)f->v[IM2_INFO_MAX_UNIT].u;
@@ -443,6 +445,11 @@ bool im2_inside_event(struct im2_link *l, struct session_event *out)
 	}
 	if (!l->has_ready)
 		return false;
+	/* Not before: what the owner did not hear yet must not show. */
+	if (l->ready.type == SESSION_EV_RENAMED) {
+		memcpy(l->view.name, l->peer->name, sizeof l->view.name);
+		l->ready.word = l->view.name;
+	}
 	*out = l->ready;
 	l->has_ready = false;
 	after(l);

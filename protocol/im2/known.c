@@ -16,6 +16,14 @@ static uint8_t dir_of(const struct im2_link *l, bool we_initiate)
 	return (l->role == SESSION_DIALLER) != we_initiate;
 }
 
+/* I1 and I2 need not say it (5.7): what we heard before counts. Empty: the owner may know. */
+static const char *name_of(const struct im2_link *l, const struct im2_shake *k)
+{
+	const struct im2_peer *p = im2_peer_find(l->host, k->ed);
+
+	return k->theirs.name[0] || !p ? k->theirs.name : p->name;
+}
+
 /* --- initiator ---------------------------------------------------------------------------------------------- */
 static bool choose_psk(struct im2_link *l, struct im2_shake *k, struct im2_hello *mine)
 {
@@ -47,7 +55,7 @@ bool im2_known_start(struct im2_link *l, const struct im2_known *known)
 		return true; /* the link is over: nothing else is to be tried */
 	memcpy(k->ed, known->ed, sizeof k->ed);
 	memcpy(k->x, known->x, sizeof k->x);
-	im2_host_hello(h, IM2_UNIT_I1, &mine);
+	im2_host_hello(l, IM2_UNIT_I1, &mine);
 	if (!choose_psk(l, k, &mine)) {
 		im2_shake_free(l);
 		return false;
@@ -120,12 +128,9 @@ static void established(struct im2_link *l)
 		return;
 	}
 	k->s = NULL;
-	if (l->state == LINK_ONLINE && !im2_link_lossy(l)) {
-		/* What was said in an INFO stays true on a connection that stands. */
-		p->features = k->theirs.features;
-	} else {
+	/* What was said in an INFO stays true on a connection that stands. */
+	if (l->state != LINK_ONLINE || im2_link_lossy(l))
 		im2_peer_hello(p, &k->theirs);
-	}
 	im2_session_confirm(h, p, s);
 	l->tries = 0;
 	l->speak = true;
@@ -160,7 +165,7 @@ void im2_known_i2(struct im2_link *l, struct bytes unit)
 	if (l->state == LINK_ONLINE)
 		established(l);
 	else
-		im2_shake_identified(l, DECIDE_I2, k->ed, k->x, k->theirs.name);
+		im2_shake_identified(l, DECIDE_I2, k->ed, k->x, name_of(l, k));
 }
 
 /* --- responder ------------------------------------------------------------------------------------------------- */
@@ -221,7 +226,7 @@ static void answer(struct im2_link *l)
 			im2_shake_free(l);
 		return;
 	}
-	im2_host_hello(h, IM2_UNIT_I2, &mine);
+	im2_host_hello(l, IM2_UNIT_I2, &mine);
 	memcpy(mine.rx, k->s->index, sizeof mine.rx);
 	buf_init(&b, IM2_SHAKE_UNIT_MAX);
 	enum im2_refusal why = im2_ik_answer(&k->ik, k->ed, k->has_psk ? k->psk : NULL, bytes_of(NULL, 0), &mine, &b,
@@ -277,7 +282,7 @@ void im2_known_i1(struct im2_link *l, struct bytes unit)
 		answer(l);
 		return;
 	}
-	im2_shake_identified(l, DECIDE_I1, k->ed, k->x, k->theirs.name);
+	im2_shake_identified(l, DECIDE_I1, k->ed, k->x, name_of(l, k));
 }
 
 void im2_known_admit(struct im2_link *l)

@@ -80,7 +80,7 @@ void side_start(struct side *s)
 	assert_int_equal(audit_open(NULL, s->keyring, &w->env, &s->audit, NULL), ERR_OK);
 	audit_observe(s->audit, heard, s);
 	policy_init(&s->policy);
-	snprintf(nc.name, sizeof nc.name, "%s", s->name);
+	snprintf(nc.name, sizeof nc.name, "%s", s->called[0] ? s->called : s->name);
 	nc.limits = s->limits;
 	nc.limits.connects_per_s = -1;
 	parts.pins = s->pins;

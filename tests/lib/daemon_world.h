@@ -16,6 +16,7 @@
 struct side {
 	struct world *w;
 	char name[16], address[16];
+	char called[16];           /* what it calls itself from the next start on; empty: its name */
 	struct keyring *keyring;
 	struct pins *pins;
 	struct store *store;

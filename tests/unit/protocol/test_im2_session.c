@@ -1113,7 +1113,14 @@ static void the_radio_profile_keeps_its_budget(void **state)
 	}
 	assert_true(session_online(w->p->a.s) && session_online(w->p->b.s));
 	assert_int_equal(w->p->a.wire_n + w->p->b.wire_n, 0);
+	/* The name and the features, which X3 left out, ride with the first text. */
 	send(&w->p->a, 1, "meet at dawn, ok");
+	end_drain(&w->p->a);
+	assert_int_equal(w->p->a.wire[0].n, 71 + 2 + 7 + 3);
+	ipath_flush(w->p);
+	assert_string_equal(end_last(&w->p->b, SESSION_EV_RENAMED)->word, "alice");
+	assert_int_equal(im2_link_features(w->p->b.s), IM2_FEATURE_RADIO);
+	send(&w->p->a, 3, "meet at dawn, ok");
 	end_drain(&w->p->a);
 	assert_int_equal(w->p->a.wire[0].n, 71);
 	ipath_flush(w->p);
@@ -1126,7 +1133,7 @@ static void the_radio_profile_keeps_its_budget(void **state)
 	for (size_t i = 0; i < w->p->a.wire_n; i++)
 		assert_true(w->p->a.wire[i].n <= 431);
 	ipath_flush(w->p);
-	assert_int_equal(end_count(&w->p->b, SESSION_EV_MESSAGE), 2);
+	assert_int_equal(end_count(&w->p->b, SESSION_EV_MESSAGE), 3);
 	free(body);
 	/* No keep-alive of its own for a day. */
 	for (int i = 0; i < 80; i++) {
