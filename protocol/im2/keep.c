@@ -136,6 +136,16 @@ static bool initiator_is_smaller(const struct im2_host *h, const struct im2_peer
 	return s->initiator == we;
 }
 
+/* Whoever still holds a session resumes it on a new connection (7.7): what the peer made anew there, with no other
+ * connection left, replaces one that it lost, whatever the ids say. */
+static bool on_line(const struct im2_peer *p)
+{
+	for (const struct im2_link *l = p->paths; l; l = l->next_path)
+		if (l->state == LINK_ONLINE || l->state == LINK_PROVING)
+			return true;
+	return false;
+}
+
 void im2_session_confirm(struct im2_host *h, struct im2_peer *p, struct im2_session *s)
 {
 	struct im2_session *old = p->current;
@@ -152,7 +162,7 @@ void im2_session_confirm(struct im2_host *h, struct im2_peer *p, struct im2_sess
 	p->rekey_tries = 0;
 	p->rekey_at_ms = 0;
 	if (old && old != s && old->initiator != s->initiator && now - old->confirmed_ms < together &&
-	    im2_session_usable(h, old) && initiator_is_smaller(h, p, old)) {
+	    on_line(p) && im2_session_usable(h, old) && initiator_is_smaller(h, p, old)) {
 		become_previous(h, p, s);
 		return;
 	}

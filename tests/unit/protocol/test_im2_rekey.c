@@ -259,6 +259,36 @@ static void two_new_sessions_at_once_agree(void **state)
 	ipath_free(q);
 }
 
+/* Restarted within those 10 s, the dialler begins anew: the listener may not go on with what nobody else has. */
+static void a_session_that_the_dialler_lost_is_not_preferred(void **state)
+{
+	struct ipath_opts again = { .transport = IM2_WEBSOCKET, .expect = true };
+	struct world *w = *state;
+	uint8_t mine[16], theirs[16];
+
+	ipath_free(w->p);
+	w->p = NULL;
+	for (int turn = 0; turn < 2; turn++) {
+		struct inode *dialler = turn ? &w->b : &w->a, *listener = turn ? &w->a : &w->b;
+
+		inode_restart(&w->a);
+		inode_restart(&w->b);
+		w->p = ipath_online(dialler, listener, NULL);
+		talk_both_ways(w);
+		ipath_free(w->p);
+		inode_restart(dialler);
+		penv_pass(&w->e, 50);
+		w->p = ipath_online(dialler, listener, &again);
+		im2_link_session_id(w->p->a.s, mine);
+		im2_link_session_id(w->p->b.s, theirs);
+		assert_memory_equal(mine, theirs, sizeof mine);
+		talk_both_ways(w);
+		assert_int_equal(im2_host_counters(dialler->host)->frames_unknown, 0);
+		ipath_free(w->p);
+		w->p = NULL;
+	}
+}
+
 static void a_rekey_storm_loses_nothing(void **state)
 {
 	struct world *w = *state;
@@ -555,6 +585,7 @@ int main(void)
 		T(a_rekey_that_is_lost_is_tried_again),
 		T(crossing_rekeys_end_in_one),
 		T(two_new_sessions_at_once_agree),
+		T(a_session_that_the_dialler_lost_is_not_preferred),
 		T(a_rekey_storm_loses_nothing),
 		T(a_transfer_survives_a_rekey),
 		T(a_disk_that_refuses_ends_the_session_before_it_answers),
