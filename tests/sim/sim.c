@@ -4,7 +4,7 @@
  *   sim --seeds N [--from K] [--jobs J] [--verbose]   N seeds from K (1) on, in J processes (2)
  *   sim --seed S [--verbose]                          one seed; --verbose prints every event
  *   sim --self-test                                   the simulator must notice what is broken on purpose
- *   sim --sabotage dup|lose|reorder|leak ...          with --seed or --seeds: break it that way
+ *   sim --sabotage dup|lose|reorder|leak|nonce|volatile|downgrade ...  with --seed or --seeds: break it that way
  *
  * The closing line is "sim: N passed, M failed"; the exit code is 1 when one failed.
  */
@@ -235,6 +235,9 @@ static int self_test(void)
 		[SAB_LOSE] = "does not have it",
 		[SAB_REORDER] = "after a later one",
 		[SAB_LEAK] = "shows plaintext",
+		[SAB_NONCE] = "a frame counter twice",
+		[SAB_VOLATILE] = "twice",
+		[SAB_DOWNGRADE] = "speaks 0.9 with",
 	};
 	unsigned noticed = 0;
 

@@ -89,7 +89,7 @@ void plan_make(uint64_t seed, struct plan *p);
 void plan_text(const struct plan *p, char *out, size_t cap);
 
 /* --- sabotage: what --self-test breaks in the adapter between the nodes and the check ------------ */
-enum sabotage { SAB_NONE, SAB_DUP, SAB_LOSE, SAB_REORDER, SAB_LEAK, SAB_COUNT };
+enum sabotage { SAB_NONE, SAB_DUP, SAB_LOSE, SAB_REORDER, SAB_LEAK, SAB_NONCE, SAB_VOLATILE, SAB_DOWNGRADE, SAB_COUNT };
 extern const char *const sabotage_words[SAB_COUNT];
 
 /* --- nodes (sim_node.c) ---------------------------------------------------------------------- */

@@ -57,6 +57,9 @@ static void small_limits(struct rng *r, struct plan *p)
 		m->rekey_after_ms = PICK(r, 2000, 7000, 40000);
 		m->reject_after_ms = m->rekey_after_ms * PICK(r, 3, 3, 2);
 	}
+	/* What 0.9 takes for a storm is shorter than a handshake of im2 that is tried again. */
+	if (!m->rekey_after_ms && p->rekey_ms && p->rekey_ms < 5000)
+		m->rekey_after_ms = 5000;
 	if (rng_ppm(r, PERCENT(12)))
 		m->overlap_ms = PICK(r, 100, 1000, 5000);
 	if (rng_ppm(r, PERCENT(5)))
@@ -101,6 +104,9 @@ static void calm_down(struct plan *p)
 	p->stranger = p->self_dialler = SIM_NODES_MAX;
 	memset(&p->limits, 0, sizeof p->limits);
 	memset(p->upgrades, 0, sizeof p->upgrades);
+	p->rekey_ms = p->rekey_ms < 5000 ? 0 : p->rekey_ms;
+	p->large_ppm = p->large_ppm || p->huge_ppm ? 60000 : 0;
+	p->huge_ppm = p->huge_ppm || p->large_ppm ? 5000 : 0;
 	p->gap_ms = 20;
 	p->actions = 200;
 	if (p->burst_max > 12)
@@ -185,6 +191,8 @@ void wire_frame(struct world *w, unsigned from, unsigned to, struct bytes unit)
 	uint32_t index, counter;
 	uint64_t key;
 
+	if (unit.n && unit.p[0] > FRAME_UNIT && unit.p[0] < 0x60)
+		trace("node%u sends unit 0x%02x to node%u, %zu bytes", from, unit.p[0], to, unit.n);
 	if (unit.n < FRAME_MIN || rd_u8(&r) != FRAME_UNIT)
 		return;
 	w->totals.frames++;
@@ -197,6 +205,8 @@ void wire_frame(struct world *w, unsigned from, unsigned to, struct bytes unit)
 			   to, index, counter, last->counter);
 	last->at_ms = w->now_ms;
 	last->counter = counter;
+	if (w->sabotage == SAB_NONCE && w->totals.frames == 20)
+		wire_frame(w, from, to, unit);
 }
 
 void wire_init(struct world *w)
@@ -367,5 +377,7 @@ void volatile_came(struct sim_node *s, const struct node_event *e)
 	if (w->vols[k].came)
 		world_fail(w, "node%u got volatile message %zu twice", s->i, k);
 	w->vols[k].came = true;
+	if (w->sabotage == SAB_VOLATILE && !w->totals.volatile_came++)
+		volatile_came(s, e);
 	w->totals.volatile_came++;
 }

@@ -219,6 +219,8 @@ void sim_node_start(struct sim_node *s)
 	struct transport_sink sink = node_sink(s->node);
 
 	BUG_ON(loopback_new(w->net, s->address, &sink, &s->tp) != ERR_OK);
+	/* The node takes it for the transport where the listener speaks first, and may be told lies in S1. */
+	s->tp->kind = "ws";
 	node_attach(s->node, s->tp);
 	node_observe(s->node, check_observe, s);
 	s->failures_seen = 0;
@@ -239,7 +241,8 @@ void sim_node_start(struct sim_node *s)
 static void bury(struct sim_node *s, bool crash)
 {
 	const struct node_counters *n = node_counters(s->node);
-	struct world_totals *t = &s->w->totals;
+	struct world *w = s->w;
+	struct world_totals *t = &w->totals;
 
 	t->repeated += n->messages_repeated;
 	t->rekeys += n->rekeys;
@@ -249,6 +252,9 @@ static void bury(struct sim_node *s, bool crash)
 	const struct im2_counters *m = node_im2_counters(s->node);
 
 	t->downgrades += n->downgrades_refused;
+	if (w->plan.calm && n->frames_dropped)
+		world_fail(w, "node%u: nothing went wrong, and it dropped %llu units", s->i,
+			   (unsigned long long)n->frames_dropped);
 	if (m) {
 		t->first += m->handshakes_first;
 		t->known += m->handshakes_known;
