@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#define ANSWER_ROOM 512 /* what an answer usually needs */
+
 enum goal { GOAL_SENT, GOAL_DELIVERED, GOAL_READ };
 
 struct sending {
@@ -41,7 +43,7 @@ static void add_text(struct buf *b, const char *name, const char *value)
 {
 	char safe[1024];
 
-	buf_printf(b, ",\"%s\":", name);
+	buf_add_str(b, name);
 	json_add_string(b, bytes_str(text_safe(bytes_str(value), safe, sizeof safe)));
 }
 
@@ -52,7 +54,10 @@ static void answer_head(struct buf *b, const struct sending *s, const char *id, 
 	json_add_string(b, bytes_str(id));
 	peer_add(b, s->cx, &s->to);
 	rotated_add(b, &s->was);
-	buf_printf(b, ",\"state\":\"%s\",\"queued_ms\":%llu", state, (unsigned long long)s->queued_ms);
+	buf_add_str(b, ",\"state\":\"");
+	buf_add_str(b, state);
+	buf_add_str(b, "\",\"queued_ms\":");
+	buf_add_uint(b, s->queued_ms);
 }
 
 /* Frees `s`. */
@@ -63,20 +68,23 @@ static void sending_answer(struct sending *s, const char *state, const char *rea
 	struct buf b;
 
 	buf_init(&b, 8192);
+	(void)!buf_reserve(&b, ANSWER_ROOM);
 	answer_head(&b, s, s->waiter.id, state);
 	fields_add(&b, &s->ext);
 	if (s->unlinked)
 		buf_add_str(&b, ",\"unlinked\":true");
 	if (s->waits) {
-		buf_printf(&b, ",\"waited_ms\":%llu,\"timed_out\":%s",
-			   (unsigned long long)(env_now(s->cx->env) - s->started_ms),
-			   timed_out ? "true" : "false");
+		buf_add_str(&b, ",\"waited_ms\":");
+		buf_add_uint(&b, env_now(s->cx->env) - s->started_ms);
+		buf_add_str(&b, timed_out ? ",\"timed_out\":true" : ",\"timed_out\":false");
 		if (s->via[0])
-			add_text(&b, "via", s->via);
-		if (s->delivered)
-			buf_printf(&b, ",\"delivered_in_ms\":%llu", (unsigned long long)s->in_ms);
+			add_text(&b, ",\"via\":", s->via);
+		if (s->delivered) {
+			buf_add_str(&b, ",\"delivered_in_ms\":");
+			buf_add_uint(&b, s->in_ms);
+		}
 		if (reason && reason[0])
-			add_text(&b, "reason", reason);
+			add_text(&b, ",\"reason\":", reason);
 	}
 	buf_add_u8(&b, '}');
 	sending_free(s);

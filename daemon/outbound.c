@@ -419,13 +419,9 @@ static void reason_text(struct bytes in, char out[static OUTBOX_REASON_MAX + 1])
 /* Its author knows a message by the id that he chose; the receipt names it as the wire does. */
 static void author_word(struct node *n, const struct item *it, struct bytes named, char id[static MSG_ID_MAX + 1])
 {
-	struct outbox_row row;
-
 	if (it)
 		snprintf(id, MSG_ID_MAX + 1, "%s", it->id);
-	else if (n->observer && outbox_get(n->p.store, named, &row) == ERR_OK)
-		snprintf(id, MSG_ID_MAX + 1, "%s", row.id);
-	else
+	else if (!n->observer || outbox_word(n->p.store, named, id) != ERR_OK)
 		snprintf(id, MSG_ID_MAX + 1, "%.*s", (int)named.n, named.p);
 }
 

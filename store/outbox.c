@@ -322,6 +322,16 @@ enum err outbox_get(struct store *s, struct bytes id, struct outbox_row *out)
 	return e;
 }
 
+enum err outbox_word(struct store *s, struct bytes id, char out[static STORE_ID_MAX + 1])
+{
+	struct outbox_row r;
+	enum err e = outbox_fetch_id(s, id, OUT_PLAIN, &r);
+
+	if (e == ERR_OK)
+		memcpy(out, r.id, strlen(r.id) + 1);
+	return e;
+}
+
 enum err outbox_fetch_body(struct store *s, int64_t seq, struct outbox_row *r, struct buf *out, bool *has)
 {
 	uint8_t ad[OUT_AD_MAX];

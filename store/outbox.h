@@ -98,6 +98,8 @@ enum err outbox_attempt(struct store *s, int64_t seq) MUST_CHECK;
 
 /* By its id, or by the hex of its wire id. */
 enum err outbox_get(struct store *s, struct bytes id, struct outbox_row *out) MUST_CHECK;
+/* The id alone, with its NUL, of a message by any of its names: nothing is opened for it. */
+enum err outbox_word(struct store *s, struct bytes id, char out[static 129]) MUST_CHECK;
 /* Up to `max` QUEUED rows for `peer` in sending order (priority desc, seq asc) that come after the
  * position (after_priority, after_seq); start with (OUTBOX_PRIORITIES, 0). */
 enum err outbox_waiting(struct store *s, const struct node_id *peer, uint8_t after_priority,

@@ -109,6 +109,7 @@ static void numbers_count_up_for_each_recipient(void **state)
 
 static void a_row_answers_to_both_of_its_names(void **state)
 {
+	char word[129];
 	struct outbox_new m = {.id = BYTES_LIT("my-own-name"),
 			       .to = world_peer(1),
 			       .type = BYTES_LIT("REQ"),
@@ -127,6 +128,11 @@ static void a_row_answers_to_both_of_its_names(void **state)
 	for (int reopened = 0; reopened < 2; reopened++) {
 		assert_int_equal(outbox_get(s, BYTES_LIT("my-own-name"), &r), ERR_OK);
 		assert_int_equal(outbox_get(s, bytes_of(hex, 32), &r), ERR_OK);
+		assert_int_equal(outbox_word(s, bytes_of(hex, 32), word), ERR_OK);
+		assert_string_equal(word, "my-own-name");
+		assert_int_equal(outbox_word(s, BYTES_LIT("my-own-name"), word), ERR_OK);
+		assert_string_equal(word, "my-own-name");
+		assert_int_equal(outbox_word(s, BYTES_LIT("nobody"), word), ERR_NOTFOUND);
 		assert_string_equal(r.id, "my-own-name");
 		assert_string_equal(r.type, "REQ");
 		assert_int_equal(r.meta_len, 8);
