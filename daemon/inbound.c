@@ -15,17 +15,6 @@
 #define SAME_ID_MAX 8 /* messages by different authors, of which one may be what is answered */
 #define HOPS_MAX 8 /* im2.md 9.2, rule 3 */
 
-/* Reasons of im2.md 10.2. */
-enum {
-	WHY_OPERATOR = 3,
-	WHY_TOO_LARGE = 4,
-	WHY_FULL = 6, /* not terminal: later it may be taken */
-	WHY_CONFLICT = 9,
-	WHY_HOPS = 10,
-	WHY_MALFORMED = 11,
-	WHY_SETTLED = 12
-};
-
 /* Over budget: the link is not read for a while, so the sender feels its own transport. */
 void inbound_budget(struct conn *c, double messages, size_t bytes)
 {
@@ -89,7 +78,7 @@ static void refuse(struct conn *c, const char *id, const char *why, uint8_t code
 /* What is wrong here and not with the message ends nothing for its author. */
 static uint8_t why_code(enum err e)
 {
-	return e == ERR_LIMIT ? WHY_TOO_LARGE : e == ERR_MALFORMED ? WHY_MALFORMED : WHY_FULL;
+	return e == ERR_LIMIT ? REASON_TOO_LARGE : e == ERR_MALFORMED ? REASON_MALFORMED : REASON_FULL;
 }
 
 /* reply_to names a message that we know, and not one between us and this author (im2.md 9.2, rule 5). */
@@ -167,7 +156,7 @@ void inbound_message(struct conn *c, const struct message *said)
 		n->n.messages_refused++;
 		snprintf(looped, sizeof looped, "%.*s", (int)m->id.n, m->id.p);
 		if (!(m->ext.flags & MSG_VOLATILE))
-			refuse(c, looped, "loop limit", WHY_HOPS);
+			refuse(c, looped, "loop limit", REASON_HOPS);
 		return;
 	}
 	if (m->ext.has_reply_to && answers_another(n, m)) {
@@ -220,7 +209,7 @@ void inbound_message(struct conn *c, const struct message *said)
 	if (e == ERR_EXPIRED) {
 		/* Settled by its author before: this copy answers nobody's question any more. */
 		n->n.settled_repeats++;
-		refuse(c, id, "settled", WHY_SETTLED);
+		refuse(c, id, "settled", REASON_SETTLED);
 		return;
 	}
 	if (e == ERR_DUPLICATE) {
@@ -228,7 +217,7 @@ void inbound_message(struct conn *c, const struct message *said)
 		log_warn("id-conflict msg=%s peer=%s", id, p->id.hex);
 		audit_note(n->p.audit, "MESSAGE_ID_CONFLICT", bytes_str(p->id.hex), "peer_id", p->id.hex, "msg_id", id,
 			   NULL);
-		refuse(c, id, "id conflict", WHY_CONFLICT);
+		refuse(c, id, "id conflict", REASON_CONFLICT);
 		return;
 	}
 	if (e != ERR_OK && e != ERR_EXISTS) {
@@ -247,7 +236,7 @@ void inbound_message(struct conn *c, const struct message *said)
 		return;
 	}
 
-	bool refused = false;
+	uint8_t refused = 0; /* for this reason */
 
 	if (e == ERR_EXISTS && state == INBOX_DROPPED) {
 		struct inbox_row kept;
@@ -259,7 +248,8 @@ void inbound_message(struct conn *c, const struct message *said)
 			conn_close(c, "store-failed");
 			return;
 		}
-		refused = e == ERR_OK && !kept.read_ms;
+		if (e == ERR_OK && !kept.read_ms)
+			refused = inbound_owed(n, &kept).code;
 		e = ERR_EXISTS;
 	}
 
@@ -275,6 +265,7 @@ void inbound_message(struct conn *c, const struct message *said)
 	op->receipt = (e == ERR_OK ? row.held : state == INBOX_HELD) ? RECEIPT_HELD : RECEIPT_DELIVERED;
 	if (refused)
 		op->receipt = RECEIPT_REJECTED;
+	op->code = refused;
 	memcpy(op->id, id, sizeof id);
 	/* A repeat needs no commit of its own, but the kept one may be in this very group. */
 	node_store_hard(n);
@@ -307,38 +298,50 @@ void inbound_op_done(struct node *n, struct op *op, enum err e)
 		struct pending_receipt r = { .kind = op->receipt, .kept_seq = op->seq, .silent = op->silent };
 
 		if (op->receipt == RECEIPT_REJECTED) {
-			r.reason = "refused";
-			r.code = WHY_OPERATOR;
+			r.reason = op->code == REASON_EXPIRED ? "expired" : "refused";
+			r.code = op->code;
 		}
 		memcpy(r.id, op->id, sizeof r.id);
 		conn_receipt(c, &r);
 	}
 }
 
-/* The run-time side of whoever this is by now. */
-static struct peer *peer_now(struct node *n, const struct node_id *id)
+static struct message_ext ext_of(const struct inbox_row *r)
 {
-	const struct pin *pin = pins_current(n->p.pins, id);
+	struct message_ext x = { 0 };
 
-	return peer_find(n, pin ? &pin->id : id);
+	if (!r->meta_len || message_meta_read(bytes_of(r->meta, r->meta_len), &x) != ERR_OK)
+		memset(&x, 0, sizeof x);
+	return x;
 }
 
 static uint8_t flags_of(const struct inbox_row *r)
 {
-	struct message_ext x;
-
-	return r->meta_len && message_meta_read(bytes_of(r->meta, r->meta_len), &x) == ERR_OK ? x.flags : 0;
+	return ext_of(r).flags;
 }
 
-struct pending_receipt inbound_owed(const struct inbox_row *row)
+bool inbound_life_over(struct node *n, const struct inbox_row *r)
+{
+	uint64_t ttl_s = ext_of(r).ttl_s;
+
+	if (!ttl_s)
+		ttl_s = MSG_TTL_DEFAULT_S;
+	return r->has_wire && inbox_age_ms(n->p.store, r, ttl_s, r->received_ms > CLOCK_PLAUSIBLE_MS) >= ttl_s * 1000;
+}
+
+
+struct pending_receipt inbound_owed(struct node *n, const struct inbox_row *row)
 {
 	struct pending_receipt r = { .kind = row->state == INBOX_HELD ? RECEIPT_HELD : RECEIPT_DELIVERED,
 				     .kept_seq = row->seq, .silent = (flags_of(row) & MSG_NO_RECEIPT) != 0 };
 
 	if (row->state == INBOX_DROPPED && !row->read_ms) {
 		r.kind = RECEIPT_REJECTED;
-		r.reason = "refused";
-		r.code = WHY_OPERATOR;
+		/* Nobody admitted its author in time, or somebody refused him. */
+		bool expired = inbound_life_over(n, row);
+
+		r.reason = expired ? "expired" : "refused";
+		r.code = expired ? REASON_EXPIRED : REASON_OPERATOR;
 		r.silent = false;
 	}
 	memcpy(r.id, row->id, sizeof row->id);
@@ -414,70 +417,4 @@ void inbound_report_reads(struct conn *c)
 		}
 	}
 	c->more_reads = got == 64;
-}
-
-static enum err release_of(struct node *n, const struct node_id *id, bool accept)
-{
-	struct inbox_row rows[64];
-	size_t got;
-	enum err e;
-
-	do {
-		e = inbox_release(n->p.store, id, accept, rows, 64, &got);
-		if (e != ERR_OK) {
-			if (e == ERR_STORE)
-				node_store_failed(n); /* the rollback arms release_timer */
-			return e;
-		}
-		if (got)
-			node_store_hard(n);
-		for (size_t i = 0; i < got; i++) {
-			struct peer *p = peer_now(n, &rows[i].via);
-			struct op *op;
-
-			/* It may have come in this very group: it is not announced and gone at once. */
-			for (size_t k = 0; !accept && k < n->ops_n; k++)
-				if (n->ops[k].kind == OP_RECEIVED && n->ops[k].seq == rows[i].seq)
-					n->ops[k].is_new = false;
-			op = node_op(n);
-
-			op->kind = OP_RECEIVED;
-			op->conn = p && p->conn ? p->conn->id : 0;
-			op->peer = rows[i].author;
-			op->seq = rows[i].seq;
-			op->size = rows[i].body_len;
-			op->is_new = accept;
-			op->receipt = accept ? RECEIPT_DELIVERED : RECEIPT_REJECTED;
-			op->silent = accept && (flags_of(&rows[i]) & MSG_NO_RECEIPT);
-			memcpy(op->id, rows[i].id, sizeof op->id);
-		}
-	} while (got == 64);
-	return ERR_OK;
-}
-
-/* Held messages become new (and are confirmed) or go, those of who it was before too. */
-enum err inbound_release(struct node *n, const struct node_id *id, bool accept)
-{
-	struct node_id was[LINEAGE_MAX];
-	size_t was_n = pins_former(n->p.pins, id, was, LINEAGE_MAX);
-	enum err e = release_of(n, id, accept);
-
-	for (size_t i = 0; e == ERR_OK && i < was_n; i++)
-		e = release_of(n, &was[i], accept);
-	return e;
-}
-
-/* The disk refused, and messages of somebody who was approved in that group may still be held. Who is
- * offline is looked at when it comes online. */
-void inbound_release_due(void *node)
-{
-	struct node *n = node;
-
-	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {
-		struct conn *c = list_entry(l, struct conn, link);
-		const struct pin *pin = c->peer ? pins_get(n->p.pins, &c->peer->id) : NULL;
-
-		if (pin && pin->state == PIN_TRUSTED && inbound_release(n, &pin->id, true) != ERR_OK)
-			return;
-	}
 }

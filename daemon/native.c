@@ -296,7 +296,7 @@ static void report_due(struct conn *c)
 	if (inbox_receipts_due(n->p.store, &p->id, p->due_after, rows, DUE_ROWS, &got) != ERR_OK)
 		return;
 	for (size_t i = 0; i < got; i++) {
-		struct pending_receipt r = inbound_owed(&rows[i]);
+		struct pending_receipt r = inbound_owed(n, &rows[i]);
 
 		p->due_after = rows[i].seq;
 		conn_receipt(c, &r);

@@ -138,6 +138,8 @@ enum err node_new(const struct node_config *c, const struct node_parts *p, struc
 	timer_init(&n->expiry_timer, expiry_due, n);
 	timer_init(&n->ping_timer, ping_due, n);
 	timer_init(&n->release_timer, inbound_release_due, n);
+	timer_init(&n->held_timer, held_due, n);
+	timer_in(n->env, &n->held_timer, 60000);
 	timer_in(n->env, &n->ping_timer, n->c.limits.ping_ms);
 	sched_expire_arm(n);
 	enum err e = native_new(n);
@@ -186,6 +188,7 @@ void node_free(struct node *n)
 	timer_stop(n->env, &n->expiry_timer);
 	timer_stop(n->env, &n->ping_timer);
 	timer_stop(n->env, &n->release_timer);
+	timer_stop(n->env, &n->held_timer);
 	native_free(n);
 	free(n->ops);
 	buf_fini(&n->scratch);

@@ -104,6 +104,18 @@ struct peer {
 	struct timer stall;        /* oldest unconfirmed, or the pace bucket */
 };
 
+/* Reasons of im2.md 10.2. */
+enum {
+	REASON_EXPIRED = 1,
+	REASON_OPERATOR = 3,
+	REASON_TOO_LARGE = 4,
+	REASON_FULL = 6, /* not terminal: later it may be taken */
+	REASON_CONFLICT = 9,
+	REASON_HOPS = 10,
+	REASON_MALFORMED = 11,
+	REASON_SETTLED = 12
+};
+
 struct pending_receipt {
 	enum receipt_kind kind;
 	char id[MSG_ID_MAX + 1];
@@ -233,7 +245,8 @@ struct node {
 	bool group_waits;
 	bool hard;                 /* somebody waits for this group's commit */
 	uint64_t soft_since_ms;    /* 0: no soft writes are open */
-	struct timer soft_timer, expiry_timer, ping_timer, release_timer, im2_timer;
+	struct timer soft_timer, expiry_timer, ping_timer, release_timer, held_timer, im2_timer;
+	int64_t held_seen;         /* held rows up to this one were looked at in this round */
 	bool group_failed;         /* a write of this group failed: roll it back at the turn */
 	bool turn_wanted;
 	struct buf scratch;
@@ -313,6 +326,7 @@ void peer_offline(struct peer *p, const char *reason);
 void peer_free(struct node *n, struct peer *p);
 const char *peer_name(struct node *n, const struct node_id *id); /* alias, name or short id */
 struct node *peer_node(const struct peer *p);
+struct peer *peer_now(struct node *n, const struct node_id *id); /* of whoever this has become; NULL */
 /* Reads again who it was. */
 void peer_lineage(struct node *n, struct peer *p);
 
@@ -368,9 +382,14 @@ void inbound_budget(struct conn *c, double messages, size_t bytes);
 void inbound_committed(struct node *n); /* links that waited for the disk are read again */
 void inbound_op_done(struct node *n, struct op *op, enum err e);
 /* What is still owed for a row of the inbox: held, delivered or rejected. */
-struct pending_receipt inbound_owed(const struct inbox_row *r);
+struct pending_receipt inbound_owed(struct node *n, const struct inbox_row *r);
+/* Its time since its arrival is up, in running time (im2.md 9.6). What the old wire brought lives on. */
+bool inbound_life_over(struct node *n, const struct inbox_row *r);
 void inbound_report_reads(struct conn *c);
+
+/* held.c */
 enum err inbound_release(struct node *n, const struct node_id *id, bool accept);
 void inbound_release_due(void *node);
+void held_due(void *node); /* the timer of held_timer: some of those whose life is over go */
 
 #endif

@@ -18,6 +18,13 @@ struct peer *peer_find(struct node *n, const struct node_id *id)
 	return p;
 }
 
+struct peer *peer_now(struct node *n, const struct node_id *id)
+{
+	const struct pin *pin = pins_current(n->p.pins, id);
+
+	return peer_find(n, pin ? &pin->id : id);
+}
+
 struct node *peer_node(const struct peer *p)
 {
 	return p->conn ? p->conn->node : NULL;

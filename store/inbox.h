@@ -52,10 +52,14 @@ struct inbox_row {
 	bool proven;
 	uint32_t body_len;
 	bool has_wire;
+	uint64_t keep_ms;           /* with a wire id: remembered until then, in running time */
 	uint8_t wire_id[16];
 	uint16_t meta_len;
 	uint8_t meta[INBOX_META_MAX];
 };
+/* How long it has been here, in running time, when inbox_put() was told this of it and no keep_s. 0 without a wire
+ * id. */
+uint64_t inbox_age_ms(struct store *s, const struct inbox_row *r, uint64_t ttl_s, bool clock_plausible);
 
 /* ERR_EXISTS: a repeat (*state tells what the kept one is: NEW/READ -> confirm again, HELD -> not).
  * ERR_FULL at a limit: not kept, must not be confirmed. With a wire id also, in this order:

@@ -56,6 +56,7 @@ static enum err read_row(struct store *s, sqlite3_stmt *st, struct inbox_row *r,
 	r->read_ms = (uint64_t)sqlite3_column_int64(st, 9);
 	r->body_len = (uint32_t)len;
 	r->has_wire = wire.n == sizeof(r->wire_id);
+	r->keep_ms = r->has_wire ? (uint64_t)sqlite3_column_int64(st, 13) : 0;
 	if (r->has_wire)
 		memcpy(r->wire_id, wire.p, sizeof(r->wire_id));
 	if (author != ERR_OK || via != ERR_OK || !row_id_ok(id, wire) || priority < 0 ||

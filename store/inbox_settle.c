@@ -67,13 +67,24 @@ static enum err make_room(struct store *s, struct in_author *a)
 	return ERR_FULL;
 }
 
-static uint64_t keep_until(struct store *s, const struct inbox_new *m)
+static uint64_t remembered(uint64_t ttl_s, bool clock_plausible)
 {
-	uint64_t ttl = m->ttl_s ? m->ttl_s : TTL_DEFAULT_S, keep;
+	uint64_t ttl = ttl_s ? ttl_s : TTL_DEFAULT_S, keep;
 
 	keep = (ttl < TTL_MAX_S ? ttl : TTL_MAX_S) * SECOND_MS + AFTER_LIFE_MS;
-	if (!m->clock_plausible && keep < CLOCKLESS_MS)
-		keep = CLOCKLESS_MS;
+	return !clock_plausible && keep < CLOCKLESS_MS ? CLOCKLESS_MS : keep;
+}
+
+uint64_t inbox_age_ms(struct store *s, const struct inbox_row *r, uint64_t ttl_s, bool clock_plausible)
+{
+	uint64_t end = store_running_ms(s) + remembered(ttl_s, clock_plausible);
+
+	return r->has_wire && end > r->keep_ms ? end - r->keep_ms : 0;
+}
+
+static uint64_t keep_until(struct store *s, const struct inbox_new *m)
+{
+	uint64_t keep = remembered(m->ttl_s, m->clock_plausible);
 	uint64_t least = (m->keep_s < KEEP_MAX_S ? m->keep_s : KEEP_MAX_S) * SECOND_MS;
 	return store_running_ms(s) + (keep > least ? keep : least);
 }

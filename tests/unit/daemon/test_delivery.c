@@ -273,6 +273,61 @@ static void a_late_expired_is_one(void **state)
 	assert_string_equal(row.reason, "expired");
 }
 
+static void what_is_held_goes_when_its_life_is_over(void **state)
+{
+	char id[MSG_ID_MAX + 1], longer[MSG_ID_MAX + 1], refused[MSG_ID_MAX + 1];
+	struct inbox_row rows[4];
+	size_t n;
+
+	side_meet(a, b);
+	pend(b, a);
+	submit(a, b, &(struct text){ .ttl_ms = 600000 }, id);
+	submit(a, b, &(struct text){ .ttl_ms = 900000 }, longer);
+	world_pass(w, 590000);
+	assert_int_equal(received(b, INBOX_HELD), 2);
+	/* The wall clock of the receiver does not count. */
+	w->wall_ms += 3600000;
+	world_pass(w, 1);
+	held_due(b->node);
+	assert_int_equal(received(b, INBOX_HELD), 2);
+	w->wall_ms -= 3600000;
+	side_stop(b);
+	side_start(b);
+	world_pass(w, 80000);
+	assert_int_equal(received(b, INBOX_HELD), 1);
+	assert_int_equal(inbox_find(b->store, bytes_str(id), rows, 4, &n), ERR_OK);
+	assert_int_equal(inbound_owed(b->node, &rows[0]).code, 1);
+	assert_int_equal(state_of(a, id), OUTBOX_EXPIRED);
+	/* Refused is another reason. */
+	assert_int_equal(inbound_release(b->node, side_id(a), false), ERR_OK);
+	assert_int_equal(node_commit(b->node), ERR_OK);
+	assert_int_equal(inbox_find(b->store, bytes_str(longer), rows, 4, &n), ERR_OK);
+	assert_int_equal(inbound_owed(b->node, &rows[0]).code, 3);
+	world_pass(w, 60000);
+	assert_int_equal(state_of(a, longer), OUTBOX_REJECTED);
+	submit(a, b, &(struct text){ 0 }, refused);
+	world_pass(w, 300000);
+	assert_int_equal(received(b, INBOX_HELD), 1);
+}
+
+/* Nobody else tells the author: his own clock stands still. */
+static void its_author_hears_that_it_expired_there(void **state)
+{
+	char id[MSG_ID_MAX + 1];
+	struct outbox_row row;
+
+	side_meet(a, b);
+	pend(b, a);
+	submit(a, b, &(struct text){ .ttl_ms = 600000 }, id);
+	world_pass(w, 1000);
+	timer_stop(&w->env, &a->node->expiry_timer);
+	world_pass(w, 700000);
+	assert_int_equal(received(b, INBOX_HELD), 0);
+	assert_int_equal(outbox_get(a->store, bytes_str(id), &row), ERR_OK);
+	assert_int_equal(row.state, OUTBOX_EXPIRED);
+	assert_string_equal(row.reason, "expired");
+}
+
 static void who_is_not_trusted_slows_down(void **state)
 {
 	char id[MSG_ID_MAX + 1];
@@ -394,6 +449,8 @@ int main(void)
 		T(an_early_expired_counts_as_no_receipt),
 		T(a_late_expired_is_one),
 		T(who_asks_for_it_hears_that_it_was_read),
+		T(what_is_held_goes_when_its_life_is_over),
+		T(its_author_hears_that_it_expired_there),
 		T(who_is_not_trusted_slows_down),
 		T(refusals_say_why),
 	};
