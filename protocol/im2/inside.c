@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "protocol/im2/im2_internal.h"
+#include "protocol/im2/record.h"
 
 static void advance(struct im2_link *l);
 
@@ -335,6 +336,10 @@ static void act(struct im2_link *l, uint16_t tag, struct bytes value)
 	case IM2_ITEM_RECDIG:
 	case IM2_ITEM_RECREQ:
 	case IM2_ITEM_SRECEIPT: {
+		if ((tag == IM2_ITEM_RECDIG || tag == IM2_ITEM_RECREQ) && !im2_record_key_fits(tag, value)) {
+			refuse(l, 1, tag);
+			return;
+		}
 		struct session_event *e = fresh(l, SESSION_EV_ITEM);
 
 		e->tag = tag;

@@ -191,3 +191,21 @@ void im2_recreq_write(const struct node_id *author, uint64_t type, struct bytes 
 		im2_set_b(&f, IM2_RECREQ_KEY, key);
 	im2_write(&im2_recreq, &f, out);
 }
+
+bool im2_record_key_fits(uint16_t tag, struct bytes value)
+{
+	static const uint8_t length[] = {[IM2_REC_REVOKE_T] = ED_BYTES, [IM2_REC_GROUP_T] = 16};
+	bool digest = tag == IM2_ITEM_RECDIG;
+	struct im2_fields f;
+	uint64_t type;
+	size_t n = 0;
+
+	if (im2_parse(digest ? &im2_recdig : &im2_recreq, value, &f) != IM2_FINE)
+		return false;
+	type = f.v[digest ? IM2_RECDIG_TYPE : IM2_RECREQ_TYPE].u;
+	if (im2_has(&f, digest ? IM2_RECDIG_KEY : IM2_RECREQ_KEY))
+		n = f.v[digest ? IM2_RECDIG_KEY : IM2_RECREQ_KEY].b.n;
+	if (!im2_record_body(type))
+		return true;
+	return n == (type < sizeof length ? length[type] : 0);
+}

@@ -115,6 +115,9 @@ void im2_rotate_write(const struct keyring *old, const struct keyring *next, uin
 void im2_revoke_self_write(const struct keyring *k, uint64_t gen, uint64_t issued_ms, uint64_t reason, struct buf *out);
 void im2_recdig_write(const struct im2_record *r, struct buf *out);
 /* have: the generation we hold, 0 = none. */
+/* Does this RECDIG or RECREQ, whose shape is good, name a key exactly when its type has one, of its length (8, 13.3)? Of
+ * types that are not known here nobody can tell: true. */
+bool im2_record_key_fits(uint16_t tag, struct bytes value);
 void im2_recreq_write(const struct node_id *author, uint64_t type, struct bytes key, uint64_t have, struct buf *out);
 
 #endif

@@ -239,6 +239,40 @@ static void items_are_those_of_the_vectors(void **state)
 	assert_int_equal(im2_item_check(IM2_ITEM_RECREQ, buf_bytes(&w->out)), IM2_FINE);
 }
 
+static struct bytes asked(struct world *w, uint64_t type, size_t key)
+{
+	static const uint8_t room[ED_BYTES];
+
+	buf_reset(&w->out);
+	im2_recreq_write(keyring_id(w->bob), type, bytes_of(room, key), 0, &w->out);
+	assert_int_equal(im2_item_check(IM2_ITEM_RECREQ, buf_bytes(&w->out)), IM2_FINE);
+	return buf_bytes(&w->out);
+}
+
+/* A key exactly for types that have one (8, 13.3). */
+static void keys_belong_to_their_types(void **state)
+{
+	struct world *w = *state;
+	struct im2_record r;
+
+	for (uint64_t type = 1; type <= 9; type++) {
+		size_t want = type == IM2_REC_REVOKE_T ? 32 : type == IM2_REC_GROUP_T ? 16 : 0;
+
+		for (size_t n = 0; n <= ED_BYTES; n++)
+			assert_int_equal(im2_record_key_fits(IM2_ITEM_RECREQ, asked(w, type, n)), n == want);
+	}
+	for (size_t n = 0; n <= ED_BYTES; n += 8)
+		assert_true(im2_record_key_fits(IM2_ITEM_RECREQ, asked(w, 10, n))); /* of a later version */
+	assert_int_equal(im2_record_parse(vec(w, "revocation_2_of_3"), &r), IM2_FINE);
+	buf_reset(&w->out);
+	im2_recdig_write(&r, &w->out);
+	assert_true(im2_record_key_fits(IM2_ITEM_RECDIG, buf_bytes(&w->out)));
+	r.key = bytes_of(NULL, 0);
+	buf_reset(&w->out);
+	im2_recdig_write(&r, &w->out);
+	assert_false(im2_record_key_fits(IM2_ITEM_RECDIG, buf_bytes(&w->out)));
+}
+
 static void each_bit_of_a_record_counts(void **state)
 {
 	static const char *const names[] = {"prekey", "revocation_2_of_3", "rotation"};
@@ -864,6 +898,7 @@ int main(void)
 		TEST(records_of_the_vectors_verify),
 		TEST(records_are_written_as_the_vectors),
 		TEST(items_are_those_of_the_vectors),
+		TEST(keys_belong_to_their_types),
 		TEST(each_bit_of_a_record_counts),
 		TEST(a_signature_of_another_context_is_none),
 		TEST(only_served_types_are_kept),

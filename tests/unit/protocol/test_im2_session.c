@@ -386,6 +386,22 @@ static void records_are_handed_on(void **state)
 	ipath_flush(w->p);
 	assert_int_equal(end_count(&w->p->b, SESSION_EV_ITEM), 1);
 	assert_int_equal(end_last(&w->p->b, SESSION_EV_ITEM)->tag, IM2_ITEM_RECREQ);
+	/* A key where the type has none, or none where it has one. */
+	for (int type = 2; type <= 4; type += 2) {
+		uint64_t before = im2_host_counters(w->b.host)->items_refused;
+
+		f = (struct im2_fields){ 0 };
+		im2_set_b(&f, IM2_RECREQ_ID, BYTES_ARR(id));
+		im2_set_u(&f, IM2_RECREQ_TYPE, (uint64_t)type);
+		if (type == 2)
+			im2_set_b(&f, IM2_RECREQ_KEY, BYTES_ARR(id));
+		buf_reset(&b);
+		im2_write(&im2_recreq, &f, &b);
+		assert_int_equal(im2_link_item(w->p->a.s, IM2_ITEM_RECREQ, buf_bytes(&b)), ERR_OK);
+		ipath_flush(w->p);
+		assert_int_equal(im2_host_counters(w->b.host)->items_refused, before + 1);
+	}
+	assert_int_equal(end_count(&w->p->b, SESSION_EV_ITEM), 1);
 	buf_fini(&b);
 }
 
