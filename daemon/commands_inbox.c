@@ -2,6 +2,7 @@
 #include "daemon/commands_internal.h"
 #include <stdlib.h>
 
+#define ROW_COST 2048 /* of a message besides its body, as it is counted: more than it usually is */
 #define ROW_ROOM 8192 /* of a message besides its body, at most */
 
 /* The answer is written, not built: this is the path of every message that a program takes. */
@@ -11,6 +12,7 @@ struct page {
 	struct buf body;
 	struct inbox_row *rows;    /* of what is in it */
 	size_t count, cap;
+	size_t used;               /* bytes, as they are counted */
 	/* Most messages of a page are by the same author. */
 	struct node_id who;
 	char ref[640];             /* how `who` is shown */
@@ -21,7 +23,7 @@ static void page_init(struct page *p, const struct command_ctx *cx)
 {
 	p->cx = cx;
 	p->rows = NULL;
-	p->count = p->cap = p->ref_n = 0;
+	p->count = p->cap = p->used = p->ref_n = 0;
 	buf_init(&p->text, RESULT_MAX + ROW_ROOM);
 	buf_init(&p->body, STORE_BODY_MAX);
 	buf_add_str(&p->text, "{\"schema\":\"ironmesh.inbox/1\",\"messages\":[");
@@ -156,12 +158,13 @@ static void add_row(struct page *p, const struct inbox_row *r)
 static enum err append_message(struct page *p, const struct inbox_row *r, bool bodies, bool *full)
 {
 	struct buf *b = &p->text;
-	size_t from = b->n;
+	size_t from = b->n, cost;
 	enum err e = ERR_OK;
 
 	if (p->count)
 		buf_add_u8(b, ',');
 	add_row(p, r);
+	cost = b->n;
 	/* A deleted message has no body; one that does not open says so and stays listed. */
 	if (bodies)
 		e = add_body(p, r);
@@ -175,12 +178,15 @@ static enum err append_message(struct page *p, const struct inbox_row *r, bool b
 	buf_add_u8(b, '}');
 	if (e == ERR_OK && b->err != ERR_OK && b->err != ERR_LIMIT)
 		e = b->err;
-	*full = e == ERR_OK && p->count > 0 && (b->err == ERR_LIMIT || b->n > RESULT_MAX - 2);
+	cost = ROW_COST + b->n - cost;
+	*full = e == ERR_OK && p->count > 0 &&
+		(b->err == ERR_LIMIT || b->n > RESULT_MAX - 2 || p->used + cost > RESULT_MAX - ROW_COST);
 	if (*full) {
 		b->n = from;
 		b->err = ERR_OK;
 	} else if (e == ERR_OK) {
 		p->count++;
+		p->used += cost;
 	}
 	return e;
 }
