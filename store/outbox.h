@@ -11,9 +11,9 @@
  * the same msg_id, the far side dedupes), SENT (the honest end towards a peer that never confirms, and
  * of a message that wants no receipt), DELIVERED, READ, and the dead letters FAILED, EXPIRED, REJECTED,
  * CANCELLED, UNKNOWN with their reason. Moves are checked against a table (base/sm.h). A receipt brings
- * any of FAILED, EXPIRED, REJECTED, UNKNOWN to DELIVERED or READ: the truth wins (10.3). SENT, DELIVERED
- * and READ rows drop their bodies; a dead letter keeps its own until it is pruned, so that
- * outbox_requeue() can send it again.
+ * any of FAILED, EXPIRED, REJECTED, UNKNOWN to DELIVERED or READ: the truth wins (10.3); reason 12 brings the
+ * first three to UNKNOWN. SENT, DELIVERED and READ rows drop their bodies; a dead letter keeps its own until it
+ * is pruned, so that outbox_requeue() can send it again.
  */
 #ifndef STORE_OUTBOX_H
 #define STORE_OUTBOX_H

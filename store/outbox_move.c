@@ -20,9 +20,10 @@ static const struct sm_row MOVES[OUTBOX_STATES] = {
 					 SM_TO(OUTBOX_UNKNOWN)},
 	[OUTBOX_DELIVERED] = {"delivered", SM_TO(OUTBOX_READ)},
 	[OUTBOX_READ] = {"read", 0},
-	[OUTBOX_FAILED] = {"failed", TRUTH},
-	[OUTBOX_EXPIRED] = {"expired", TRUTH},
-	[OUTBOX_REJECTED] = {"rejected", TRUTH},
+	/* "May have been delivered" is nearer to it than what we thought. */
+	[OUTBOX_FAILED] = {"failed", TRUTH | SM_TO(OUTBOX_UNKNOWN)},
+	[OUTBOX_EXPIRED] = {"expired", TRUTH | SM_TO(OUTBOX_UNKNOWN)},
+	[OUTBOX_REJECTED] = {"rejected", TRUTH | SM_TO(OUTBOX_UNKNOWN)},
 	[OUTBOX_CANCELLED] = {"cancelled", 0},
 	[OUTBOX_UNKNOWN] = {"unknown", TRUTH},
 };

@@ -8,6 +8,8 @@
 
 /* Above so many waiting rows, listing them newest first walks the table instead of sorting. */
 #define SORT_MAX 4096
+#define LATE_MS	    (48ull * 3600 * 1000)
+#define LIFE_MAX_MS (400ll * 86400 * 1000)
 
 enum err outbox_collect(struct store *s, sqlite3_stmt *st, struct outbox_row *rows, size_t max,
 			size_t *n)
@@ -276,6 +278,17 @@ static enum err delete_row(struct store *s, const struct old_row *o)
 	return ERR_OK;
 }
 
+/* What expired waits for late receipts (10.3): its life once more and two days, if that is longer. */
+static uint64_t prune_before(const struct store *s, uint64_t before_ms, int64_t state, int64_t life_ms)
+{
+	uint64_t late = life_ms > 0 && life_ms < LIFE_MAX_MS ? (uint64_t)life_ms + LATE_MS : LATE_MS;
+
+	if (state != OUTBOX_EXPIRED || before_ms == UINT64_MAX || late <= s->limits.keep_ms)
+		return before_ms;
+	late -= s->limits.keep_ms;
+	return before_ms > late ? before_ms - late : 0;
+}
+
 enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, unsigned *deleted)
 {
 	struct old_row batch[PRUNE_BATCH];
@@ -288,7 +301,7 @@ enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, un
 		size_t n = 0;
 		sqlite3_stmt *st =
 			store_stmt(s, ST_OUT_PRUNE_SCAN,
-				   "SELECT seq, peer, state, changed, body_len, id, wire FROM outbox"
+				   "SELECT seq, peer, state, changed, body_len, id, wire, expires - created FROM outbox"
 				   " WHERE seq > ?1 ORDER BY seq");
 		if (!st)
 			return ERR_STORE;
@@ -303,7 +316,7 @@ enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, un
 			int64_t state = sqlite3_column_int64(st, 2);
 			/* The highest one stays: its number must not be given out again. */
 			if (state == OUTBOX_QUEUED || state < 0 || state >= OUTBOX_STATES ||
-			    (uint64_t)sqlite3_column_int64(st, 3) >= before_ms ||
+			    (uint64_t)sqlite3_column_int64(st, 3) >= prune_before(s, before_ms, state, sqlite3_column_int64(st, 7)) ||
 			    seq == s->last_seq[BOX_OUT] || peer.n != PEER_BLOB_BYTES ||
 			    !row_id_ok(id, wire))
 				continue;

@@ -82,7 +82,8 @@ struct store_stats {
 };
 void store_stats(struct store *s, struct store_stats *out);
 
-/* Deletes finished rows and duplicate memory older than keep_ms, at most `max_rows`; in the group.
+/* Deletes finished rows and duplicate memory older than keep_ms, at most `max_rows`; in the group. What expired in the
+ * outbox is kept for its life and 48 hours more, if that is longer (im2.md 10.3).
  * Looks at a bounded number of rows and goes on from there in the next call: call it now and then,
  * whatever *deleted says. */
 enum err store_prune(struct store *s, uint64_t wall_ms, unsigned max_rows, unsigned *deleted) MUST_CHECK;

@@ -172,9 +172,9 @@ static void moves_follow_the_table(void **state)
 		[OUTBOX_QUEUED] = {0, 1, 1, 1, 1, 1, 1, 1, 1},
 		[OUTBOX_SENT] = {0, 0, 1, 1, 1, 0, 1, 0, 1},
 		[OUTBOX_DELIVERED] = {0, 0, 0, 1, 0, 0, 0, 0, 0},
-		[OUTBOX_FAILED] = {0, 0, 1, 1, 0, 0, 0, 0, 0},
-		[OUTBOX_EXPIRED] = {0, 0, 1, 1, 0, 0, 0, 0, 0},
-		[OUTBOX_REJECTED] = {0, 0, 1, 1, 0, 0, 0, 0, 0},
+		[OUTBOX_FAILED] = {0, 0, 1, 1, 0, 0, 0, 0, 1},
+		[OUTBOX_EXPIRED] = {0, 0, 1, 1, 0, 0, 0, 0, 1},
+		[OUTBOX_REJECTED] = {0, 0, 1, 1, 0, 0, 0, 0, 1},
 		[OUTBOX_UNKNOWN] = {0, 0, 1, 1, 0, 0, 0, 0, 0},
 	};
 

@@ -465,6 +465,32 @@ static void prune_deletes_old_finished_rows_only(void **state)
 	store_close(s);
 }
 
+/* A late receipt finds it (im2.md 10.3). */
+static void what_expired_is_kept_for_its_life_and_two_days(void **state)
+{
+	struct store_limits l = {.keep_ms = 1000};
+	struct store *s = world_store(&w, &l);
+	uint64_t end = 65000 + 60000 + 48ull * 3600 * 1000;
+	struct outbox_new m = {.id = BYTES_LIT("old"), .to = world_peer(1), .type = BYTES_LIT("MSG"),
+			       .created_ms = 5000, .expires_ms = 65000};
+	struct outbox_row r;
+	unsigned deleted;
+	int64_t seq;
+	size_t n;
+
+	w.wall_ms = 5000;
+	assert_int_equal(outbox_put(s, &m, &seq, (uint8_t[16]){0}), ERR_OK);
+	world_out(s, &w, 1, "last", 0, "x");
+	assert_int_equal(outbox_expire(s, 65000, &r, 1, &n), ERR_OK);
+	assert_int_equal(n, 1);
+	assert_int_equal(store_commit(s), ERR_OK);
+	assert_int_equal(store_prune(s, end, 100, &deleted), ERR_OK);
+	assert_int_equal(deleted, 0);
+	assert_int_equal(store_prune(s, end + 1, 100, &deleted), ERR_OK);
+	assert_int_equal(deleted, 1);
+	store_close(s);
+}
+
 static void prune_stops_at_max_rows_and_keeps_to_keep_rows(void **state)
 {
 	struct store_limits l = {.keep_ms = 1000, .keep_rows = 60};
@@ -657,6 +683,7 @@ int main(void)
 		T(rollback_restores_counters_numbers_and_ids),
 		T(database_in_memory_works_without_a_file),
 		T(prune_deletes_old_finished_rows_only),
+		T(what_expired_is_kept_for_its_life_and_two_days),
 		T(prune_stops_at_max_rows_and_keeps_to_keep_rows),
 		T(wal_stays_bounded_while_a_thread_checkpoints),
 		T(wal_is_bounded_even_when_nobody_checkpoints),
