@@ -111,6 +111,7 @@ struct sim_node {
 	struct pins *pins;
 	struct audit *audit;
 	struct policy policy;
+	uint64_t online_ms[SIM_NODES_MAX]; /* when each peer last came online here */
 	uint64_t full_until_ms;       /* its disk refuses until then */
 	uint64_t failures_seen;       /* store failures that the check knows of */
 	struct timer restart;         /* in the world's env */
@@ -146,7 +147,7 @@ struct msg {
 	bool restored;                /* its author was restored since: it may end as unknown or in conflict */
 	bool lost_there;              /* its receiver was restored from before */
 	unsigned body;                /* number of the message whose body it has */
-	uint64_t sent_ms;             /* first */
+	uint64_t sent_ms;             /* last */
 	bool was_sent;
 	enum outbox_state seen;       /* last observed at the sender */
 	bool arrived, held, handed;
