@@ -452,6 +452,7 @@ static enum err open_node(struct app *a, struct fault *f)
 		.im2_pad = c->pad,
 		.im2_sign_always = c->sign_always,
 		.tls_binding = c->tls_binding,
+		.rotate_keeps_verified = c->rotate_keeps_verified,
 		.revoke_quorum = c->admins.quorum,
 		.revoke_admins = c->admins.n ? (const uint8_t(*)[ED_BYTES])c->admins.ed : NULL,
 		.revoke_admins_n = c->admins.n,

@@ -35,6 +35,7 @@ enum opt {
 	OPT_PAD,
 	OPT_SIGN_ALWAYS,
 	OPT_TLS_BINDING,
+	OPT_ROTATE_VERIFIED,
 	OPT_REVOKE_ADMINS,
 	OPT_REVOKE_QUORUM,
 	OPT_MESH,
@@ -75,6 +76,8 @@ static const struct row {
 	  OPT_SIGN_ALWAYS },
 	{ "--tls-binding", "on|off", "tie handshakes of im2 to their TLS connection; the same at both ends (off)",
 	  OPT_TLS_BINDING },
+	{ "--rotate-verified", "keep|drop", "whether a verified peer stays so when a signed record changes its key (drop)",
+	  OPT_ROTATE_VERIFIED },
 	{ "--revoke-admins", "LIST", "public keys of who together may revoke any identity, or @FILE; on all nodes alike",
 	  OPT_REVOKE_ADMINS },
 	{ "--revoke-quorum", "K", "so many of them have to sign (the majority: 2 of 3)", OPT_REVOKE_QUORUM },
@@ -365,6 +368,11 @@ static enum err take(struct run_config *c, enum opt opt, const char *v, struct f
 		c->tls_binding = strcmp(v, "on") == 0;
 		if (!c->tls_binding && strcmp(v, "off") != 0)
 			return usage(f, NULL, "--tls-binding: '%s' is not on or off", v);
+		return ERR_OK;
+	case OPT_ROTATE_VERIFIED:
+		c->rotate_keeps_verified = strcmp(v, "keep") == 0;
+		if (!c->rotate_keeps_verified && strcmp(v, "drop") != 0)
+			return usage(f, NULL, "--rotate-verified: '%s' is not keep or drop", v);
 		return ERR_OK;
 	case OPT_REVOKE_ADMINS:
 		return list_take(c, v, add_admins, f);

@@ -36,6 +36,7 @@ struct run_config {
 	const char *mesh;  /* name of the mesh; every node of it says the same */
 	uint16_t passgen;  /* which of the mesh's passphrases ours is, while it changes */
 	bool pad, sign_always, tls_binding;
+	bool rotate_keeps_verified; /* im2.md 13.4 */
 	bool im2_given, require_im2; /* as typed */
 	struct admins admins; /* who together may revoke; empty: nobody */
 	double connect_rate; /* accepted per second and source; 0: no limit, < 0: the standard */

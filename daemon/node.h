@@ -56,6 +56,7 @@ struct node_config {
 	bool im2_pad, im2_sign_always; /* im2.md 7.8, 9.4; whether im2 runs at all is policy->im2 */
 	struct im2_limits im2;     /* zero members: what follows from the other limits, then the defaults of im2.md */
 	bool tls_binding;          /* im2.md 5.1 cb: handshakes are bound to the TLS connection that carries them */
+	bool rotate_keeps_verified; /* im2.md 13.4: a signed rotation moves what the operator verified too */
 	struct policy *policy;     /* borrowed */
 	struct node_limits limits; /* zero members take the defaults above, except connects_per_s < 0 = default */
 	struct bytes tls_key;      /* unused by the core; shown in status */

@@ -424,7 +424,7 @@ static bool rotate(struct records *r, const struct im2_rotation *rot)
 {
 	struct node *n = r->node;
 	const struct pin *pin = records_pin(r, rot->old_ed);
-	bool was_verified;
+	bool was_verified, keeps = n->c.rotate_keeps_verified;
 	struct pins_copy *before;
 	struct node_id was, now;
 	struct fault f = { 0 };
@@ -440,7 +440,7 @@ static bool rotate(struct records *r, const struct im2_rotation *rot)
 	e = pins_copy(n->p.pins, &before);
 	if (e == ERR_OK)
 		e = pins_settle(n->p.pins, before,
-				pins_rotate(n->p.pins, &was, rot->new_ed, rot->x25519, env_wall(n->env), false), &f);
+				pins_rotate(n->p.pins, &was, rot->new_ed, rot->x25519, env_wall(n->env), keeps), &f);
 	if (e != ERR_OK) {
 		log_error("rotation-refused old=%s new=%s err=%s what=\"%s\"", was.hex, now.hex, err_word(e), f.what);
 		audit_note(n->p.audit, "ROTATION_REFUSED", bytes_str(was.hex), "old_peer_id", was.hex, "new_peer_id", now.hex,
@@ -449,7 +449,7 @@ static bool rotate(struct records *r, const struct im2_rotation *rot)
 		return false;
 	}
 	log_warn("peer-rotated old=%s new=%s name=%s", was.hex, now.hex, peer_name(n, &now));
-	if (was_verified)
+	if (was_verified && !keeps)
 		log_warn("peer-no-longer-verified peer=%s next=\"ironmesh trust verify %s\"", now.hex, now.hex);
 	audit_note(n->p.audit, "KEY_ROTATION_SIGNED", (struct bytes){ 0 }, "old_peer_id", was.hex, "new_peer_id", now.hex,
 		   "verified_before", was_verified ? "yes" : "no", NULL);
@@ -457,7 +457,7 @@ static bool rotate(struct records *r, const struct im2_rotation *rot)
 	if (peer_find(n, &now))
 		peer_lineage(n, peer_find(n, &now));
 	native_trust_changed(n, &now);
-	node_simple_event(n, "trust.changed", &now, was_verified ? "rotated: trusted, no longer verified" : "rotated");
+	node_simple_event(n, "trust.changed", &now, was_verified && !keeps ? "rotated: trusted, no longer verified" : "rotated");
 	return queue_follows(n, &was, &now);
 }
 

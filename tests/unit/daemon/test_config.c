@@ -85,15 +85,16 @@ static void every_option_reaches_its_member(void **state)
 
 static void the_native_wire_has_its_options(void **state)
 {
-	assert_int_equal(PARSE("--im2", "require", "--pad", "--sign-always", "--tls-binding", "on", "--mesh", "b\xc3\xbcro", "--passgen", "65535"),
-			 ERR_OK);
+	assert_int_equal(PARSE("--im2", "require", "--pad", "--sign-always", "--tls-binding", "on", "--mesh", "b\xc3\xbcro", "--passgen", "65535",
+			       "--rotate-verified", "keep"), ERR_OK);
 	assert_int_equal(c.policy.im2, IM2_REQUIRE);
-	assert_true(c.pad && c.sign_always && c.tls_binding);
+	assert_true(c.pad && c.sign_always && c.tls_binding && c.rotate_keeps_verified);
 	assert_string_equal(c.mesh, "b\xc3\xbcro");
 	assert_int_equal(c.passgen, 65535);
 	teardown(NULL);
 	setup(NULL);
-	assert_int_equal(PARSE("--im2", "off", "--tls-binding", "off"), ERR_OK);
+	assert_int_equal(PARSE("--im2", "off", "--tls-binding", "off", "--rotate-verified", "drop"), ERR_OK);
+	assert_false(c.rotate_keeps_verified);
 	assert_int_equal(c.policy.im2, IM2_OFF);
 	teardown(NULL);
 	setup(NULL);
@@ -204,6 +205,7 @@ static void a_slip_of_the_finger_gets_a_suggestion(void **state)
 static void missing_and_superfluous_values_are_refused(void **state)
 {
 	refused(PARSE("--port"), "--port");
+	refused(PARSE("--rotate-verified", "maybe"), "keep or drop");
 	refused(PARSE("--strict-tls=yes"), "--strict-tls");
 	refused(PARSE("-x"), "-x");
 	refused(PARSE("alice"), "alice");

@@ -1030,6 +1030,21 @@ static void rotate(struct side *s)
 	side_start(s);
 }
 
+static void verified_may_survive_a_rotation(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1];
+
+	know(a, b);
+	meet(b, a);
+	a->node->c.rotate_keeps_verified = true;
+	assert_int_equal(pins_set_verified(a->pins, id_of(b), true), ERR_OK);
+	rotate(b);
+	assert_int_equal(audited(a, "KEY_ROTATION_SIGNED"), 1);
+	assert_int_equal(pin_at(a, id_of(b))->state, PIN_TRUSTED);
+	assert_true(pin_at(a, id_of(b))->verified);
+}
+
 static void a_rotation_moves_the_pin_and_the_new_identity_is_known(void **state)
 {
 	struct world *w = *state;
@@ -1528,6 +1543,7 @@ int main(void)
 		T(a_notice_is_repeated_until_it_is_answered),
 		T(one_admin_quarantines_for_a_day),
 		T(the_operator_ends_a_quarantine_either_way),
+		T(verified_may_survive_a_rotation),
 		T(a_rotation_moves_the_pin_and_the_new_identity_is_known),
 		T(what_waits_follows_to_the_new_identity),
 		T(a_message_without_receipt_comes_again_by_the_new_identity_of_its_author),
