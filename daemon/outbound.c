@@ -95,12 +95,33 @@ static enum err check_size(struct node *n, const struct submit *s, struct fault 
 	return ERR_LIMIT;
 }
 
+/* 0 without a plausible clock: nobody judges by what we would write, and time is then counted by how long we run
+ * (im2.md 9.6). */
+static uint64_t clock_ms(struct node *n)
+{
+	uint64_t wall = env_wall(n->env);
+
+	return wall > CLOCK_PLAUSIBLE_MS ? wall : 0;
+}
+
+static bool time_over(struct node *n, uint64_t expires_ms)
+{
+	return expires_ms && outbox_expiry_wall(n->p.store, expires_ms) <= env_wall(n->env);
+}
+
+static uint32_t seconds(uint64_t life_ms)
+{
+	uint64_t s = (life_ms + 999) / 1000;
+
+	return s > MSG_TTL_MAX_S ? MSG_TTL_MAX_S : (uint32_t)s;
+}
+
 enum err node_submit(struct node *n, const struct submit *given, submit_done done, void *ctx,
 		     char id_out[static MSG_ID_MAX + 1], struct fault *f)
 {
 	const struct submit to_whom = addressed(n, given), *s = &to_whom;
 	struct bytes type = s->type.n ? s->type : BYTES_LIT("MSG");
-	uint64_t wall = env_wall(n->env);
+	uint64_t wall = clock_ms(n);
 	char id[MSG_ID_MAX + 1] = "";
 	uint8_t wire_id[MSG_WIRE_ID], meta_room[MSG_META_MAX];
 	struct message_ext x = s->ext;
@@ -119,7 +140,8 @@ enum err node_submit(struct node *n, const struct submit *given, submit_done don
 	if (s->id.n && !id_fine(s->id))
 		return fault_set(f, ERR_USAGE, EXIT_USAGE,
 				 "a message id has 1 to %d printable characters without spaces", MSG_ID_MAX);
-	x.ttl_s = 0; /* it follows from the expiry of the row */
+	/* It follows from the times of the row, if there was a clock to take them from. */
+	x.ttl_s = wall ? 0 : seconds(s->ttl_ms);
 	buf_init(&meta, MSG_META_MAX);
 	message_meta_write(&x, &meta);
 	e = meta.err;
@@ -134,7 +156,8 @@ enum err node_submit(struct node *n, const struct submit *given, submit_done don
 		.type = type,
 		.priority = (uint8_t)s->priority,
 		.created_ms = wall,
-		.expires_ms = s->ttl_ms ? wall + s->ttl_ms : 0,
+		.expires_ms = !s->ttl_ms ? 0 :
+			      wall ? wall + s->ttl_ms : OUTBOX_RUNNING | (store_running_ms(n->p.store) + s->ttl_ms),
 		.body = s->body,
 	};
 
@@ -204,7 +227,7 @@ enum err node_send_volatile(struct node *n, const struct submit *given, char id_
 		.type = s->type.n ? s->type : BYTES_LIT("MSG"),
 		.source = *keyring_id(n->p.keyring),
 		.destination = s->to,
-		.created_ms = env_wall(n->env),
+		.created_ms = clock_ms(n),
 		.priority = s->priority,
 		.body = s->body,
 		.has_wire_id = true,
@@ -326,12 +349,12 @@ void outbound_left(struct node *n, struct item *it)
 	it->peer->unsettled++;
 }
 
-/* Seconds of life from `created`; what never expires here lives as long as im2 allows. */
-static uint32_t life_s(const struct item *it)
+/* Seconds of life; what never expires here lives as long as im2 allows. */
+static uint32_t life_s(const struct item *it, uint32_t said_s)
 {
-	uint64_t s = it->expires_ms > it->created_ms ? (it->expires_ms - it->created_ms + 999) / 1000 : MSG_TTL_MAX_S;
+	uint32_t s = it->created_ms && it->expires_ms > it->created_ms ? seconds(it->expires_ms - it->created_ms) : said_s;
 
-	return s > MSG_TTL_MAX_S ? MSG_TTL_MAX_S : s ? (uint32_t)s : 1;
+	return s ? s : MSG_TTL_MAX_S;
 }
 
 enum err outbound_attempt(struct node *n, struct peer *p, struct item *it)
@@ -361,8 +384,8 @@ enum err outbound_attempt(struct node *n, struct peer *p, struct item *it)
 		end_row(n, it, OUTBOX_FAILED, "its fields do not open");
 		return ERR_CORRUPT;
 	}
-	m.ext.ttl_s = life_s(it);
-	if (it->expires_ms && it->expires_ms <= env_wall(n->env)) {
+	m.ext.ttl_s = life_s(it, m.ext.ttl_s);
+	if (time_over(n, it->expires_ms)) {
 		end_row(n, it, OUTBOX_EXPIRED, "expired");
 		n->n.messages_expired++;
 		return ERR_EXPIRED;
@@ -437,7 +460,7 @@ static bool has_time(struct node *n, const struct item *it, struct bytes named)
 		end = row.expires_ms;
 	else
 		return false;
-	return !end || end > env_wall(n->env);
+	return !time_over(n, end);
 }
 
 void outbound_receipt_of(struct node *n, const struct node_id *from, const struct session_event *ev)
@@ -525,6 +548,7 @@ static void overlay(struct node *n, struct outbox_row *r)
 {
 	struct item *it;
 
+	r->expires_ms = outbox_expiry_wall(n->p.store, r->expires_ms);
 	if (r->state != OUTBOX_QUEUED)
 		return;
 	it = item_find(n, &r->to, bytes_str(r->id));

@@ -42,12 +42,15 @@ const char *outbox_state_word(enum outbox_state s); /* "queued", ... */
 enum err outbox_state_parse(struct bytes word, enum outbox_state *out) MUST_CHECK;
 bool outbox_state_terminal(enum outbox_state s);    /* all but QUEUED; SENT, DELIVERED may still become READ etc. */
 
+/* In expires_ms: the rest is running time (store_running_ms()), for what a node without a plausible clock sends. */
+#define OUTBOX_RUNNING (UINT64_C(1) << 62)
+
 struct outbox_new {
 	struct bytes id;       /* msg_id, 1..128; empty = the 32 lower-case hex characters of the wire id */
 	struct node_id to;
 	struct bytes type;     /* "MSG", ... <= 32 */
 	uint8_t priority;      /* 0 low .. 3 critical */
-	uint64_t created_ms, expires_ms; /* expires 0 = never */
+	uint64_t created_ms, expires_ms; /* expires 0 = never; see OUTBOX_RUNNING */
 	struct bytes body;     /* clear; sealed inside */
 	struct bytes meta;     /* 0..OUTBOX_META_MAX opaque bytes, sealed with the type */
 	bool no_receipt;       /* the recipient confirms nothing (flag 8): SENT is its end */
@@ -108,7 +111,9 @@ enum err outbox_waiting(struct store *s, const struct node_id *peer, uint8_t aft
 enum err outbox_body(struct store *s, int64_t seq, struct buf *out) MUST_CHECK;
 /* Distinct peers that have QUEUED rows. */
 enum err outbox_peers(struct store *s, struct node_id *out, size_t max, size_t *n) MUST_CHECK;
-/* The earliest expiry among QUEUED rows; UINT64_MAX when none. */
+/* When that is by the wall clock as it goes now. */
+uint64_t outbox_expiry_wall(struct store *s, uint64_t expires_ms);
+/* The earliest expiry among QUEUED rows, by the wall clock; UINT64_MAX when none. */
 enum err outbox_next_expiry(struct store *s, uint64_t *wall_ms) MUST_CHECK;
 /* QUEUED rows whose time has passed become EXPIRED; up to `max`, returned for events. */
 enum err outbox_expire(struct store *s, uint64_t wall_ms, struct outbox_row *rows, size_t max,

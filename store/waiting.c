@@ -41,7 +41,8 @@ void waiting_fini(struct waiting *w)
 	map_free(w->peers);
 	free(w->journal);
 	free(w->touched);
-	free(w->heap);
+	for (unsigned i = 0; i < CLOCKS; i++)
+		free(w->heap[i].x);
 	*w = (struct waiting){0};
 }
 
@@ -106,8 +107,8 @@ enum err waiting_reserve(struct waiting *w, const uint8_t peer[static PEER_BLOB_
 		e = sorted_reserve(&p->queue[rank], 1);
 	if (e == ERR_OK)
 		e = room(&w->journal, &w->journal_cap, w->journal_n, 2, sizeof(*w->journal));
-	if (e == ERR_OK)
-		e = room(&w->heap, &w->heap_cap, w->heap_n, 1, sizeof(*w->heap));
+	for (unsigned i = 0; i < CLOCKS && e == ERR_OK; i++)
+		e = room(&w->heap[i].x, &w->heap[i].cap, w->heap[i].n, 1, sizeof(struct out_expiry));
 	if (e == ERR_OK)
 		*out = p;
 	return e;
@@ -125,13 +126,13 @@ static void sift_up(struct out_expiry *h, size_t i)
 	h[i] = x;
 }
 
-static void pop(struct waiting *w)
+static void pop(struct out_heap *heap)
 {
-	struct out_expiry *h = w->heap, x = h[--w->heap_n];
+	struct out_expiry *h = heap->x, x = h[--heap->n];
 	size_t i = 0, child;
 
-	while ((child = 2 * i + 1) < w->heap_n) {
-		if (child + 1 < w->heap_n && h[child + 1].at < h[child].at)
+	while ((child = 2 * i + 1) < heap->n) {
+		if (child + 1 < heap->n && h[child + 1].at < h[child].at)
 			child++;
 		if (h[child].at >= x.at)
 			break;
@@ -143,12 +144,13 @@ static void pop(struct waiting *w)
 
 static void push(struct waiting *w, struct out_peer *p, uint8_t rank, const struct out_wait *x)
 {
+	struct out_heap *h = &w->heap[x->expires & OUTBOX_RUNNING ? BY_RUNNING : BY_WALL];
+
 	if (!x->expires)
 		return;
-	BUG_ON(w->heap_n == w->heap_cap);
-	w->heap[w->heap_n] =
-		(struct out_expiry){.at = x->expires, .row = x->row, .peer = p, .rank = rank};
-	sift_up(w->heap, w->heap_n++);
+	BUG_ON(h->n == h->cap);
+	h->x[h->n] = (struct out_expiry){.at = x->expires, .row = x->row, .peer = p, .rank = rank};
+	sift_up(h->x, h->n++);
 }
 
 static bool push_all(void *ctx, struct bytes key, void *value)
@@ -165,49 +167,53 @@ static bool push_all(void *ctx, struct bytes key, void *value)
 /* After a rollback entries may be missing, and after many rows that ended in time most are of no use. */
 static enum err heap_ready(struct waiting *w)
 {
-	if (!w->heap_lost && w->heap_n <= 2 * w->n + 1024)
+	if (!w->heap_lost && w->heap[BY_WALL].n + w->heap[BY_RUNNING].n <= 2 * w->n + 1024)
 		return ERR_OK;
-	enum err e = room(&w->heap, &w->heap_cap, 0, w->n, sizeof(*w->heap));
-	if (e != ERR_OK)
-		return e;
-	w->heap_n = 0;
+	for (unsigned i = 0; i < CLOCKS; i++) {
+		enum err e = room(&w->heap[i].x, &w->heap[i].cap, 0, w->n, sizeof(struct out_expiry));
+		if (e != ERR_OK)
+			return e;
+	}
+	w->heap[BY_WALL].n = w->heap[BY_RUNNING].n = 0;
 	w->heap_lost = false;
 	map_each(w->peers, push_all, w);
 	return ERR_OK;
 }
 
 /* The top is a row that still waits under this expiry, or there is none. */
-static bool settle_top(struct waiting *w)
+static bool settle_top(struct out_heap *h)
 {
-	while (w->heap_n) {
-		const struct out_expiry *x = &w->heap[0];
+	while (h->n) {
+		const struct out_expiry *x = &h->x[0];
 		const struct out_wait *wait = sorted_get(&x->peer->queue[x->rank], x->row);
 		if (wait && wait->expires == x->at)
 			return true;
-		pop(w);
+		pop(h);
 	}
 	return false;
 }
 
-enum err waiting_next_expiry(struct waiting *w, uint64_t *at)
+enum err waiting_next_expiry(struct waiting *w, unsigned clock, uint64_t *at)
 {
 	enum err e = heap_ready(w);
 
 	if (e == ERR_OK)
-		*at = settle_top(w) ? w->heap[0].at : UINT64_MAX;
+		*at = settle_top(&w->heap[clock]) ? w->heap[clock].x[0].at : UINT64_MAX;
 	return e;
 }
 
-enum err waiting_pop_expired(struct waiting *w, uint64_t now, struct out_expiry *out, bool *found)
+enum err waiting_pop_expired(struct waiting *w, unsigned clock, uint64_t now, struct out_expiry *out,
+			     bool *found)
 {
+	struct out_heap *h = &w->heap[clock];
 	enum err e = heap_ready(w);
 
 	if (e != ERR_OK)
 		return e;
-	*found = settle_top(w) && w->heap[0].at <= now;
+	*found = settle_top(h) && h->x[0].at <= now;
 	if (*found) {
-		*out = w->heap[0];
-		pop(w);
+		*out = h->x[0];
+		pop(h);
 	}
 	return ERR_OK;
 }

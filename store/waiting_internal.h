@@ -70,6 +70,13 @@ struct out_expiry {
 	uint8_t rank;
 };
 
+/* By the earliest. Entries of rows that ended stay until they come up. */
+struct out_heap {
+	struct out_expiry *x;
+	size_t n, cap;
+};
+enum { BY_WALL, BY_RUNNING, CLOCKS };
+
 struct waiting {
 	struct map *peers; /* blob -> struct out_peer * */
 	size_t n;
@@ -77,8 +84,7 @@ struct waiting {
 	size_t journal_n, journal_cap;
 	struct out_era **touched;
 	size_t touched_n, touched_cap;
-	struct out_expiry *heap; /* entries of rows that ended stay until they come up */
-	size_t heap_n, heap_cap;
+	struct out_heap heap[CLOCKS];
 	bool heap_lost; /* to be made anew from the queues */
 	int64_t born, floor, kept_floor; /* highest given out; eras up to the floor are not current */
 };
@@ -108,9 +114,10 @@ enum err waiting_era_new(struct waiting *w, struct out_peer *p, struct env *env,
 /* Notes that the reservation of `e` is about to be written. ERR_NOMEM. */
 enum err waiting_touch(struct waiting *w, struct out_era *e) MUST_CHECK;
 
-/* The earliest expiry of a waiting row; UINT64_MAX when none. */
-enum err waiting_next_expiry(struct waiting *w, uint64_t *at) MUST_CHECK;
-/* Takes the next row whose time is at most `now` from the heap; it still waits. */
-enum err waiting_pop_expired(struct waiting *w, uint64_t now, struct out_expiry *out, bool *found) MUST_CHECK;
+/* The earliest expiry of a waiting row by this clock, as struct out_wait has it; UINT64_MAX when none. */
+enum err waiting_next_expiry(struct waiting *w, unsigned clock, uint64_t *at) MUST_CHECK;
+/* Takes the next row whose time is at most `now` from the heap of this clock; it still waits. */
+enum err waiting_pop_expired(struct waiting *w, unsigned clock, uint64_t now, struct out_expiry *out,
+			     bool *found) MUST_CHECK;
 
 #endif

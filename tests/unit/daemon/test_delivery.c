@@ -437,6 +437,47 @@ static void refusals_say_why(void **state)
 	free(much);
 }
 
+/* --- without a clock ---------------------------------------------------------------------------------------------- */
+static void a_node_that_boots_in_1970_expires_nothing_when_it_learns_the_time(void **state)
+{
+	char id[MSG_ID_MAX + 1], dies[MSG_ID_MAX + 1];
+	struct inbox_row got[2];
+	struct outbox_row row;
+	struct message_ext x;
+	size_t n;
+
+	side_stop(b);
+	w->wall_ms = 0;
+	submit(a, b, &(struct text){ .ttl_ms = 3600000 }, id);
+	submit(a, b, &(struct text){ .ttl_ms = 600000 }, dies);
+	assert_int_equal(node_outbox_get(a->node, bytes_str(id), &row), ERR_OK);
+	assert_int_equal(row.created_ms, 0);
+	assert_in_range(row.expires_ms, 3600000, 3700000);
+	world_pass(w, 1000);
+	w->wall_ms = WALL;
+	world_pass(w, 120000);
+	assert_int_equal(state_of(a, id), OUTBOX_QUEUED);
+	assert_int_equal(node_outbox_get(a->node, bytes_str(id), &row), ERR_OK);
+	assert_in_range(row.expires_ms, WALL + 3400000, WALL + 3700000);
+	side_stop(a);
+	side_start(a);
+	world_pass(w, 120000);
+	assert_int_equal(state_of(a, dies), OUTBOX_QUEUED);
+	/* Running time alone ends it. */
+	world_pass(w, 500000);
+	assert_int_equal(state_of(a, dies), OUTBOX_EXPIRED);
+	assert_int_equal(state_of(a, id), OUTBOX_QUEUED);
+	side_start(b);
+	side_meet(a, b);
+	world_pass(w, 1000);
+	assert_int_equal(state_of(a, id), OUTBOX_DELIVERED);
+	assert_int_equal(inbox_find(b->store, bytes_str(id), got, 2, &n), ERR_OK);
+	assert_int_equal(n, 1);
+	assert_int_equal(got[0].created_ms, 0);
+	assert_int_equal(message_meta_read(bytes_of(got[0].meta, got[0].meta_len), &x), ERR_OK);
+	assert_int_equal(x.ttl_s, 3600);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, world_teardown)
@@ -453,6 +494,7 @@ int main(void)
 		T(its_author_hears_that_it_expired_there),
 		T(who_is_not_trusted_slows_down),
 		T(refusals_say_why),
+		T(a_node_that_boots_in_1970_expires_nothing_when_it_learns_the_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -410,6 +410,38 @@ static void rows_expire_at_their_time(void **state)
 	assert_int_equal(store_integrity(s, NULL), ERR_OK);
 }
 
+/* Of a node without a clock: no wall time ends them, and none keeps them. */
+static void rows_may_expire_by_running_time(void **state)
+{
+	uint64_t end = store_running_ms(s) + 1000, next;
+	struct outbox_row rows[4];
+	size_t n;
+
+	put_until("running", OUTBOX_RUNNING | end);
+	put_until("wall", 500);
+	w.wall_ms = 400;
+	assert_int_equal(outbox_next_expiry(s, &next), ERR_OK);
+	assert_int_equal(next, 500);
+	assert_int_equal(store_commit(s), ERR_OK);
+	assert_int_equal(outbox_expire(s, UINT64_MAX, rows, 4, &n), ERR_OK);
+	assert_int_equal(n, 1);
+	assert_string_equal(rows[0].id, "wall");
+	store_rollback(s);
+	assert_int_equal(outbox_expire(s, UINT64_MAX, rows, 4, &n), ERR_OK);
+	assert_int_equal(n, 1);
+	w.now_ms += 400;
+	w.wall_ms = 7000;
+	assert_int_equal(outbox_next_expiry(s, &next), ERR_OK);
+	assert_int_equal(next, 7600);
+	w.now_ms += 600;
+	assert_int_equal(outbox_expire(s, 0, rows, 4, &n), ERR_OK);
+	assert_int_equal(n, 1);
+	assert_string_equal(rows[0].id, "running");
+	assert_int_equal(outbox_next_expiry(s, &next), ERR_OK);
+	assert_true(next == UINT64_MAX);
+	assert_int_equal(store_commit(s), ERR_OK);
+}
+
 static void attempts_are_counted(void **state)
 {
 	int64_t seq = world_out(s, &w, 1, "m", 0, "b");
@@ -544,6 +576,7 @@ int main(void)
 		T(waiting_is_ordered_by_priority_then_number),
 		T(peers_lists_each_waiting_peer_once),
 		T(rows_expire_at_their_time),
+		T(rows_may_expire_by_running_time),
 		T(attempts_are_counted),
 		T(limits_are_per_peer_in_all_and_in_bytes),
 		T(list_filters_and_pages),
