@@ -2,6 +2,7 @@
 
 #include <sodium.h>
 
+#include "base/aead.h"
 #include "base/hash.h"
 #include "base/secret.h"
 
@@ -49,6 +50,11 @@ void im2_aead_seal(const uint8_t key[static 32], uint64_t n, struct bytes ad, st
 
 	BUG_ON(n == UINT64_MAX); /* a key is used up before its nonce repeats */
 	nonce_of(n, nonce);
+	if (plain.n >= AEAD_BULK) {
+		if (aead_seal_bulk(key, nonce, ad, plain, out) == ERR_OK)
+			return;
+		BUG_ON(out == plain.p); /* the plaintext may be half overwritten */
+	}
 	crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, plain.p, plain.n, ad.p, ad.n, NULL,
 						  nonce, key);
 }
@@ -61,6 +67,8 @@ enum err im2_aead_open(const uint8_t key[static 32], uint64_t n, struct bytes ad
 	if (cipher.n < NOISE_TAG)
 		return ERR_SHORT;
 	nonce_of(n, nonce);
+	if (cipher.n >= AEAD_BULK)
+		return aead_open_bulk(key, nonce, ad, cipher, out);
 	/* libsodium checks the tag before it writes. */
 	return crypto_aead_chacha20poly1305_ietf_decrypt(out, NULL, NULL, cipher.p, cipher.n, ad.p,
 							 ad.n, nonce, key) == 0
