@@ -18,6 +18,7 @@
 #define LINK_QUEUE_MS 20
 #define RESEND_FIRST_MS 10000u
 #define RESEND_MAX_MS 300000u
+#define HELD_MS 3600000u
 #define PUMP_BYTES (128u << 10)
 #define SLOW_PER_S 50 /* what others take from those whom they do not trust (im2.md 18.3) */
 #define SLOW_BURST 500
@@ -134,6 +135,12 @@ void item_free(struct item *it)
 	free(it);
 }
 
+static void look_again(struct node *n, struct peer *p, uint64_t at_ms)
+{
+	if (!timer_armed(&p->stall) || p->stall.at_ms > at_ms)
+		timer_at(n->env, &p->stall, at_ms);
+}
+
 void item_held(struct item *it)
 {
 	if (it->state == ITEM_HELD)
@@ -142,6 +149,10 @@ void item_held(struct item *it)
 	it->state = ITEM_HELD;
 	list_add_tail(&it->peer->q->held, &it->link);
 	it->peer->q->held_count++;
+	/* What was said when it was let out may be lost (im2.md 10.3). */
+	it->due_ms = env_now(it->node->env) + HELD_MS;
+	if (it->peer->conn->im2)
+		look_again(it->node, it->peer, it->due_ms);
 }
 
 static void item_ready(struct item *it)
@@ -152,12 +163,6 @@ static void item_ready(struct item *it)
 	list_add_tail(&q->ready[it->priority], &it->link);
 	q->ready_count++;
 	q->ready_bytes += it->body ? it->body_len : 0;
-}
-
-static void look_again(struct node *n, struct peer *p, uint64_t at_ms)
-{
-	if (!timer_armed(&p->stall) || p->stall.at_ms > at_ms)
-		timer_at(n->env, &p->stall, at_ms);
 }
 
 /* 10 s, doubling to 300 s, spread by a fifth (im2.md 10.3). */
@@ -190,6 +195,8 @@ static void item_flies(struct item *it)
 	list_add_tail(&q->flight, &it->link);
 	q->flight_count++;
 	q->flight_bytes += it->body_len;
+	if (it->peer->conn->im2)
+		look_again(it->node, it->peer, it->due_ms);
 }
 
 /* The session has it. What travels in pieces may take longer than a receipt does: its timer runs from their end, and
@@ -545,35 +552,42 @@ static struct item *next_item(struct sendq *q)
 	return NULL;
 }
 
-/* im2: what was not confirmed in its time goes again; each has its own, since nothing depends on their order. */
-static void resend_due(struct node *n, struct peer *p)
+/* *first: when the next of them is due, if that is earlier. False when the disk refuses. */
+static bool go_again(struct node *n, struct list *head, uint64_t now, uint64_t *first)
 {
-	struct sendq *q = p->q;
-	uint64_t now = env_now(n->env), first = UINT64_MAX;
 	struct list *l, *next;
 
-	if (timer_armed(&p->stall) && p->stall.at_ms > now)
-		return; /* it was set by the one that is due first */
-	for (l = q->flight.next; l != &q->flight; l = next) {
+	for (l = head->next; l != head; l = next) {
 		struct item *it = list_entry(l, struct item, link);
 
 		next = l->next;
 		if (it->due_ms > now) {
-			first = it->due_ms < first ? it->due_ms : first;
+			*first = it->due_ms < *first ? it->due_ms : *first;
 			continue;
 		}
 		enum err e = outbox_attempt(n->p.store, it->seq);
 
 		if (e == ERR_STORE) {
 			node_store_failed(n);
-			return;
+			return false;
 		}
 		node_store_soft(n);
 		it->tries++;
 		item_leave(it);
 		item_ready(it);
 	}
-	if (first != UINT64_MAX)
+	return true;
+}
+
+/* im2: what was not confirmed in its time goes again; each has its own, since nothing depends on their order. */
+static void resend_due(struct node *n, struct peer *p)
+{
+	struct sendq *q = p->q;
+	uint64_t now = env_now(n->env), first = UINT64_MAX;
+
+	if (timer_armed(&p->stall) && p->stall.at_ms > now)
+		return; /* it was set by the one that is due first */
+	if (go_again(n, &q->flight, now, &first) && go_again(n, &q->held, now, &first) && first != UINT64_MAX)
 		look_again(n, p, first);
 }
 
@@ -584,12 +598,12 @@ static bool stalled(struct node *n, struct peer *p)
 	struct sendq *q = p->q;
 	uint64_t now = env_now(n->env), due;
 
-	if (list_empty(&q->flight))
-		return false;
 	if (p->conn->im2) {
 		resend_due(n, p);
 		return false;
 	}
+	if (list_empty(&q->flight))
+		return false;
 	due = list_entry(q->flight.next, struct item, link)->sent_ms + n->c.limits.confirm_ms;
 	if (now < due) {
 		look_again(n, p, due);
@@ -704,7 +718,7 @@ static void run_peer(struct node *n, struct peer *p)
 	/* A transport says `writable` only to those whom it refused. */
 	if (tp_queued(c->tp, c->id) >= LINK_QUEUE_MAX)
 		look_again(n, p, env_now(n->env) + LINK_QUEUE_MS);
-	if (!list_empty(&q->flight) && !(c->im2 && timer_armed(&p->stall)))
+	if (!c->im2)
 		(void)stalled(n, p);
 }
 

@@ -310,6 +310,29 @@ static void what_is_held_goes_when_its_life_is_over(void **state)
 	assert_int_equal(received(b, INBOX_HELD), 1);
 }
 
+/* The receipt of the release is lost, and the session goes on (10.3). */
+static void what_was_held_is_asked_for_each_hour(void **state)
+{
+	char id[MSG_ID_MAX + 1], other[MSG_ID_MAX + 1];
+
+	side_meet(a, b);
+	pend(b, a);
+	submit(a, b, &(struct text){ 0 }, id);
+	world_pass(w, 1000);
+	wire.mute = true;
+	assert_int_equal(node_peer_approve(b->node, side_id(a), NULL), ERR_OK);
+	world_pass(w, 500);
+	/* A later one has its own timer. */
+	submit(a, b, &(struct text){ 0 }, other);
+	wire.mute = false;
+	world_pass(w, 13000);
+	assert_int_equal(state_of(a, other), OUTBOX_DELIVERED);
+	assert_int_equal(state_of(a, id), OUTBOX_QUEUED);
+	world_pass(w, 3700000);
+	assert_int_equal(state_of(a, id), OUTBOX_DELIVERED);
+	assert_int_equal(received(b, INBOX_NEW), 2);
+}
+
 /* Nobody else tells the author: his own clock stands still. */
 static void its_author_hears_that_it_expired_there(void **state)
 {
@@ -491,6 +514,7 @@ int main(void)
 		T(a_late_expired_is_one),
 		T(who_asks_for_it_hears_that_it_was_read),
 		T(what_is_held_goes_when_its_life_is_over),
+		T(what_was_held_is_asked_for_each_hour),
 		T(its_author_hears_that_it_expired_there),
 		T(who_is_not_trusted_slows_down),
 		T(refusals_say_why),
