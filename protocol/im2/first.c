@@ -259,7 +259,7 @@ void im2_first_admit(struct im2_link *l)
 	im2_peer_hello(p, &k->theirs);
 	p->named = mine.name[0] && !im2_link_lossy(l);
 	im2_link_attach(l, p);
-	im2_session_confirm(h, p, s);
+	im2_session_confirm(l, p, s);
 	h->n.handshakes_first++;
 	if (listener)
 		im2_shake_send(l, buf_bytes(&x4), true);
