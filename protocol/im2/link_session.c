@@ -75,7 +75,6 @@ static void op_free(struct session *base)
 	struct im2_link *l = link_of(base);
 	struct im2_host *h = l->host;
 
-	l->owner = NULL; /* hears no more */
 	if (l->state != LINK_OVER)
 		im2_link_over(l, ERR_CLOSED, BLAME_NONE, "closed");
 	for (struct im2_link **at = &h->links; *at; at = &(*at)->next) {
@@ -125,14 +124,6 @@ static bool op_online(const struct session *base)
 static bool op_over(const struct session *base)
 {
 	return link_of(base)->state == LINK_OVER;
-}
-
-/* X3 opened, I1 opened with a key that we know, or a frame did. */
-static bool op_proven(const struct session *base)
-{
-	unsigned state = link_of(base)->state;
-
-	return state == LINK_I2_SENT || state == LINK_DECIDE || state == LINK_PROVING || state == LINK_ONLINE;
 }
 
 static const struct session_peer *op_peer(const struct session *base)
@@ -262,7 +253,7 @@ static uint64_t op_deadline(const struct session *base)
 	uint64_t at = l->trim_ms ? l->trim_ms : UINT64_MAX;
 
 	if (l->state == LINK_OVER)
-		return l->events_at < l->events_n ? 0 : UINT64_MAX; /* the end is to be taken */
+		return UINT64_MAX;
 	at = sooner(at, sooner(l->whole_ms, l->step_ms));
 	if (l->state != LINK_ONLINE && l->state != LINK_PROVING)
 		return at;
@@ -304,7 +295,6 @@ static const struct session_ops ops = {
 	.refuse = op_refuse,
 	.online = op_online,
 	.over = op_over,
-	.proven = op_proven,
 	.peer = op_peer,
 	.send = op_send,
 	.can_send = op_can_send,
@@ -381,11 +371,8 @@ void im2_link_trusted(struct session *s, bool trusted)
 {
 	struct im2_link *l = link_of(s);
 
-	if (!l->peer)
-		return;
-	l->peer->trusted = trusted;
-	if (l->peer->transfers)
-		im2_transfers_stranger(l->peer->transfers, !trusted);
+	if (l->peer)
+		l->peer->trusted = trusted;
 }
 
 enum err im2_link_item(struct session *s, uint16_t tag, struct bytes value)
