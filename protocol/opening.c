@@ -226,6 +226,13 @@ static bool op_over(const struct session *base)
 	return o->over || (o->chosen && session_over(o->chosen));
 }
 
+static bool op_proven(const struct session *base)
+{
+	const struct opening *o = opening_of(base);
+
+	return o->chosen && session_proven(o->chosen);
+}
+
 static const struct session_peer *op_peer(const struct session *base)
 {
 	static const struct session_peer nobody = {.generation = ""};
@@ -328,6 +335,7 @@ static const struct session_ops ops = {
 	.refuse = op_refuse,
 	.online = op_online,
 	.over = op_over,
+	.proven = op_proven,
 	.peer = op_peer,
 	.send = op_send,
 	.can_send = op_can_send,

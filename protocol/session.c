@@ -46,6 +46,11 @@ bool session_over(const struct session *s)
 	return s->ops->over(s);
 }
 
+bool session_proven(const struct session *s)
+{
+	return s->ops->proven && s->ops->proven(s);
+}
+
 const struct session_peer *session_peer(const struct session *s)
 {
 	return s->ops->peer(s);

@@ -136,6 +136,9 @@ void session_refuse(struct session *s, enum err e, const char *word);
 
 bool session_online(const struct session *s);
 bool session_over(const struct session *s);
+/* Listener: the other side has proven that it knows the passphrase, or holds a key that we know. Never true again once
+ * the session is over. */
+bool session_proven(const struct session *s);
 /* Valid from IDENTIFIED on. */
 const struct session_peer *session_peer(const struct session *s);
 
@@ -174,6 +177,7 @@ struct session_ops {
 	void (*refuse)(struct session *, enum err, const char *word);
 	bool (*online)(const struct session *);
 	bool (*over)(const struct session *);
+	bool (*proven)(const struct session *); /* may be NULL: never */
 	const struct session_peer *(*peer)(const struct session *);
 	enum err (*send)(struct session *, const struct message *);
 	bool (*can_send)(const struct session *);

@@ -126,6 +126,14 @@ static bool op_over(const struct session *base)
 	return link_of(base)->state == LINK_OVER;
 }
 
+/* X3 opened, I1 opened with a key that we know, or a frame did. */
+static bool op_proven(const struct session *base)
+{
+	unsigned state = link_of(base)->state;
+
+	return state == LINK_I2_SENT || state == LINK_DECIDE || state == LINK_PROVING || state == LINK_ONLINE;
+}
+
 static const struct session_peer *op_peer(const struct session *base)
 {
 	return &link_of(base)->view;
@@ -295,6 +303,7 @@ static const struct session_ops ops = {
 	.refuse = op_refuse,
 	.online = op_online,
 	.over = op_over,
+	.proven = op_proven,
 	.peer = op_peer,
 	.send = op_send,
 	.can_send = op_can_send,

@@ -217,6 +217,13 @@ static bool op_over(const struct session *base)
 	return v09_of(base)->state == V09_OVER;
 }
 
+static bool op_proven(const struct session *base)
+{
+	unsigned state = v09_of(base)->state;
+
+	return state == V09_PROOF_OK || state == V09_IDENTIFIED || state == V09_ONLINE;
+}
+
 static const struct session_peer *op_peer(const struct session *base)
 {
 	return &v09_of(base)->peer;
@@ -380,6 +387,7 @@ static const struct session_ops ops = {
 	.refuse = op_refuse,
 	.online = op_online,
 	.over = op_over,
+	.proven = op_proven,
 	.peer = op_peer,
 	.send = op_send,
 	.can_send = op_can_send,
