@@ -9,12 +9,12 @@ $(B)/tests/bench/bench_im2: $(patsubst %.c,$(B)/%.o,tests/bench/bench_im2.c test
 $(B)/tests/bench/bench_%: $(B)/tests/bench/bench_%.o $(call lib,transports store protocol trust base)
 	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
 
-.PHONY: bench bench-run
+.PHONY: bench
 bench: deps
 	@$(MAKE) --no-print-directory -j$(J) all $(B)/tests/bench/bench $(B)/tests/bench/bench_ws \
-		$(B)/tests/bench/bench_im2
+		$(B)/tests/bench/bench_im2 $(B)/tests/bench/bench_time
 	@$(B)/tests/bench/bench $(B)/ironmesh
 	@$(B)/tests/bench/bench_im2
 	@echo "the bare transport: frames without sessions (the ceiling of every row above that crosses a link)"
 	@$(B)/tests/bench/bench_ws 200 20000
-	@$(MAKE) --no-print-directory $(B)/tests/bench/bench_time && $(B)/tests/bench/bench_time
+	@$(B)/tests/bench/bench_time
