@@ -383,6 +383,7 @@ void native_seen(struct conn *c, const struct session_event *e)
 		return;
 	/* We run an older copy of our own database: ids would repeat (9.5). */
 	n->n.eras_renewed++;
+	c->peer->renewed = true;
 	node_store_hard(n);
 	log_warn("era-renewed peer=%s why=\"it holds later messages of ours than we remember; was a backup restored?\"",
 		 c->peer->id.hex);

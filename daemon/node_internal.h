@@ -94,6 +94,7 @@ struct peer {
 	/* im2: confirmed since the receiver was last told what is settled, and when that was (im2.md 9.5) */
 	uint32_t unsettled;
 	uint64_t settle_ms;
+	bool renewed;              /* our era was drawn anew: numbers of the old one may have been given out twice */
 	int64_t due_after;         /* receipts that an earlier life owed are reported up to here; -1 = all */
 	int64_t receipts_upto;     /* inbox seq up to which receipts have left, not written down yet; 0 = nothing new */
 	struct bucket slow;        /* im2: towards a peer that does not trust us, and says so by dropping (im2.md 7.5) */

@@ -463,6 +463,16 @@ static bool has_time(struct node *n, const struct item *it, struct bytes named)
 	return !time_over(n, end);
 }
 
+/* We run an older copy of our database (im2.md 9.5): the recipient may speak of another message that a life which we
+ * do not remember gave this name to. Only what this life sent counts. */
+static bool of_another_life(struct node *n, const struct peer *p, const struct item *it, struct bytes id)
+{
+	struct outbox_row row;
+
+	return p && p->renewed && !(it && (it->state == ITEM_IN_FLIGHT || it->state == ITEM_HELD)) &&
+	       outbox_get(n->p.store, id, &row) == ERR_OK && (row.state == OUTBOX_QUEUED || row.state == OUTBOX_REJECTED);
+}
+
 void outbound_receipt_of(struct node *n, const struct node_id *from, const struct session_event *ev)
 {
 	static const enum outbox_state to[] = {
@@ -483,6 +493,10 @@ void outbound_receipt_of(struct node *n, const struct node_id *from, const struc
 		return;
 	n->n.receipts_received++;
 	it = item_find(n, from, ev->receipt_id);
+	if (of_another_life(n, p, it, ev->receipt_id)) {
+		n->n.receipts_unknown++;
+		return;
+	}
 	if (ev->receipt == RECEIPT_HELD) {
 		/* Said twice, it tells nothing and is not free. */
 		if (it && it->state != ITEM_HELD) {
