@@ -53,6 +53,7 @@ struct im2_session {
 	uint8_t rx[32];
 	struct im2_window window;
 	uint8_t exporter[32], id[16];
+	uint64_t begun_ms;             /* its index was drawn: the handshake is at work */
 	uint64_t born_ms, confirmed_ms;
 	uint64_t gone_ms;              /* half-open and previous: erased then; current: at REJECT */
 	uint64_t tx_bytes, rx_frames, rx_bytes, failed;

@@ -38,6 +38,7 @@ struct im2_session *im2_session_new(struct im2_host *h)
 	}
 	memcpy(slot, &s, sizeof s);
 	s->state = KEEP_SHAKING;
+	s->begun_ms = im2_now(h);
 	s->gone_ms = UINT64_MAX;
 	return s;
 }
@@ -139,8 +140,11 @@ static bool initiator_is_smaller(const struct im2_host *h, const struct im2_peer
 /* Whoever still holds a session resumes it on a new connection (7.7): what the peer made anew there, begun when no
  * other connection was left, replaces one that it lost, whatever the ids say. Of dials that cross the first may have
  * ended a moment ago, at one side before the other: they were there together all the same. */
-static bool crossed(const struct im2_link *with, const struct im2_peer *p)
+static bool crossed(const struct im2_link *with, const struct im2_peer *p, const struct im2_session *s)
 {
+	/* A successor, asked for by whoever has the old one: it replaces that, however young it is. */
+	if (with->state == LINK_ONLINE)
+		return s->begun_ms < p->current->confirmed_ms;
 	for (const struct im2_link *l = p->paths; l; l = l->next_path)
 		if (l->state == LINK_ONLINE || l->state == LINK_PROVING)
 			return true;
@@ -164,7 +168,7 @@ void im2_session_confirm(struct im2_link *l, struct im2_peer *p, struct im2_sess
 	p->rekey_tries = 0;
 	p->rekey_at_ms = 0;
 	if (old && old != s && old->initiator != s->initiator && now - old->confirmed_ms < together &&
-	    crossed(l, p) && im2_session_usable(h, old) && initiator_is_smaller(h, p, old)) {
+	    crossed(l, p, s) && im2_session_usable(h, old) && initiator_is_smaller(h, p, old)) {
 		become_previous(h, p, s);
 		return;
 	}
