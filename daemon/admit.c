@@ -126,7 +126,16 @@ void admit_identified(struct conn *c)
 	if (r.verdict == ERR_OK) {
 		/* im2.md 5.6: a stranger is written down after all checks and before the unit that names us. Who is
 		 * known is updated when its key is proven for this session. */
-		if (c->im2 && !pins_get(n->p.pins, &sp->id) && !pin_online_peer(c, sp)) {
+		bool stranger = !pins_get(n->p.pins, &sp->id);
+
+		/* Each is written to the trust store, at the pace of whoever knows the passphrase and makes up identities. */
+		if (stranger && !c->dialled && n->c.limits.strangers_per_s > 0 &&
+		    !bucket_take(&n->strangers, 1, env_now(n->env))) {
+			n->n.admission_refused++;
+			session_refuse(c->session, ERR_AGAIN, "too-many-strangers");
+			return;
+		}
+		if (c->im2 && stranger && !pin_online_peer(c, sp)) {
 			session_refuse(c->session, ERR_FULL, "not-pinned");
 			return;
 		}
@@ -291,6 +300,8 @@ void admit_online(struct conn *c)
 	peer_online(p, c);
 	if (c->im2)
 		native_online(c);
+	if (c->closing)
+		return;
 	inbound_report_reads(c);
 	/* Approved, and a crash came before its messages were released. */
 	if (pins_get(n->p.pins, &p->id)->state == PIN_TRUSTED)

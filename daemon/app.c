@@ -458,6 +458,7 @@ static enum err open_node(struct app *a, struct fault *f)
 		.revoke_admins_n = c->admins.n,
 		.policy = (struct policy *)&c->policy,
 		.limits.connects_per_s = c->connect_rate,
+		.limits.strangers_per_s = c->connect_rate == 0 ? -1 : 0,
 	};
 	struct node_parts parts = { .env = env_of(a), .keyring = a->key.keyring, .pins = a->pins,
 				    .store = a->store, .audit = a->audit };

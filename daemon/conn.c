@@ -233,23 +233,10 @@ static void on_dropped(struct conn *c, const struct session_event *e)
 
 static void on_pong(struct conn *c, double rtt_ms)
 {
-	struct node *n = c->node;
-	struct list *l, *next;
-
 	if (!c->peer)
 		return;
 	c->peer->rtt_ms = rtt_ms;
-	for (l = n->pings.next; l != &n->pings; l = next) {
-		struct ping_wait *w = list_entry(l, struct ping_wait, link);
-
-		next = l->next;
-		if (!node_id_eq(&w->peer, &c->peer->id))
-			continue;
-		list_del(&w->link);
-		timer_stop(n->env, &w->timer);
-		w->done(w->ctx, ERR_OK, rtt_ms);
-		free(w);
-	}
+	pings_done(c->node, &c->peer->id, ERR_OK, rtt_ms);
 }
 
 /* The peer has a new key and says so; there is no continuity proof (wire 9.4), so this decides nothing. */
@@ -480,6 +467,8 @@ void conn_flush_receipts(struct conn *c)
 	}
 	if (!c->closing && c->more_reads)
 		inbound_report_reads(c);
+	if (!c->closing && c->im2 && c->peer && c->peer->due_after >= 0)
+		native_report_due(c);
 }
 
 /* What was marked as read in the lost group is not read: only what the store says is reported. */

@@ -15,8 +15,9 @@
 #define BAD_DIAL_WAIT_MS 3600000u
 #define SETTLE_EVERY 256
 #define SETTLE_MS 60000
+#define SETTLE_SOON_MS 1000
 #define MARKS_MAX 8
-#define DUE_ROWS 128
+#define DUE_ROWS 256
 
 /* --- trust ---------------------------------------------------------------------------------------- */
 static bool known(struct node *n, const struct pin *pin, const uint8_t *x, struct im2_known *out)
@@ -26,6 +27,7 @@ static bool known(struct node *n, const struct pin *pin, const uint8_t *x, struc
 	memcpy(out->ed, pin->ed, sizeof out->ed);
 	memcpy(out->x, x, sizeof out->x);
 	out->refused = pin->state == PIN_BLOCKED || pin->state == PIN_REVOKED || records_dead(n, pin->ed);
+	out->trusted = pin->state == PIN_TRUSTED && !out->refused;
 	return true;
 }
 
@@ -203,6 +205,11 @@ static void host_due(void *ctx)
 	timer_in(n->env, &n->im2_timer, at > now && at - now < 60000 ? at - now + 1 : at <= now ? 100 : 60000);
 }
 
+static void wake(void *ctx, void *owner)
+{
+	conn_pump_later(owner);
+}
+
 enum err native_new(struct node *n)
 {
 	struct im2_host_config hc = {
@@ -217,6 +224,7 @@ enum err native_new(struct node *n)
 		.pad = n->c.im2_pad,
 		.sign_always = n->c.im2_sign_always,
 		.mesh_key_coming = true,
+		.wake = wake,
 	};
 	struct im2_limits *m = &hc.limits;
 	enum err e;
@@ -283,8 +291,9 @@ void native_link(struct node *n, struct conn *c, const struct link_info *info, s
 }
 
 /* --- marks (9.5) ------------------------------------------------------------------------------------------------ */
-/* Receipts that a life before this one owed: in order, a handful at a time, before any newer figure is kept. */
-static void report_due(struct conn *c)
+/* Receipts that a life before this one owed: in order, before any newer figure is kept. A few hundred in a turn, since
+ * there may be as many as the table holds. */
+void native_report_due(struct conn *c)
 {
 	struct node *n = c->node;
 	struct peer *p = c->peer;
@@ -293,8 +302,11 @@ static void report_due(struct conn *c)
 
 	if (p->due_after < 0)
 		return;
-	if (inbox_receipts_due(n->p.store, &p->id, p->due_after, rows, DUE_ROWS, &got) != ERR_OK)
+	if (inbox_receipts_due(n->p.store, &p->id, p->due_after, rows, DUE_ROWS, &got) != ERR_OK) {
+		node_store_failed(n);
+		conn_close(c, "store-failed");
 		return;
+	}
 	for (size_t i = 0; i < got; i++) {
 		struct pending_receipt r = inbound_owed(n, &rows[i]);
 
@@ -337,8 +349,9 @@ void native_online(struct conn *c)
 		befriend(n, c->source);
 	if (seen_of(n, p, era, &seq) == ERR_OK && session_seen(c->session, era, seq) != ERR_OK)
 		log_debug("seen-not-sent peer=%s", p->id.hex);
-	while (p->due_after >= 0 && !c->closing)
-		report_due(c);
+	native_report_due(c);
+	if (c->closing)
+		return;
 	p->unsettled = SETTLE_EVERY;
 	native_settle(p);
 	records_online(c);
@@ -366,6 +379,15 @@ void native_settle(struct peer *p)
 		outbox_settle_told(n->p.store, &p->id, marks[i].era, marks[i].seq);
 	}
 	conn_pump_later(c);
+}
+
+void native_settle_soon(struct peer *p)
+{
+	p->unsettled++;
+	if (env_now(p->conn->node->env) - p->settle_ms < SETTLE_SOON_MS)
+		return;
+	p->unsettled += SETTLE_EVERY;
+	native_settle(p);
 }
 
 void native_seen(struct conn *c, const struct session_event *e)
@@ -399,6 +421,11 @@ void native_settled(struct conn *c, const struct session_event *e)
 
 	if (!p)
 		return;
+	/* Whoever is not approved may not fill the disk with eras that he makes up. */
+	const struct pin *pin = pins_get(n->p.pins, &p->id);
+
+	if ((!pin || pin->state != PIN_TRUSTED) && !inbox_has_era(n->p.store, &p->id, e->era))
+		return;
 	err = inbox_settled(n->p.store, &p->id, e->era, e->seq);
 	for (size_t i = 0; i < p->was_n && err != ERR_STORE; i++)
 		if (inbox_has_era(n->p.store, &p->was[i], e->era))
@@ -429,8 +456,11 @@ void native_trust_changed(struct node *n, const struct node_id *id)
 	struct peer *p = peer_find(n, id);
 
 	records_decided(n, id);
-	if (p && p->conn && p->conn->im2)
-		im2_link_trusted(p->conn->session, pin && pin->state == PIN_TRUSTED);
+	if (!p || !p->conn || !p->conn->im2)
+		return;
+	im2_link_trusted(p->conn->session, pin && pin->state == PIN_TRUSTED);
+	if (pin && pin->state == PIN_TRUSTED && !p->conn->dialled)
+		befriend(n, p->conn->source);
 }
 
 enum err node_peer_allow_downgrade(struct node *n, const struct node_id *id, struct fault *f)

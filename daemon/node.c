@@ -29,6 +29,9 @@ static void fill_limits(struct node_limits *l)
 	}
 	l->connects_burst = pick(l->connects_burst, l->connects_per_s * 5);
 	l->old_peer_frames_per_s = pick(l->old_peer_frames_per_s, 18);
+	if (l->strangers_per_s >= 0)
+		l->strangers_per_s = pick(l->strangers_per_s, 5);
+	l->strangers_burst = pick(l->strangers_burst, 60);
 	l->sessions = l->sessions ? l->sessions : 4096;
 	l->handshakes = l->handshakes ? l->handshakes : 64;
 	l->handshakes_per_source = l->handshakes_per_source ? l->handshakes_per_source : 16;
@@ -92,6 +95,11 @@ static void ping_due(void *ctx)
 	timer_in(n->env, &n->ping_timer, n->c.limits.ping_ms);
 }
 
+static bool is_pinned(void *ctx, const struct node_id *id)
+{
+	return pins_get(((struct node *)ctx)->p.pins, id) != NULL;
+}
+
 enum err node_new(const struct node_config *c, const struct node_parts *p, struct node **out)
 {
 	struct node *n = calloc(1, sizeof *n);
@@ -133,6 +141,7 @@ enum err node_new(const struct node_config *c, const struct node_parts *p, struc
 	}
 	bucket_init(&n->total, n->c.limits.total_messages_per_s, n->c.limits.total_messages_per_s,
 		    env_now(n->env));
+	bucket_init(&n->strangers, n->c.limits.strangers_per_s, n->c.limits.strangers_burst, env_now(n->env));
 	buf_init(&n->scratch, SESSION_UNIT_MAX);
 	timer_init(&n->soft_timer, soft_due, n);
 	timer_init(&n->expiry_timer, expiry_due, n);
@@ -142,6 +151,7 @@ enum err node_new(const struct node_config *c, const struct node_parts *p, struc
 	timer_in(n->env, &n->held_timer, 60000);
 	timer_in(n->env, &n->ping_timer, n->c.limits.ping_ms);
 	sched_expire_arm(n);
+	store_know_authors(n->p.store, is_pinned, n);
 	enum err e = native_new(n);
 
 	if (e != ERR_OK) {
@@ -192,6 +202,7 @@ void node_free(struct node *n)
 	native_free(n);
 	free(n->ops);
 	buf_fini(&n->scratch);
+	store_know_authors(n->p.store, NULL, NULL);
 	map_free(n->conns);
 	map_free(n->peers);
 	map_free(n->items);
@@ -342,6 +353,7 @@ enum err node_commit(struct node *n)
 void node_turn(struct node *n)
 {
 	bool soft = n->soft_since_ms && env_now(n->env) - n->soft_since_ms >= SOFT_COMMIT_MS;
+	struct list dirty;
 
 	n->turn_wanted = n->group_waits = false;
 	if (!n->group_failed && n->ops_n > n->ops_seen && n->ops_n < GROUP_OPS) {
@@ -350,8 +362,12 @@ void node_turn(struct node *n)
 	} else if (n->group_failed || n->hard || soft || n->ops_n) {
 		(void)commit_group(n);
 	}
-	while (!list_empty(&n->dirty)) {
-		struct conn *c = list_entry(n->dirty.next, struct conn, dirty);
+	/* Whoever has more to say after this says it in the next turn. */
+	list_init(&dirty);
+	list_add_tail(&n->dirty, &dirty);
+	list_del(&n->dirty);
+	while (!list_empty(&dirty)) {
+		struct conn *c = list_entry(dirty.next, struct conn, dirty);
 
 		list_del(&c->dirty);
 		c->is_dirty = false;

@@ -38,6 +38,7 @@ struct node_limits {
 	double total_messages_per_s;             /* 20,000 */
 	double connects_per_s, connects_burst;   /* accepted connections per source; 20 and 100; 0 = no limit */
 	double old_peer_frames_per_s;            /* towards peers that do not confirm: 18 (wire 7) */
+	double strangers_per_s, strangers_burst; /* unknown identities that are admitted; 5 and 60; < 0 = no limit */
 	uint32_t sessions;                       /* 4,096 */
 	uint32_t handshakes, handshakes_per_source; /* 64 and 16 */
 	uint32_t window;                         /* unconfirmed messages per peer; 512 */

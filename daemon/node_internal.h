@@ -134,7 +134,6 @@ struct conn {
 	bool dialled, secure, has_tls_key, closing, online, paused;
 	bool counted;              /* in node->handshaking */
 	bool explained;            /* target->why says more than the word of the end */
-	bool spoke;                /* a unit came, and the session went on: it knows the passphrase */
 	bool proving;              /* the session is open; nothing came under its key yet */
 	uint8_t tls_key[32];
 	char source[64];
@@ -210,6 +209,7 @@ struct ping_wait {
 	struct timer timer;
 	ping_done done;
 	void *ctx;
+	bool due;                  /* answered by pings_done() that runs */
 };
 
 struct node {
@@ -230,6 +230,7 @@ struct node {
 	struct ladder *by_source, *by_identity;
 	struct map *friends;       /* source -> monotonic ms of the last im2 session of a trusted peer from there */
 	struct bucket guesses;     /* of the whole daemon (im2.md 18.2) */
+	struct bucket strangers;   /* first contacts that are written to the trust store */
 	struct list conns_list;    /* online */
 	struct list shaking;       /* not online yet */
 	struct list reap, active, dirty, pings, pump;
@@ -301,7 +302,10 @@ void native_link(struct node *n, struct conn *c, const struct link_info *info, s
 /* Somebody whom we trust came from there in the last 24 h. */
 bool native_friend(struct node *n, const char *source);
 void native_online(struct conn *c);  /* SEEN, receipts that an earlier life owes, what is settled */
+/* The next receipts that an earlier life owes; conn_flush_receipts() asks for more. */
+void native_report_due(struct conn *c);
 void native_settle(struct peer *p);  /* tells what is settled when that has risen enough */
+void native_settle_soon(struct peer *p); /* it is full: at once, but once in a second */
 void native_seen(struct conn *c, const struct session_event *e);
 void native_settled(struct conn *c, const struct session_event *e);
 /* Its sessions are erased. ed NULL: of its pin. */
@@ -324,6 +328,8 @@ struct peer *peer_find(struct node *n, const struct node_id *id);
 struct peer *peer_get(struct node *n, const struct node_id *id); /* makes it; NULL when full */
 void peer_online(struct peer *p, struct conn *c);
 void peer_offline(struct peer *p, const char *reason);
+/* Answers all who wait for a PONG of it. They may forget others, or ask again. */
+void pings_done(struct node *n, const struct node_id *id, enum err e, double rtt_ms);
 void peer_free(struct node *n, struct peer *p);
 const char *peer_name(struct node *n, const struct node_id *id); /* alias, name or short id */
 struct node *peer_node(const struct peer *p);

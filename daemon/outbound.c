@@ -514,10 +514,8 @@ void outbound_receipt_of(struct node *n, const struct node_id *from, const struc
 			item_later(it);
 		else
 			n->n.receipts_unknown++;
-		if (p && p->conn) {
-			p->unsettled += 256;
-			native_settle(p);
-		}
+		if (p && p->conn)
+			native_settle_soon(p);
 		return;
 	}
 	if (ev->receipt == RECEIPT_UNKNOWN)

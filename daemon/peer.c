@@ -120,26 +120,43 @@ void peer_online(struct peer *p, struct conn *c)
 	node_event(n, &e);
 }
 
+static struct ping_wait *due_ping(struct node *n, const struct node_id *id)
+{
+	for (struct list *l = n->pings.next; l != &n->pings; l = l->next) {
+		struct ping_wait *w = list_entry(l, struct ping_wait, link);
+
+		if (w->due && node_id_eq(&w->peer, id))
+			return w;
+	}
+	return NULL;
+}
+
+void pings_done(struct node *n, const struct node_id *id, enum err e, double rtt_ms)
+{
+	const struct node_id of = *id; /* its peer may go */
+	struct ping_wait *w;
+
+	for (struct list *l = n->pings.next; l != &n->pings; l = l->next) {
+		w = list_entry(l, struct ping_wait, link);
+		w->due = w->due || node_id_eq(&w->peer, &of);
+	}
+	while ((w = due_ping(n, &of))) {
+		list_del(&w->link);
+		timer_stop(n->env, &w->timer);
+		w->done(w->ctx, e, rtt_ms);
+		free(w);
+	}
+}
+
 void peer_offline(struct peer *p, const char *reason)
 {
 	struct node *n = p->conn->node;
-	struct list *l, *next;
 
 	sched_offline(p);
 	timer_stop(n->env, &p->stall);
 	p->conn = NULL;
 	p->offline_since_ms = env_now(n->env);
-	for (l = n->pings.next; l != &n->pings; l = next) {
-		struct ping_wait *w = list_entry(l, struct ping_wait, link);
-
-		next = l->next;
-		if (!node_id_eq(&w->peer, &p->id))
-			continue;
-		list_del(&w->link);
-		timer_stop(n->env, &w->timer);
-		w->done(w->ctx, ERR_CLOSED, 0);
-		free(w);
-	}
+	pings_done(n, &p->id, ERR_CLOSED, 0);
 	log_info("peer-offline peer=%s name=%s why=\"%s\"", p->id.hex, peer_name(n, &p->id), reason);
 	audit_note(n->p.audit, "PEER_DISCONNECT", bytes_str(p->id.hex), "peer_id", p->id.hex, "reason", reason,
 		   NULL);

@@ -12,31 +12,58 @@
 #define BAD_FRAMES_PER_S 1
 #define SHAKING_FAIR_MS 1000
 
-/* Who has proven nothing for a second makes room: else a few sources that say nothing would keep
- * everybody out, friends too. Whoever knows the passphrase is let finish. */
-static bool make_room(struct node *n, uint64_t now)
+static unsigned shaking_from(struct node *n, const char *source)
 {
+	unsigned k = 0;
+
 	for (struct list *l = n->shaking.next; l != &n->shaking; l = l->next) {
 		struct conn *c = list_entry(l, struct conn, link);
 
-		if (c->dialled || c->closing || c->spoke || now - c->opened_ms < SHAKING_FAIR_MS)
-			continue;
-		n->n.handshakes_failed++;
-		conn_close(c, "too-many-handshakes");
-		return true;
+		k += !c->dialled && !c->closing && strcmp(c->source, source) == 0;
 	}
-	return false;
+	return k;
+}
+
+/* Who has proven nothing for a second makes room, the oldest of the source that holds most: else a few who say
+ * nothing, or anything but the passphrase, would keep everybody out. No stranger takes the place of a friend. */
+static bool make_room(struct node *n, bool friendly, uint64_t now)
+{
+	struct conn *out = NULL;
+	bool out_friendly = true;
+	unsigned most = 0;
+
+	for (struct list *l = n->shaking.next; l != &n->shaking; l = l->next) {
+		struct conn *c = list_entry(l, struct conn, link);
+		bool theirs;
+		unsigned k;
+
+		if (c->dialled || c->closing || now - c->opened_ms < SHAKING_FAIR_MS || session_proven(c->session))
+			continue;
+		theirs = native_friend(n, c->source);
+		k = shaking_from(n, c->source);
+		if (theirs ? !friendly || !out_friendly || k <= most : !out_friendly && k <= most)
+			continue;
+		out = c;
+		out_friendly = theirs;
+		most = k;
+	}
+	if (!out)
+		return false;
+	n->n.handshakes_failed++;
+	conn_close(out, "too-many-handshakes");
+	return true;
 }
 
 static bool sink_accepting(void *ctx, const char *source)
 {
 	struct node *n = ctx;
 	uint64_t now = env_now(n->env);
-	bool created;
+	bool created, friendly = native_friend(n, source);
+	uint32_t room = n->c.limits.handshakes;
 	void *v;
 
 	/* A ban stops first contacts and the old wire; whoever is known may share the address with the guilty one. */
-	if (n->stopping || (ladder_wait_ms(n->by_source, bytes_str(source), now) && !native_friend(n, source)))
+	if (n->stopping || (ladder_wait_ms(n->by_source, bytes_str(source), now) && !friendly))
 		goto refuse;
 	if (n->c.limits.connects_per_s > 0) {
 		if (map_put(n->connects, bytes_str(source), 0, &v, &created) != ERR_OK)
@@ -46,24 +73,15 @@ static bool sink_accepting(void *ctx, const char *source)
 		if (!bucket_take(v, 1, now))
 			goto refuse;
 	}
-	if (n->handshaking >= n->c.limits.handshakes && !make_room(n, now))
+	/* A quarter is kept for the addresses of those whom we trust. */
+	if (!friendly)
+		room -= room / 4;
+	if (n->handshaking >= room && !make_room(n, friendly, now))
 		goto refuse;
 	return true;
 refuse:
 	n->n.connections_refused++;
 	return false;
-}
-
-static bool too_many_from(struct node *n, const char *source)
-{
-	unsigned k = 0;
-
-	for (struct list *l = n->shaking.next; l != &n->shaking; l = l->next) {
-		struct conn *c = list_entry(l, struct conn, link);
-
-		k += !c->dialled && !c->closing && strcmp(c->source, source) == 0;
-	}
-	return k >= n->c.limits.handshakes_per_source;
 }
 
 static void resume_due(void *ctx)
@@ -87,7 +105,7 @@ static void sink_opened(void *ctx, const struct link_info *info)
 			t = n->targets[i];
 	if (t)
 		t->dialling = 0;
-	if (n->stopping || (!info->dialled && too_many_from(n, info->source))) {
+	if (n->stopping || (!info->dialled && shaking_from(n, info->source) >= n->c.limits.handshakes_per_source)) {
 		n->n.connections_refused++;
 		tp_close(n->tp, info->id);
 		return;
@@ -177,7 +195,6 @@ static void sink_unit(void *ctx, link_id id, struct bytes unit, bool text)
 
 	if (!c || c->closing || !c->session)
 		return;
-	c->spoke = true;
 	c->heard_ms = env_now(n->env);
 	received = c->received;
 	could_send = session_can_send(c->session);

@@ -79,6 +79,14 @@ enum err entries_author_make(struct entries *t, const uint8_t author[static PEER
 	return ERR_OK;
 }
 
+void entries_author_gone(struct entries *t, struct in_author *a)
+{
+	BUG_ON(a->eras_n || a->left_dirty || a->due_dirty);
+	free(a->eras);
+	free(a);
+	t->authors_n--;
+}
+
 struct in_era *entries_era(const struct in_author *a, const uint8_t era[static ERA_BYTES])
 {
 	for (unsigned i = a->eras_n; i-- > 0;)

@@ -75,6 +75,8 @@ void entries_fini(struct entries *t);
 struct in_author *entries_author(const struct entries *t, const uint8_t author[static PEER_BLOB_BYTES]);
 enum err entries_author_make(struct entries *t, const uint8_t author[static PEER_BLOB_BYTES],
 			     struct in_author **out) MUST_CHECK;
+/* Frees one without eras and without anything to be written; the caller takes it out of `authors`. */
+void entries_author_gone(struct entries *t, struct in_author *a);
 struct in_era *entries_era(const struct in_author *a, const uint8_t era[static ERA_BYTES]);
 /* An era that is touched from the start. ERR_NOMEM; the limit of eras is the caller's. */
 enum err entries_era_new(struct entries *t, struct in_author *a, const uint8_t era[static ERA_BYTES],

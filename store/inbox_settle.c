@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/text.h"
 
 #define SECOND_MS     1000ull
 #define DAY_MS	      (86400 * SECOND_MS)
@@ -44,6 +45,19 @@ static enum err delete_era(struct store *s, const struct in_era *e)
 	return store_write(s, st);
 }
 
+static enum err drop_era(struct store *s, struct in_era *e)
+{
+	enum err err = entries_touch(&s->entries, e);
+
+	if (err == ERR_OK)
+		err = delete_era(s, e);
+	if (err != ERR_OK)
+		return err;
+	e->dropped = true;
+	e->author->dropped_n++;
+	return ERR_OK;
+}
+
 /* ERR_FULL when every era of the author may still be needed. */
 static enum err make_room(struct store *s, struct in_author *a)
 {
@@ -55,14 +69,7 @@ static enum err make_room(struct store *s, struct in_author *a)
 		struct in_era *e = a->eras[i];
 		if (e->dropped || e->fresh || e->entries.n || e->now.keep > now)
 			continue;
-		enum err err = entries_touch(&s->entries, e);
-		if (err == ERR_OK)
-			err = delete_era(s, e);
-		if (err != ERR_OK)
-			return err;
-		e->dropped = true;
-		a->dropped_n++;
-		return ERR_OK;
+		return drop_era(s, e);
 	}
 	return ERR_FULL;
 }
@@ -338,15 +345,17 @@ enum err inbox_receipts_due(struct store *s, const struct node_id *author, int64
 		qsort(list, found, sizeof(*list), by_number);
 	for (size_t i = 0; i < found && count < max; i++) {
 		e = inbox_fetch(s, list[i], &rows[count]);
-		if (e == ERR_CORRUPT)
-			log_error("store-row-corrupt box=inbox seq=%lld", (long long)list[i]);
-		else if (e != ERR_OK)
-			break;
-		else
+		if (e == ERR_OK) {
 			count++;
+			continue;
+		}
+		if (e != ERR_CORRUPT && e != ERR_NOTFOUND)
+			break;
+		log_error("store-row-lost box=inbox seq=%lld err=%s", (long long)list[i], err_word(e));
+		e = ERR_OK;
 	}
 	free(list);
-	if (e != ERR_OK && e != ERR_CORRUPT)
+	if (e != ERR_OK)
 		return e;
 	*n = count;
 	return ERR_OK;
@@ -409,14 +418,51 @@ static enum err sweep_era(struct store *s, struct in_era *e, uint64_t now)
 	return write_era(s, e);
 }
 
+static bool known(struct store *s, const struct in_author *a)
+{
+	struct node_id id;
+
+	if (!s->known)
+		return true;
+	hex_encode(BYTES_ARR(a->author), id.hex);
+	return s->known(s->known_ctx, &id);
+}
+
+static enum err delete_left(struct store *s, const struct in_author *a)
+{
+	sqlite3_stmt *st = store_stmt(s, ST_LEFT_DELETE, "DELETE FROM in_left WHERE author = ?1");
+
+	if (!st)
+		return ERR_STORE;
+	bind_bytes(st, 1, BYTES_ARR(a->author));
+	return store_write(s, st);
+}
+
+/* Says whether it stays in memory: not one whom nobody knows, after a sweep that left nothing of him. */
 static bool sweep_author(void *ctx, struct bytes key, void *value)
 {
-	const struct in_author *a = *(struct in_author **)value;
+	struct in_author *a = *(struct in_author **)value;
 	struct sweep *w = ctx;
+	uint64_t now = store_running_ms(w->s);
+	bool gone = w->err == ERR_OK && !known(w->s, a);
 
-	for (unsigned i = 0; w->err == ERR_OK && i < a->eras_n; i++)
-		if (!a->eras[i]->dropped)
-			w->err = sweep_era(w->s, a->eras[i], store_running_ms(w->s));
+	if (gone && a->eras_n == 0 && !a->left_dirty && !a->due_dirty) {
+		if (a->left)
+			w->err = delete_left(w->s, a);
+		if (w->err != ERR_OK)
+			return true;
+		entries_author_gone(&w->s->entries, a);
+		return false;
+	}
+	for (unsigned i = 0; w->err == ERR_OK && i < a->eras_n; i++) {
+		struct in_era *e = a->eras[i];
+
+		if (e->dropped)
+			continue;
+		w->err = sweep_era(w->s, e, now);
+		if (w->err == ERR_OK && gone && !e->fresh && e->entries.n == 0 && e->now.keep <= now)
+			w->err = drop_era(w->s, e);
+	}
 	return true;
 }
 

@@ -385,6 +385,12 @@ enum err store_integrity(struct store *s, struct fault *f)
 	return ERR_OK;
 }
 
+void store_know_authors(struct store *s, bool (*known)(void *ctx, const struct node_id *author), void *ctx)
+{
+	s->known = known;
+	s->known_ctx = ctx;
+}
+
 static uint64_t excess(const struct store *s, enum box box)
 {
 	uint64_t n = 0;

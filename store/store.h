@@ -88,6 +88,10 @@ void store_stats(struct store *s, struct store_stats *out);
  * whatever *deleted says. */
 enum err store_prune(struct store *s, uint64_t wall_ms, unsigned max_rows, unsigned *deleted) MUST_CHECK;
 
+/* Who is an author still: what was noted of others goes with store_prune() once its time is up, whose memory of repeats
+ * would else grow for ever. Without it (NULL) everybody is. Borrowed until it is told again. */
+void store_know_authors(struct store *s, bool (*known)(void *ctx, const struct node_id *author), void *ctx);
+
 /* Keeps the key of the file wrapped for an identity that is about to follow, beside the one in use. In
  * the group. store_open() takes whichever of the two opens, and then forgets the other. */
 enum err store_prepare_key(struct store *s, struct bytes next_wrap_key) MUST_CHECK;

@@ -77,6 +77,7 @@ enum stmt_id {
 	ST_MARK_WRITE,
 	ST_MARK_DELETE,
 	ST_LEFT_WRITE,
+	ST_LEFT_DELETE,
 	ST_LEFT_DUE,
 	ST_KV_PUT,
 	ST_KV_GET,
@@ -98,6 +99,8 @@ struct store {
 	sqlite3_stmt *stmt[ST_COUNT];
 	struct buf sealed_words, sealed_body, clear_words;
 	bool relaxed;
+	bool (*known)(void *ctx, const struct node_id *author); /* see store_know_authors() */
+	void *known_ctx;
 
 	bool open;   /* BEGIN has been run */
 	bool failed; /* rolled back; store_commit() has yet to say so */

@@ -526,21 +526,34 @@ static void who_has_confirmed_once_is_not_taken_for_one_who_never_does(void **st
 	keyring_free(k);
 }
 
-static void those_who_say_nothing_do_not_keep_others_out(void **state)
+/* Somebody at 198.51.100.`at`, who says one unit of im2 that opens nothing, or keeps silent. */
+static link_id knock(struct world *w, int at, bool says)
+{
+	struct link_info x = { .id = ++w->last, .kind = "test", .address = "far" };
+	uint8_t unit[107] = { 0x56 };
+
+	snprintf(x.source, sizeof x.source, "198.51.100.%d", at);
+	assert_true(w->sink.accepting(w->sink.ctx, x.source));
+	forget(w);
+	w->sink.opened(w->sink.ctx, &x);
+	if (says)
+		w->sink.unit(w->sink.ctx, x.id, BYTES_ARR(unit), false);
+	assert_false(w->shut[x.id]);
+	return x.id;
+}
+
+/* Three quarters of the places: the others are kept for those whom we trust. */
+#define PLACES 48
+
+static void keep_others_out(bool says)
 {
 	struct world *w = world_new(8, true);
 	struct keyring *k;
 	struct far f;
 
 	assert_int_equal(keyring_generate(&w->env, &k), ERR_OK);
-	for (int i = 0; i < 64; i++) {
-		struct link_info x = { .id = ++w->last, .kind = "test", .address = "far" };
-
-		snprintf(x.source, sizeof x.source, "198.51.100.%d", i);
-		assert_true(w->sink.accepting(w->sink.ctx, x.source));
-		forget(w);
-		w->sink.opened(w->sink.ctx, &x);
-	}
+	for (int i = 0; i < PLACES; i++)
+		knock(w, i, says);
 	assert_false(w->sink.accepting(w->sink.ctx, "192.0.2.7")); /* all of them are new */
 	pass(w, 1500);
 	assert_true(w->sink.accepting(w->sink.ctx, "192.0.2.7"));
@@ -550,7 +563,7 @@ static void those_who_say_nothing_do_not_keep_others_out(void **state)
 	far_init(&f, w, k, SESSION_DIALLER, "bob");
 	talk(w, id, &f, false);
 	pass(w, 1500);
-	for (int i = 0; i < 63; i++) /* who got this far is not in the way */
+	for (int i = 0; i < PLACES; i++) /* who got this far is not in the way */
 		if (w->sink.accepting(w->sink.ctx, "192.0.2.8"))
 			assert_false(w->shut[id]);
 	talk(w, id, &f, true);
@@ -558,6 +571,39 @@ static void those_who_say_nothing_do_not_keep_others_out(void **state)
 	far_fini(&f);
 	world_free(w);
 	keyring_free(k);
+}
+
+static void those_who_say_nothing_do_not_keep_others_out(void **state)
+{
+	keep_others_out(false);
+}
+
+static void those_who_say_anything_else_do_not_keep_others_out(void **state)
+{
+	keep_others_out(true);
+}
+
+static void the_source_that_holds_most_makes_room_first(void **state)
+{
+	struct world *w = world_new(8, true);
+	link_id one, many;
+
+	one = knock(w, 1, false);
+	many = knock(w, 2, true);
+	for (int i = 1; i < 16; i++)
+		knock(w, 2, true);
+	for (int i = 17; i < PLACES; i++)
+		knock(w, i, true);
+	pass(w, 1500);
+	for (int i = 0; i < 15; i++) {
+		assert_true(w->sink.accepting(w->sink.ctx, "192.0.2.7"));
+		assert_true(w->shut[many + (link_id)i]);
+		assert_false(w->shut[one]);
+		knock(w, 100 + i, true);
+	}
+	assert_true(w->sink.accepting(w->sink.ctx, "192.0.2.7"));
+	assert_true(w->shut[one]);
+	world_free(w);
 }
 
 int main(void)
@@ -570,6 +616,8 @@ int main(void)
 		cmocka_unit_test(strangers_leave_room_for_those_who_were_approved),
 		cmocka_unit_test(frames_that_are_no_messages_cost_as_much),
 		cmocka_unit_test(those_who_say_nothing_do_not_keep_others_out),
+		cmocka_unit_test(those_who_say_anything_else_do_not_keep_others_out),
+		cmocka_unit_test(the_source_that_holds_most_makes_room_first),
 		cmocka_unit_test(who_has_confirmed_once_is_not_taken_for_one_who_never_does),
 	};
 

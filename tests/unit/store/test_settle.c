@@ -742,6 +742,73 @@ static void changed_row_does_not_answer_for_another(void **state)
 	assert_int_equal(inbox_put(s, &m, &seq, &was), ERR_EXISTS);
 }
 
+static void lost_row_keeps_no_receipt_of_others(void **state)
+{
+	struct node_id from = world_peer(1);
+	struct inbox_row rows[8];
+	sqlite3 *db;
+	size_t n;
+
+	for (uint64_t i = 1; i <= 4; i++)
+		assert_int_equal(take(1, 1, i), ERR_OK);
+	commit();
+	assert_int_equal(sqlite3_open(w.db, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "DELETE FROM inbox WHERE seq = 2; UPDATE inbox SET wire = zeroblob(16) WHERE seq = 4",
+				      NULL, NULL, NULL),
+			 SQLITE_OK);
+	sqlite3_close(db);
+	assert_int_equal(inbox_receipts_due(s, &from, 0, rows, 8, &n), ERR_OK);
+	assert_int_equal(n, 2);
+	assert_int_equal(rows[0].seq, 1);
+	assert_int_equal(rows[1].seq, 3);
+}
+
+static struct node_id only;
+
+static bool is_only(void *ctx, const struct node_id *id)
+{
+	return node_id_eq(id, ctx);
+}
+
+static void prune_for_hours(void)
+{
+	unsigned deleted;
+
+	for (int i = 0; i < 3; i++) {
+		w.now_ms += 2 * HOUR_MS;
+		assert_int_equal(store_prune(s, w.wall_ms, 100, &deleted), ERR_OK);
+		commit();
+	}
+}
+
+static void marks_of_whom_nobody_knows_go_when_their_time_is_up(void **state)
+{
+	struct inbox_table t;
+
+	only = world_peer(1);
+	for (unsigned author = 1; author <= 5; author++)
+		assert_int_equal(settled(author, 1, 9), ERR_OK);
+	commit();
+	left(3);
+	assert_int_equal(settled(3, 1, 10), ERR_OK);
+	commit();
+	prune_for_hours();
+	store_know_authors(s, is_only, &only);
+	prune_for_hours();
+	inbox_table(s, &t);
+	assert_int_equal(t.authors, 5); /* copies may still be under way */
+	w.now_ms += 40 * DAY_MS;
+	prune_for_hours();
+	for (int i = 0; i < 2; i++) {
+		inbox_table(s, &t);
+		assert_int_equal(t.authors, 1);
+		assert_int_equal(t.eras, 1);
+		seen_is(1, 1, 8);
+		seen_is(3, -1, 0);
+		crash();
+	}
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -764,6 +831,8 @@ int main(void)
 		T(running_time_counts_over_all_runs),
 		T(restored_receiver_is_told_by_settling),
 		T(changed_row_does_not_answer_for_another),
+		T(lost_row_keeps_no_receipt_of_others),
+		T(marks_of_whom_nobody_knows_go_when_their_time_is_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
