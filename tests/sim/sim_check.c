@@ -893,6 +893,8 @@ static void one_session(struct world *w, unsigned a, unsigned b)
 {
 	const struct im2_session *x = session_with(&w->nodes[a], b), *y = session_with(&w->nodes[b], a);
 
+	if (w->nodes[a].node->handshaking || w->nodes[b].node->handshaking)
+		return; /* one end may know already what the other is about to learn */
 	if (x && y && memcmp(x->id, y->id, sizeof x->id) != 0)
 		world_fail(w, "node%u and node%u send in different sessions", a, b);
 }
