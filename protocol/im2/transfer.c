@@ -52,6 +52,7 @@ void im2_transfers_free(struct im2_transfers *t)
 {
 	if (!t)
 		return;
+	im2_transfers_wake(t);
 	for (unsigned i = 0; i < IM2_TRANSFERS_MAX; i++) {
 		incoming_free(t, &t->in[i]);
 		free(t->out[i].data);
@@ -226,6 +227,41 @@ void im2_transfers_session(struct im2_transfers *t)
 	memset(t->notices, 0, sizeof t->notices);
 	incoming_session(t);
 	outgoing_session(t);
+}
+
+void im2_transfers_stranger(struct im2_transfers *t, bool stranger)
+{
+	if (t->c.stranger == stranger)
+		return;
+	t->c.stranger = stranger;
+	if (t->c.pool)
+		t->c.pool->strangers += stranger ? t->in_bytes : -t->in_bytes;
+}
+
+void im2_transfers_rest(struct im2_transfers *t)
+{
+	struct im2_transfer_pool *pool = t->c.pool;
+
+	if (t->c.stranger)
+		incoming_drop(t);
+	if (!pool || t->rests)
+		return;
+	t->rests = true;
+	t->rest_before = pool->last;
+	t->rest_after = NULL;
+	*(pool->last ? &pool->last->rest_after : &pool->first) = t;
+	pool->last = t;
+}
+
+void im2_transfers_wake(struct im2_transfers *t)
+{
+	struct im2_transfer_pool *pool = t->c.pool;
+
+	if (!t->rests)
+		return;
+	t->rests = false;
+	*(t->rest_before ? &t->rest_before->rest_after : &pool->first) = t->rest_after;
+	*(t->rest_after ? &t->rest_after->rest_before : &pool->last) = t->rest_before;
 }
 
 uint64_t im2_transfers_deadline_ms(const struct im2_transfers *t)

@@ -18,6 +18,12 @@
 
 struct im2_transfers;
 
+/* What the peers of a host share beside bytes_total. Begins as zeros. */
+struct im2_transfer_pool {
+	uint64_t strangers;          /* bytes of those that are not trusted */
+	struct im2_transfers *first, *last; /* at rest, the longest first: their pieces make room */
+};
+
 struct im2_transfer_config {
 	struct env *env;
 	bool radio;
@@ -25,6 +31,8 @@ struct im2_transfer_config {
 	uint64_t bytes_max;          /* of one peer, incoming: 4 MiB (radio 64 KiB) */
 	uint64_t *bytes_total;       /* shared by all peers of a host; never NULL */
 	uint64_t bytes_total_max;    /* 64 MiB */
+	struct im2_transfer_pool *pool; /* NULL: nothing more is shared */
+	bool stranger;               /* as im2_transfers_stranger() */
 	uint64_t keep_ms;            /* partial data: 10 min (radio 24 h) */
 	uint64_t resend_ms;          /* no XACK: 5 s (radio: set by the owner from rtt and airtime, >= 15 s) */
 	uint32_t window;             /* credit we grant at the start, `credit` of our HS: 65,536 (radio 2,048) */
@@ -63,6 +71,11 @@ bool im2_transfer_ended(struct im2_transfers *t, struct im2_transfer_end *out);
 void im2_transfers_session(struct im2_transfers *t);
 /* The next session is up: what its HS grants, for the transfers that start again. */
 void im2_transfers_credit(struct im2_transfers *t, uint32_t credit);
+/* Strangers have 256 KiB each, and an eighth of the total between them; what does not fit waits (6). */
+void im2_transfers_stranger(struct im2_transfers *t, bool stranger);
+/* The peer has no path left: a stranger's pieces go, those of others make room for anybody's. And it has one again. */
+void im2_transfers_rest(struct im2_transfers *t);
+void im2_transfers_wake(struct im2_transfers *t);
 uint64_t im2_transfers_deadline_ms(const struct im2_transfers *t);
 void im2_transfers_tick(struct im2_transfers *t);
 

@@ -9,13 +9,22 @@
 #include "protocol/im2/transfer_internal.h"
 
 #define IDLE_RESENDS (RESENDS_MAX + 2)
+#define STRANGER_BYTES (256u << 10)
+#define STRANGERS_SHARE 8 /* of the total */
+
+static void charge(struct im2_transfers *t, uint64_t len)
+{
+	t->in_bytes += len;
+	*t->c.bytes_total += len;
+	if (t->c.stranger && t->c.pool)
+		t->c.pool->strangers += len;
+}
 
 void incoming_free(struct im2_transfers *t, struct incoming *x)
 {
 	if (!x->used)
 		return;
-	t->in_bytes -= x->c.len;
-	*t->c.bytes_total -= x->c.len;
+	charge(t, -x->c.len);
 	free(x->data);
 	memset(x, 0, sizeof *x);
 }
@@ -80,26 +89,68 @@ static bool evict(struct im2_transfers *t)
 	return oldest;
 }
 
-static bool fits(const struct im2_transfers *t, uint64_t len)
+void incoming_drop(struct im2_transfers *t)
 {
-	return t->in_bytes <= t->c.bytes_max - len && len <= t->c.bytes_total_max &&
-	       *t->c.bytes_total <= t->c.bytes_total_max - len;
+	for (unsigned i = 0; i < IM2_TRANSFERS_MAX; i++) {
+		struct incoming *x = &t->in[i];
+
+		if (!x->used || x == t->given)
+			continue;
+		if (x->open)
+			abort_it(t, x, ABORT_MEMORY); /* should it come back within its session */
+		else
+			incoming_free(t, x);
+	}
+}
+
+/* Who has no path gives up what is kept for him, the longest away first. */
+static bool evict_at_rest(struct im2_transfers *t)
+{
+	struct im2_transfer_pool *pool = t->c.pool;
+	uint64_t before = *t->c.bytes_total;
+
+	while (pool && pool->first && *t->c.bytes_total == before) {
+		incoming_drop(pool->first);
+		im2_transfers_wake(pool->first);
+	}
+	return *t->c.bytes_total != before;
+}
+
+static bool within(uint64_t held, uint64_t max, uint64_t len)
+{
+	return len <= max && held <= max - len;
+}
+
+static bool fits_all(const struct im2_transfers *t, uint64_t len)
+{
+	return within(*t->c.bytes_total, t->c.bytes_total_max, len);
+}
+
+/* What no memory of others would help. */
+static bool fits_peer(const struct im2_transfers *t, uint64_t held, uint64_t len)
+{
+	if (!within(held, t->c.bytes_max, len))
+		return false;
+	return !t->c.stranger || (within(held, STRANGER_BYTES, len) &&
+				  (!t->c.pool || within(t->c.pool->strangers - (t->in_bytes - held),
+							t->c.bytes_total_max / STRANGERS_SHARE, len)));
 }
 
 static struct incoming *reserve(struct im2_transfers *t, const struct content *c)
 {
 	struct incoming *x;
 
-	while (!(x = free_slot(t)) || !fits(t, c->len))
-		if (!evict(t))
+	if (!fits_peer(t, 0, c->len) || c->len > t->c.bytes_total_max)
+		return NULL;
+	while (!(x = free_slot(t)) || !fits_peer(t, t->in_bytes, c->len) || !fits_all(t, c->len))
+		if (!evict(t) && !(x && fits_peer(t, t->in_bytes, c->len) && evict_at_rest(t)))
 			return NULL;
 	x->data = malloc(c->len);
 	if (!x->data)
 		return NULL;
 	x->used = true;
 	x->c = *c;
-	t->in_bytes += c->len;
-	*t->c.bytes_total += c->len;
+	charge(t, c->len);
 	return x;
 }
 

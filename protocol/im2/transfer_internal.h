@@ -93,6 +93,8 @@ struct im2_transfers {
 	unsigned notices_at, turn;
 	uint32_t next_xfer;
 	uint64_t in_bytes;
+	bool rests;            /* in the list of the pool */
+	struct im2_transfers *rest_before, *rest_after;
 	struct incoming *given; /* complete: its value lives until the next call */
 	struct buf work;
 };
@@ -110,6 +112,7 @@ enum im2_refusal incoming_frag(struct im2_transfers *t, struct bytes value);
 void incoming_aborted(struct im2_transfers *t, uint32_t xfer);
 bool incoming_ack(struct im2_transfers *t, size_t room, struct buf *out);
 void incoming_session(struct im2_transfers *t);
+void incoming_drop(struct im2_transfers *t); /* all but the value that is being read */
 void incoming_free(struct im2_transfers *t, struct incoming *x);
 uint64_t incoming_deadline(const struct im2_transfers *t);
 void incoming_tick(struct im2_transfers *t);

@@ -268,6 +268,102 @@ static void memory_is_bounded_before_anything_is_taken(void **state)
 	duo_free(d);
 }
 
+/* A value with its first byte, so that it is kept. */
+static enum im2_refusal begun(struct im2_transfers *t, uint8_t number, uint64_t len)
+{
+	uint8_t digest[32] = {number}, frag[3] = {number, 0, 7};
+	enum im2_refusal r;
+	struct buf b;
+
+	buf_init(&b, 256);
+	duo_hand_open(&b, number, len, IM2_ITEM_MSG, digest);
+	r = im2_transfer_take(t, IM2_ITEM_XOPEN, buf_bytes(&b));
+	buf_fini(&b);
+	return r == IM2_FINE ? im2_transfer_take(t, IM2_ITEM_FRAG, BYTES_ARR(frag)) : r;
+}
+
+static void strangers_share_an_eighth(void **state)
+{
+	struct im2_transfer_pool pool = {0};
+	struct im2_transfers *t[5];
+	struct penv e;
+	uint64_t total = 0;
+
+	penv_init(&e);
+	for (unsigned i = 0; i < 5; i++) {
+		struct im2_transfer_config c = {.env = &e.env, .bytes_total = &total, .bytes_total_max = 6u << 20,
+						.pool = &pool, .stranger = i < 4};
+
+		assert_int_equal(im2_transfers_new(&c, &t[i]), ERR_OK);
+	}
+	/* 256 KiB each. */
+	assert_int_equal(begun(t[0], 1, (256 << 10) + 1), IM2_FINE);
+	assert_int_equal(total, 0);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(begun(t[i], 2, 200 << 10), IM2_FINE);
+		assert_int_equal(begun(t[i], 3, 56 << 10), IM2_FINE);
+		assert_int_equal(begun(t[i], 4, 1), IM2_FINE);
+		assert_int_equal(im2_transfer_in_bytes(t[i]), i < 3 ? 256 << 10 : 0);
+	}
+	assert_int_equal(pool.strangers, (6 << 20) / 8);
+	/* Friends have the rest, and who becomes one leaves the share. */
+	assert_int_equal(begun(t[4], 5, 1000000), IM2_FINE);
+	assert_int_equal(im2_transfer_in_bytes(t[4]), 1000000);
+	im2_transfers_stranger(t[0], false);
+	assert_int_equal(pool.strangers, 512 << 10);
+	assert_int_equal(begun(t[0], 6, 1000000), IM2_FINE);
+	assert_int_equal(im2_transfer_in_bytes(t[0]), 1000000 + (256 << 10));
+	assert_int_equal(begun(t[3], 7, 100), IM2_FINE);
+	assert_int_equal(im2_transfer_in_bytes(t[3]), 100);
+	/* Who leaves takes it all with him. */
+	for (unsigned i = 1; i < 4; i++)
+		im2_transfers_rest(t[i]);
+	assert_int_equal(pool.strangers, 0);
+	assert_int_equal(total, 2000000 + (256 << 10));
+	for (unsigned i = 0; i < 5; i++)
+		im2_transfers_free(t[i]);
+	assert_int_equal(total, 0);
+	assert_null(pool.first);
+	assert_null(pool.last);
+}
+
+static void who_has_no_path_makes_room(void **state)
+{
+	struct im2_transfer_pool pool = {0};
+	struct im2_transfers *t[4];
+	struct penv e;
+	uint64_t total = 0;
+
+	penv_init(&e);
+	for (unsigned i = 0; i < 4; i++) {
+		struct im2_transfer_config c = {.env = &e.env, .bytes_total = &total, .bytes_total_max = 3000000,
+						.pool = &pool};
+
+		assert_int_equal(im2_transfers_new(&c, &t[i]), ERR_OK);
+		if (i < 3)
+			assert_int_equal(begun(t[i], 1, 1000000), IM2_FINE);
+	}
+	/* All are here: nobody loses anything. */
+	assert_int_equal(begun(t[3], 1, 1000000), IM2_FINE);
+	assert_int_equal(im2_transfer_in_bytes(t[3]), 0);
+	im2_transfers_rest(t[2]);
+	im2_transfers_rest(t[0]);
+	im2_transfers_rest(t[1]);
+	im2_transfers_rest(t[2]);
+	im2_transfers_wake(t[0]);
+	assert_int_equal(begun(t[3], 2, 1000000), IM2_FINE);
+	assert_int_equal(im2_transfer_in_bytes(t[2]), 0);
+	assert_int_equal(im2_transfer_in_bytes(t[3]), 1000000);
+	assert_int_equal(begun(t[3], 3, 1000000), IM2_FINE);
+	assert_int_equal(im2_transfer_in_bytes(t[1]), 0);
+	assert_int_equal(begun(t[3], 4, 1000000), IM2_FINE);
+	assert_int_equal(im2_transfer_in_bytes(t[0]), 1000000);
+	assert_int_equal(total, 3000000);
+	for (unsigned i = 0; i < 4; i++)
+		im2_transfers_free(t[i]);
+	assert_int_equal(total, 0);
+}
+
 static void defaults_are_those_of_the_section(void **state)
 {
 	for (int radio = 0; radio < 2; radio++) {
@@ -504,6 +600,8 @@ int main(void)
 		cmocka_unit_test(sender_stops_at_the_credit),
 		cmocka_unit_test(small_rooms_get_no_crumbs),
 		cmocka_unit_test(memory_is_bounded_before_anything_is_taken),
+		cmocka_unit_test(strangers_share_an_eighth),
+		cmocka_unit_test(who_has_no_path_makes_room),
 		cmocka_unit_test(defaults_are_those_of_the_section),
 		cmocka_unit_test(send_refuses_what_cannot_travel),
 		cmocka_unit_test(overlap_with_other_bytes_ends_it),
