@@ -20,12 +20,12 @@ static void spoilt(struct im2_link *l, enum im2_refusal why, enum session_blame 
 		fail(l, why, why == IM2_E_SELF ? BLAME_NONE : blame);
 }
 
-static bool promise_index(struct im2_link *l, struct im2_hello *mine)
+static bool promise_index(struct im2_link *l, bool stranger, struct im2_hello *mine)
 {
 	struct im2_shake *k = l->shake;
 
 	if (!k->s)
-		k->s = im2_session_new(l->host);
+		k->s = im2_session_new(l->host, stranger);
 	if (!k->s) {
 		im2_link_over(l, ERR_FULL, BLAME_NONE, "session-table-full");
 		return false;
@@ -76,7 +76,8 @@ void im2_first_x2(struct im2_link *l, struct bytes unit)
 	struct buf b;
 
 	im2_host_hello(l, IM2_UNIT_X3, &mine);
-	if (!promise_index(l, &mine))
+	/* Whom we dial, we chose. */
+	if (!promise_index(l, false, &mine))
 		return;
 	buf_init(&b, IM2_SHAKE_UNIT_MAX);
 	enum im2_refusal why = im2_xx_take_x2(&k->xx, unit, &mine, &b);
@@ -227,7 +228,7 @@ void im2_first_admit(struct im2_link *l)
 
 	buf_init(&x4, IM2_SHAKE_UNIT_MAX);
 	im2_host_hello(l, IM2_UNIT_X4, &mine);
-	if (!promise_index(l, &mine)) {
+	if (!promise_index(l, !im2_host_trusts(h, k->theirs.ed), &mine)) {
 		im2_shake_refuse(l, ERR_FULL);
 		return;
 	}

@@ -48,6 +48,15 @@ struct im2_peer *im2_peer_find(struct im2_host *h, const uint8_t ed[static ED_BY
 	return peer_at(map_get(h->peers, bytes_of(ed, ED_BYTES)));
 }
 
+bool im2_host_trusts(struct im2_host *h, const uint8_t ed[static ED_BYTES])
+{
+	const struct im2_trust *t = &h->c.trust;
+	const struct im2_peer *p = im2_peer_find(h, ed);
+	struct im2_known k = { 0 };
+
+	return p ? p->trusted : t->by_ed(t->ctx, ed, &k) && k.trusted;
+}
+
 static void peer_free(struct im2_host *h, struct im2_peer *p)
 {
 	im2_peer_erase_sessions(h, p);
@@ -97,13 +106,14 @@ struct im2_peer *im2_peer_get(struct im2_host *h, const uint8_t ed[static ED_BYT
 	const struct im2_limits *m = &h->c.limits;
 	struct im2_peer *p = im2_peer_find(h, ed);
 	uint64_t now = im2_now(h);
+	bool created, trusted;
 	void *slot;
-	bool created;
 
 	if (p) {
 		memcpy(p->x, x, sizeof p->x);
 		return p;
 	}
+	trusted = im2_host_trusts(h, ed);
 	if (map_put(h->peers, bytes_of(ed, ED_BYTES), 0, &slot, &created) != ERR_OK) {
 		map_each(h->peers, keep_busy, h);
 		if (map_put(h->peers, bytes_of(ed, ED_BYTES), 0, &slot, &created) != ERR_OK)
@@ -118,6 +128,7 @@ struct im2_peer *im2_peer_get(struct im2_host *h, const uint8_t ed[static ED_BYT
 	memcpy(p->ed, ed, sizeof p->ed);
 	memcpy(p->x, x, sizeof p->x);
 	node_id_of(ed, &p->id);
+	p->trusted = trusted;
 	bucket_init(&p->buckets[CLASS_MESSAGE], m->messages_per_s, m->messages_burst, now);
 	bucket_init(&p->buckets[CLASS_ITEM], m->items_per_s, m->items_burst, now);
 	bucket_init(&p->buckets[CLASS_RECORD], 2, 40, now);
@@ -146,6 +157,8 @@ struct im2_transfers *im2_peer_transfers(struct im2_host *h, struct im2_peer *p)
 		.bytes_total = &h->transfer_bytes,
 		.bytes_total_max = h->c.limits.transfer_bytes_total,
 		.window = h->c.credit,
+		.pool = &h->transfer_pool,
+		.stranger = !p->trusted,
 	};
 
 	if (!p->transfers && im2_transfers_new(&c, &p->transfers) != ERR_OK)

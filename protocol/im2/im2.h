@@ -28,6 +28,7 @@ struct im2_known {
 	uint8_t ed[ED_BYTES];
 	uint8_t x[X25519_BYTES];
 	bool refused;              /* blocked or revoked */
+	bool trusted;              /* which limits count before im2_link_trusted() says it */
 };
 
 /* Answers of the trust room. `owner` is the one of im2_link_config. All copy; the host wipes secrets. */
@@ -72,6 +73,10 @@ struct im2_host_config {
 	uint64_t features;             /* bits we set beside what follows from the members below */
 	bool require, pad, radio, sign_always;
 	bool mesh_key_coming;          /* a worker computes it: until im2_host_mesh_key() a first contact is asked to wait 1 s */
+	/* What happened on another connection of its peer concerns the link of this owner: look for its events and its
+	 * deadline soon, not within the call. May be NULL. */
+	void (*wake)(void *ctx, void *owner);
+	void *wake_ctx;
 };
 
 enum err im2_host_new(const struct im2_host_config *c, struct im2_host **out) MUST_CHECK;
@@ -135,8 +140,8 @@ enum err im2_link_new(struct im2_host *h, const struct im2_link_config *c, struc
 bool im2_is_link(const struct session *s);
 
 /* --- beyond session.h; `s` is an im2 link that is online ------------------------------------------- */
-/* Whether its identity is trusted: decides which limits of 18.3 count. Of the peer, until it is said again; a new
- * peer is not. */
+/* Whether its identity is trusted: decides which limits of 18.3 count, and who makes room for whom. Of the peer,
+ * until it is said again; a new peer is what by_ed() says. */
 void im2_link_trusted(struct session *s, bool trusted);
 /* Queues one item (RECORD, RECDIG, RECREQ, SRECEIPT, ...) behind what waits. ERR_LIMIT, ERR_AGAIN, ERR_WRONG_STATE. */
 enum err im2_link_item(struct session *s, uint16_t tag, struct bytes value) MUST_CHECK;

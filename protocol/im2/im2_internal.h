@@ -106,6 +106,7 @@ struct im2_host {
 	uint32_t pending;              /* handshakes of strangers that wait for their next unit */
 	uint64_t next_ms;              /* not later than the first thing im2_host_tick() has to do */
 	uint64_t transfer_bytes;
+	struct im2_transfer_pool transfer_pool;
 	struct secret mesh[2];
 	uint16_t passgen[2];
 	unsigned mesh_n;
@@ -118,6 +119,7 @@ void im2_host_due(struct im2_host *h, uint64_t at_ms);
 bool im2_host_may_err(struct im2_host *h, struct bytes source);
 struct bytes im2_host_prs(const struct im2_host *h, uint16_t passgen);
 struct im2_peer *im2_peer_find(struct im2_host *h, const uint8_t ed[static ED_BYTES]);
+bool im2_host_trusts(struct im2_host *h, const uint8_t ed[static ED_BYTES]);
 /* Makes it. NULL when the table is full. */
 struct im2_peer *im2_peer_get(struct im2_host *h, const uint8_t ed[static ED_BYTES], const uint8_t x[static X25519_BYTES]);
 /* What a handshake said; without a word the defaults count again, and the name that it had. */
@@ -131,7 +133,11 @@ bool im2_hello_has_features(const struct im2_link *l, bool first); /* of a first
 uint64_t im2_host_features(const struct im2_host *h);
 
 /* keep.c */
-struct im2_session *im2_session_new(struct im2_host *h); /* a fresh index; NULL at the limit */
+/* A fresh index; NULL at the limit. `stranger`: for a peer that is not trusted, and which leaves a quarter to others. */
+struct im2_session *im2_session_new(struct im2_host *h, bool stranger);
+/* Its last path ended, or it has one again: the session of a stranger does not wait long. */
+void im2_session_rest(struct im2_host *h, struct im2_peer *p);
+void im2_session_back(struct im2_host *h, struct im2_peer *p);
 struct im2_session *im2_session_find(struct im2_host *h, const uint8_t index[static 4]);
 void im2_session_keys(struct im2_session *s, const struct im2_secrets *secrets, const uint8_t theirs[static 4]);
 void im2_session_erase(struct im2_host *h, struct im2_session *s);
@@ -220,6 +226,8 @@ struct im2_link {
 	struct buf own;
 
 	uint8_t path_ping[8];          /* proof of this path (7.7) */
+	uint8_t resumed[4];            /* RESUME: the session that was asked for, and what had opened under it then */
+	uint64_t resumed_frames;
 	uint64_t path_until_ms;        /* 0 = none runs */
 	uint8_t ping[8];
 	uint64_t ping_ms;              /* of session_ping(); 0 = none outstanding */
@@ -280,6 +288,7 @@ void im2_link_trim(struct im2_link *l, bool wiped);
 void im2_link_trim_due(struct im2_link *l, uint64_t now);
 void im2_link_attach(struct im2_link *l, struct im2_peer *p);
 void im2_link_detach(struct im2_link *l);
+void im2_link_wake(const struct im2_link *l);
 bool im2_link_lossy(const struct im2_link *l);
 bool im2_link_shaking(const struct im2_link *l);
 /* The handshake is over: this link carries frames. */

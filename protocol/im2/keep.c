@@ -21,12 +21,63 @@ struct im2_session *im2_session_find(struct im2_host *h, const uint8_t index[sta
 	return s;
 }
 
-struct im2_session *im2_session_new(struct im2_host *h)
+/* Who has the passphrase makes up identities at will: the sessions that they left behind are the first to go. */
+struct survey {
+	size_t strangers;
+	struct im2_session *stranger, *spare; /* the oldest ones without a path */
+};
+
+static void older(struct im2_session **than, struct im2_session *s)
 {
-	struct im2_session *s = calloc(1, sizeof *s);
+	if (!*than || s->born_ms < (*than)->born_ms)
+		*than = s;
+}
+
+static bool look_at(void *ctx, struct bytes index, void *value)
+{
+	struct survey *v = ctx;
+	struct im2_session *s;
+
+	memcpy(&s, value, sizeof s);
+	if (!s->peer)
+		return true; /* in a handshake of ours */
+	v->strangers += !s->peer->trusted;
+	if (s->peer->paths)
+		return true;
+	if (!s->peer->trusted)
+		older(&v->stranger, s);
+	else if (s->state != KEEP_CURRENT)
+		older(&v->spare, s);
+	return true;
+}
+
+static bool make_room(struct im2_host *h, bool stranger)
+{
+	size_t all = h->c.limits.sessions, theirs = all - all / 4, held = map_count(h->sessions);
+	struct im2_session *gone;
+	struct survey v = { 0 };
+
+	if (held < theirs)
+		return true;
+	map_each(h->sessions, look_at, &v);
+	if (held < all && (!stranger || v.strangers < theirs))
+		return true;
+	gone = v.stranger ? v.stranger : held < all ? NULL : v.spare;
+	if (!gone)
+		return false;
+	im2_session_erase(h, gone);
+	return true;
+}
+
+struct im2_session *im2_session_new(struct im2_host *h, bool stranger)
+{
+	struct im2_session *s;
 	bool created = false;
 	void *slot;
 
+	if (!make_room(h, stranger))
+		return NULL;
+	s = calloc(1, sizeof *s);
 	if (!s)
 		return NULL;
 	while (!created) {
@@ -76,9 +127,13 @@ void im2_session_erase(struct im2_host *h, struct im2_session *s)
 {
 	if (!s)
 		return;
-	/* Numbers of transfers belong to a session; what was carried stays (7.6). */
-	if (s->peer && s->peer->current == s && s->peer->transfers)
-		im2_transfers_session(s->peer->transfers);
+	if (s->peer && s->peer->current == s) {
+		/* Numbers of transfers belong to a session; what was carried stays (7.6). */
+		if (s->peer->transfers)
+			im2_transfers_session(s->peer->transfers);
+		for (struct im2_link *l = s->peer->paths; l; l = l->next_path)
+			im2_link_wake(l);
+	}
 	unlist(s);
 	for (struct im2_link *l = h->links; l; l = l->next) {
 		if (l->under == s)
@@ -182,6 +237,24 @@ void im2_session_confirm(struct im2_link *l, struct im2_peer *p, struct im2_sess
 	if (p->transfers)
 		im2_transfers_credit(p->transfers, p->has_credit ? p->credit :
 				     h->c.radio ? IM2_DEFAULT_CREDIT_RADIO : IM2_DEFAULT_CREDIT);
+}
+
+void im2_session_rest(struct im2_host *h, struct im2_peer *p)
+{
+	uint64_t until = im2_now(h) + h->c.limits.overlap_ms;
+
+	if (p->trusted || !p->current || p->current->gone_ms <= until)
+		return;
+	p->current->gone_ms = until;
+	im2_host_due(h, until);
+}
+
+void im2_session_back(struct im2_host *h, struct im2_peer *p)
+{
+	if (p->transfers)
+		im2_transfers_wake(p->transfers);
+	if (p->current)
+		p->current->gone_ms = p->current->confirmed_ms + h->c.limits.reject_after_ms;
 }
 
 bool im2_session_usable(const struct im2_host *h, const struct im2_session *s)

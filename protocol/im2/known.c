@@ -61,7 +61,7 @@ bool im2_known_start(struct im2_link *l, const struct im2_known *known)
 		return false;
 	}
 	p = im2_peer_get(h, k->ed, k->x);
-	k->s = p ? im2_session_new(h) : NULL;
+	k->s = p ? im2_session_new(h, !p->trusted) : NULL;
 	if (!k->s) {
 		if (l->state == LINK_ONLINE) {
 			im2_shake_free(l);
@@ -217,7 +217,7 @@ static void answer(struct im2_link *l)
 	struct im2_hello mine;
 	struct buf b;
 
-	k->s = p ? im2_session_new(h) : NULL;
+	k->s = p ? im2_session_new(h, !p->trusted) : NULL;
 	if (!k->s) {
 		im2_shake_err(l, IM2_ERR_BUSY, NULL, BUSY_S);
 		if (im2_link_shaking(l))

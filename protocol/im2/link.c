@@ -75,6 +75,14 @@ void im2_link_dropped(struct im2_link *l, enum err e, const char *word)
 	queue_event(l, &(struct im2_waiting_event){ .type = SESSION_EV_DROPPED, .err = e, .word = word });
 }
 
+void im2_link_wake(const struct im2_link *l)
+{
+	const struct im2_host_config *c = &l->host->c;
+
+	if (c->wake && l->owner)
+		c->wake(c->wake_ctx, l->owner);
+}
+
 static void link_over_wait(struct im2_link *l, enum err e, enum session_blame blame, const char *word, uint64_t ms)
 {
 	if (l->state == LINK_OVER)
@@ -86,6 +94,7 @@ static void link_over_wait(struct im2_link *l, enum err e, enum session_blame bl
 	im2_link_move(l, LINK_OVER);
 	queue_event(l, &(struct im2_waiting_event){ .type = SESSION_EV_OVER, .err = e, .blame = blame,
 						    .word = word, .ms = ms });
+	im2_link_wake(l);
 }
 
 void im2_link_over(struct im2_link *l, enum err e, enum session_blame blame, const char *word)
@@ -131,8 +140,12 @@ void im2_link_detach(struct im2_link *l)
 			p->half[i]->via = NULL;
 	l->peer = NULL;
 	l->next_path = NULL;
-	if (!p->paths)
-		im2_host_due(l->host, im2_now(l->host));
+	if (p->paths)
+		return;
+	im2_session_rest(l->host, p);
+	if (p->transfers)
+		im2_transfers_rest(p->transfers);
+	im2_host_due(l->host, im2_now(l->host));
 }
 
 void im2_link_up(struct im2_link *l)
@@ -142,6 +155,7 @@ void im2_link_up(struct im2_link *l)
 	im2_link_move(l, LINK_ONLINE);
 	if (l->state != LINK_ONLINE)
 		return;
+	im2_session_back(h, l->peer);
 	im2_shake_free(l);
 	l->whole_ms = l->step_ms = UINT64_MAX;
 	im2_link_event(l, SESSION_EV_ONLINE);

@@ -75,6 +75,7 @@ static void op_free(struct session *base)
 	struct im2_link *l = link_of(base);
 	struct im2_host *h = l->host;
 
+	l->owner = NULL; /* hears no more */
 	if (l->state != LINK_OVER)
 		im2_link_over(l, ERR_CLOSED, BLAME_NONE, "closed");
 	for (struct im2_link **at = &h->links; *at; at = &(*at)->next) {
@@ -261,7 +262,7 @@ static uint64_t op_deadline(const struct session *base)
 	uint64_t at = l->trim_ms ? l->trim_ms : UINT64_MAX;
 
 	if (l->state == LINK_OVER)
-		return UINT64_MAX;
+		return l->events_at < l->events_n ? 0 : UINT64_MAX; /* the end is to be taken */
 	at = sooner(at, sooner(l->whole_ms, l->step_ms));
 	if (l->state != LINK_ONLINE && l->state != LINK_PROVING)
 		return at;
@@ -380,8 +381,11 @@ void im2_link_trusted(struct session *s, bool trusted)
 {
 	struct im2_link *l = link_of(s);
 
-	if (l->peer)
-		l->peer->trusted = trusted;
+	if (!l->peer)
+		return;
+	l->peer->trusted = trusted;
+	if (l->peer->transfers)
+		im2_transfers_stranger(l->peer->transfers, !trusted);
 }
 
 enum err im2_link_item(struct session *s, uint16_t tag, struct bytes value)

@@ -20,6 +20,8 @@ void im2_path_resume(struct im2_link *l, struct im2_peer *p)
 	im2_link_attach(l, p);
 	im2_link_move(l, LINK_RESUME);
 	im2_shake_step(l, im2_link_lossy(l));
+	memcpy(l->resumed, p->current->index, sizeof l->resumed);
+	l->resumed_frames = p->current->rx_frames;
 	env_random(l->host->c.env, l->path_ping, sizeof l->path_ping);
 	send_proof(l);
 }
@@ -55,6 +57,7 @@ void im2_path_admit(struct im2_link *l)
 		im2_link_over(l, ERR_CLOSED, BLAME_NONE, "session-gone");
 		return;
 	}
+	im2_session_back(h, l->peer);
 	im2_link_move(l, LINK_PROVING);
 	l->step_ms = l->whole_ms = UINT64_MAX;
 	l->path_until_ms = im2_now(h) + (h->c.radio || lossy ? IM2_PATH_PROOF_RADIO_MS : IM2_PATH_PROOF_MS);

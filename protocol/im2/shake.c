@@ -87,9 +87,23 @@ static void repeat(struct im2_link *l)
 	(void)!im2_shake_next_step(l);
 }
 
+/* Who does not answer a frame has no such session any more: the next dial begins with I1. But anybody may answer at an
+ * address, or nobody: not while the peer is heard elsewhere. */
+static bool lost_it(const struct im2_link *l)
+{
+	const struct im2_peer *p = l->peer;
+	const struct im2_session *s = p ? p->current : NULL;
+
+	if (!s || memcmp(s->index, l->resumed, sizeof l->resumed) != 0 || s->rx_frames != l->resumed_frames)
+		return false;
+	for (const struct im2_link *o = p->paths; o; o = o->next_path)
+		if (o != l && (o->state == LINK_ONLINE || o->state == LINK_PROVING))
+			return false;
+	return true;
+}
+
 void im2_shake_tick(struct im2_link *l)
 {
-	struct im2_peer *p = l->peer;
 	uint64_t now = im2_now(l->host);
 
 	if (l->state >= LINK_PROVING) {
@@ -113,9 +127,8 @@ void im2_shake_tick(struct im2_link *l)
 		l->step_ms = UINT64_MAX; /* our own decision is not the fault of the address */
 		return;
 	}
-	/* Who does not answer a frame has no such session any more: the next dial begins with I1. */
-	if (l->state == LINK_RESUME && p && p->current)
-		im2_session_erase(l->host, p->current);
+	if (l->state == LINK_RESUME && lost_it(l))
+		im2_session_erase(l->host, l->peer->current);
 	im2_link_over(l, ERR_TIMEOUT, l->state == LINK_DECIDE ? BLAME_NONE : BLAME_GARBAGE, "handshake-timeout");
 }
 

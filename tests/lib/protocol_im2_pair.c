@@ -21,6 +21,7 @@ static void known(const struct ipin *p, struct im2_known *out)
 	memcpy(out->ed, p->ed, sizeof out->ed);
 	memcpy(out->x, p->x, sizeof out->x);
 	out->refused = p->refused;
+	out->trusted = p->trusted;
 }
 
 static bool by_x(void *ctx, const uint8_t x[static 32], struct im2_known *out)

@@ -14,7 +14,7 @@
 
 struct ipin {
 	uint8_t ed[ED_BYTES], x[X25519_BYTES];
-	bool proven, refused;
+	bool proven, refused, trusted;
 	struct psks psks;
 };
 struct inode {

@@ -320,6 +320,7 @@ static void a_transfer_survives_a_rekey(void **state)
 	uint8_t *big = malloc(900000);
 	struct message m = imessage(1, "");
 
+	im2_link_trusted(w->p->b.s, true);
 	memset(big, 'r', 900000);
 	m.body = bytes_of(big, 900000);
 	assert_int_equal(session_send(w->p->a.s, &m), ERR_OK);
@@ -570,6 +571,92 @@ static void the_session_table_has_a_limit(void **state)
 	inode_fini(&third);
 }
 
+static struct ipath *dialled(struct inode *from, struct inode *to)
+{
+	struct ipath *p = ipath_new(from, to, NULL);
+
+	ipath_start(p);
+	ipath_flush(p);
+	return p;
+}
+
+/* Whoever has the passphrase has as many identities as he likes. */
+static void strangers_leave_room_for_friends(void **state)
+{
+	struct world *w = *state;
+	struct im2_host_config c = { .limits = { .sessions = 4 } };
+	struct inode small, n[7];
+	struct ipath *p[7];
+
+	inode_init(&small, &w->e, 5, &c);
+	for (unsigned i = 0; i < 7; i++)
+		inode_init(&n[i], &w->e, 10 + i, NULL);
+	inode_know(&small, &n[4])->trusted = inode_know(&small, &n[5])->trusted = true;
+	for (unsigned i = 0; i < 3; i++) {
+		p[i] = dialled(&n[i], &small);
+		assert_true(session_online(p[i]->a.s));
+		penv_pass(&w->e, 10);
+	}
+	/* Three of four, and all of them are here: no more. */
+	p[3] = dialled(&n[3], &small);
+	assert_false(session_online(p[3]->a.s));
+	ipath_free(p[3]);
+	p[4] = dialled(&n[4], &small);
+	assert_true(session_online(p[4]->a.s));
+	p[5] = dialled(&n[5], &small);
+	assert_false(session_online(p[5]->a.s));
+	ipath_free(p[5]);
+	/* Who went away makes room: for a stranger, and for a friend. */
+	ipath_free(p[1]);
+	p[3] = dialled(&n[3], &small);
+	assert_true(session_online(p[3]->a.s));
+	assert_null(im2_peer_find(small.host, keyring_ed(n[1].k)));
+	ipath_free(p[0]);
+	p[5] = dialled(&n[5], &small);
+	assert_true(session_online(p[5]->a.s));
+	assert_int_equal(map_count(small.host->sessions), 4);
+	/* A friend keeps the session that he left. */
+	ipath_free(p[4]);
+	p[6] = dialled(&n[6], &small);
+	assert_false(session_online(p[6]->a.s));
+	assert_non_null(im2_peer_find(small.host, keyring_ed(n[4].k))->current);
+	for (unsigned i = 2; i < 7; i++)
+		if (i != 4)
+			ipath_free(p[i]);
+	for (unsigned i = 0; i < 7; i++)
+		inode_fini(&n[i]);
+	inode_fini(&small);
+}
+
+static void the_session_of_a_stranger_does_not_wait_long(void **state)
+{
+	struct world *w = *state;
+	struct im2_host *b = w->b.host;
+
+	for (int trusted = 0; trusted < 2; trusted++) {
+		talk_both_ways(w);
+		im2_link_trusted(w->p->a.s, true);
+		im2_link_trusted(w->p->b.s, trusted);
+		ipath_free(w->p);
+		penv_pass(&w->e, 59999);
+		im2_host_tick(b);
+		assert_int_equal(map_count(b->sessions), 1);
+		/* Back in time, it lives as long as any. */
+		w->p = ipath_online(&w->a, &w->b, &expecting);
+		assert_int_equal(im2_host_counters(b)->resumes, trusted + 1);
+		penv_pass(&w->e, 1000);
+		im2_host_tick(b);
+		talk_both_ways(w);
+		ipath_free(w->p);
+		penv_pass(&w->e, 60000);
+		im2_host_tick(b);
+		assert_int_equal(map_count(b->sessions), trusted);
+		w->p = ipath_online(&w->a, &w->b, &expecting);
+		assert_int_equal(im2_host_counters(b)->resumes, 2 * trusted + 1);
+	}
+	ipath_free(w->p);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -599,6 +686,8 @@ int main(void)
 		T(sessions_are_erased_in_time),
 		T(half_open_sessions_are_few_and_short),
 		T(the_session_table_has_a_limit),
+		T(strangers_leave_room_for_friends),
+		T(the_session_of_a_stranger_does_not_wait_long),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -430,6 +430,101 @@ static void strangers_are_held_back_and_told(void **state)
 	assert_int_equal(end_count(&w->p->b, SESSION_EV_MESSAGE), 2000);
 }
 
+/* A signed item holds up to 256 messages, and each of them counts. */
+static void signed_messages_are_counted_one_by_one(void **state)
+{
+	struct world *w = *state;
+	struct message m[200];
+	struct buf smsg;
+
+	im2_link_trusted(w->p->b.s, false);
+	buf_init(&smsg, IM2_SMSG_MAX);
+	for (unsigned round = 0; round < 4; round++) {
+		for (unsigned i = 0; i < 200; i++) {
+			m[i] = imessage(1 + round * 200 + i, "x");
+			m[i].source = *keyring_id(w->a.k);
+			m[i].destination = *keyring_id(w->b.k);
+		}
+		buf_reset(&smsg);
+		assert_int_equal(im2_smsg_write(w->a.k, m, 200, keyring_ed(w->b.k), &smsg), ERR_OK);
+		assert_int_equal(im2_link_item(w->p->a.s, IM2_ITEM_SMSG, buf_bytes(&smsg)), ERR_OK);
+		ipath_flush(w->p);
+	}
+	/* 500 at once. */
+	assert_int_equal(end_count(&w->p->b, SESSION_EV_MESSAGE), 400);
+	assert_int_equal(end_count(&w->p->a, SESSION_EV_RATE_LIMITED), 1);
+	im2_link_trusted(w->p->b.s, true);
+	assert_int_equal(im2_link_item(w->p->a.s, IM2_ITEM_SMSG, buf_bytes(&smsg)), ERR_OK);
+	ipath_flush(w->p);
+	assert_int_equal(end_count(&w->p->b, SESSION_EV_MESSAGE), 600);
+	buf_fini(&smsg);
+}
+
+static void what_a_stranger_left_in_pieces_goes_with_his_last_path(void **state)
+{
+	struct world *w = *state;
+	uint8_t *big = calloc(1, 300000);
+	struct message m = imessage(1, "");
+
+	for (int trusted = 1; trusted >= 0; trusted--) {
+		im2_link_trusted(w->p->b.s, trusted);
+		m = imessage(2 - (uint64_t)trusted, "");
+		m.body = bytes_of(big, trusted ? 300000 : 200000);
+		assert_int_equal(session_send(w->p->a.s, &m), ERR_OK);
+		end_drain(&w->p->a);
+		ipath_move(w->p, &w->p->a, 3);
+		assert_true(w->b.host->transfer_bytes >= m.body.n);
+		ipath_free(w->p);
+		assert_int_equal(w->b.host->transfer_bytes > 0, trusted);
+		w->p = ipath_online(&w->a, &w->b, &(struct ipath_opts){ .expect = true });
+		if (!trusted)
+			continue;
+		/* What was kept is used. */
+		penv_pass(&w->e, 5000);
+		session_tick(w->p->a.s);
+		ipath_flush(w->p);
+		assert_int_equal(end_count(&w->p->b, SESSION_EV_MESSAGE), 1);
+		assert_int_equal(w->b.host->transfer_bytes, 0);
+	}
+	free(big);
+}
+
+static void wake(void *ctx, void *owner)
+{
+	(*(unsigned *)ctx)++;
+	assert_non_null(owner);
+}
+
+/* Nobody looks at a connection on which nothing comes. */
+static void an_end_that_came_on_another_connection_is_told(void **state)
+{
+	struct world *w = *state;
+	unsigned woken = 0;
+	struct im2_host_config c = { .wake = wake, .wake_ctx = &woken };
+	struct ipath *q;
+
+	teardown(state);
+	*state = w = made(NULL, &c);
+	q = ipath_online(&w->a, &w->b, &(struct ipath_opts){ .expect = true });
+	woken = 0;
+	assert_int_equal(session_goodbye(w->p->a.s), ERR_OK);
+	ipath_move(w->p, &w->p->a, 1); /* nothing arrives on the other one */
+	end_drain(&w->p->a);
+	ipath_move(w->p, &w->p->a, 1);
+	assert_true(session_over(q->b.s));
+	assert_true(woken >= 2);
+	assert_int_equal(session_deadline_ms(q->b.s), 0);
+	end_drain(&q->b);
+	assert_int_equal(end_count(&q->b, SESSION_EV_OVER), 1);
+	assert_int_equal(session_deadline_ms(q->b.s), UINT64_MAX);
+	/* Who lets go of a connection hears no more of it. */
+	woken = 0;
+	ipath_free(q);
+	ipath_free(w->p);
+	assert_int_equal(woken, 0);
+	w->p = NULL;
+}
+
 static void who_closes_and_comes_again_finds_the_bucket_as_it_was(void **state)
 {
 	struct world *w = *state;
@@ -1188,6 +1283,9 @@ int main(void)
 		T(a_malformed_item_harms_no_other),
 		T(records_are_handed_on),
 		T(strangers_are_held_back_and_told),
+		T(signed_messages_are_counted_one_by_one),
+		T(what_a_stranger_left_in_pieces_goes_with_his_last_path),
+		T(an_end_that_came_on_another_connection_is_told),
 		T(who_closes_and_comes_again_finds_the_bucket_as_it_was),
 		T(a_peer_that_is_gone_is_forgotten_when_its_buckets_are_full),
 		T(rate_limited_goes_out_once_in_a_second),

@@ -660,6 +660,53 @@ static void a_resume_without_an_answer_gives_the_session_up(void **state)
 	ipath_free(p);
 }
 
+/* Whoever answers at an address where a peer is expected ends nothing elsewhere, whether he is silent or late. */
+static void a_resume_without_an_answer_harms_no_other_connection(void **state)
+{
+	struct world *w = *state;
+	struct message m = imessage(1, "x");
+	struct ipath *p = ipath_online(&w->a, &w->b, NULL), *q;
+	uint8_t before[16], now[16];
+
+	assert_int_equal(session_send(p->a.s, &m), ERR_OK);
+	ipath_flush(p);
+	im2_link_session_id(p->a.s, before);
+	/* One that the peer dialled, and that stands. */
+	q = ipath_new(&w->a, &w->b, &expecting);
+	ipath_start(q);
+	ipath_move(q, &q->b, 1);
+	ipath_lose(q);
+	ipath_tick(q, 5001);
+	assert_over(&q->a, ERR_TIMEOUT, BLAME_GARBAGE);
+	ipath_free(q);
+	assert_online(p);
+	im2_link_session_id(p->a.s, now);
+	assert_memory_equal(before, now, 16);
+	m = imessage(2, "y");
+	assert_int_equal(session_send(p->b.s, &m), ERR_OK);
+	ipath_flush(p);
+	assert_int_equal(end_count(&p->a, SESSION_EV_MESSAGE), 1);
+	/* One that just ended, after it was heard. */
+	q = ipath_new(&w->a, &w->b, &expecting);
+	ipath_start(q);
+	ipath_move(q, &q->b, 1);
+	ipath_lose(q);
+	m = imessage(3, "z");
+	assert_int_equal(session_send(p->b.s, &m), ERR_OK);
+	ipath_flush(p);
+	ipath_free(p);
+	ipath_tick(q, 5001);
+	assert_over(&q->a, ERR_TIMEOUT, BLAME_GARBAGE);
+	ipath_free(q);
+	p = ipath_new(&w->a, &w->b, &expecting);
+	ipath_start(p);
+	ipath_move(p, &p->b, 1);
+	assert_int_equal(p->a.wire[0].p[0], IM2_UNIT_FRAME);
+	ipath_flush(p);
+	assert_online(p);
+	ipath_free(p);
+}
+
 /* --- time and lossy transports --- */
 
 static void every_step_has_its_time(void **state)
@@ -1081,6 +1128,7 @@ int main(void)
 		T(a_stolen_frame_proves_no_path),
 		T(a_restarted_peer_says_so_and_is_met_by_ik),
 		T(a_resume_without_an_answer_gives_the_session_up),
+		T(a_resume_without_an_answer_harms_no_other_connection),
 		T(every_step_has_its_time),
 		T(lost_units_are_said_again_on_lossy_transports),
 		T(repeated_units_get_the_stored_answer),
