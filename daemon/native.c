@@ -28,7 +28,6 @@ static bool known(struct node *n, const struct pin *pin, const uint8_t *x, struc
 	memcpy(out->x, x, sizeof out->x);
 	out->refused = pin->state == PIN_BLOCKED || pin->state == PIN_REVOKED || records_dead(n, pin->ed);
 	out->trusted = pin->state == PIN_TRUSTED && !out->refused;
-	out->trusted = pin->state == PIN_TRUSTED && !out->refused;
 	return true;
 }
 
@@ -211,11 +210,6 @@ static void wake(void *ctx, void *owner)
 	conn_pump_later(owner);
 }
 
-static void wake(void *ctx, void *owner)
-{
-	conn_pump_later(owner);
-}
-
 enum err native_new(struct node *n)
 {
 	struct im2_host_config hc = {
@@ -230,7 +224,6 @@ enum err native_new(struct node *n)
 		.pad = n->c.im2_pad,
 		.sign_always = n->c.im2_sign_always,
 		.mesh_key_coming = true,
-		.wake = wake,
 		.wake = wake,
 	};
 	struct im2_limits *m = &hc.limits;
