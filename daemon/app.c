@@ -154,6 +154,11 @@ static void checkpoint_store(struct app *a)
 	a->working = uv_queue_work(&a->loop.uv, &a->work, checkpoint_work, checkpoint_done) == 0;
 }
 
+static bool is_pinned(void *ctx, const struct node_id *id)
+{
+	return pins_get(ctx, id) != NULL;
+}
+
 /* A transaction of its own, so only while no group of the node is open. */
 static void prune_due(void *ctx)
 {
@@ -165,6 +170,7 @@ static void prune_due(void *ctx)
 		timer_in(env_of(a), &a->prune_timer, PRUNE_BITE_MS);
 		return;
 	}
+	store_know_authors(a->store, is_pinned, a->pins);
 	e = store_prune(a->store, env_wall(env_of(a)), PRUNE_ROWS, &deleted);
 	if (e == ERR_OK)
 		e = store_commit(a->store);

@@ -95,11 +95,6 @@ static void ping_due(void *ctx)
 	timer_in(n->env, &n->ping_timer, n->c.limits.ping_ms);
 }
 
-static bool is_pinned(void *ctx, const struct node_id *id)
-{
-	return pins_get(((struct node *)ctx)->p.pins, id) != NULL;
-}
-
 enum err node_new(const struct node_config *c, const struct node_parts *p, struct node **out)
 {
 	struct node *n = calloc(1, sizeof *n);
@@ -151,7 +146,6 @@ enum err node_new(const struct node_config *c, const struct node_parts *p, struc
 	timer_in(n->env, &n->held_timer, 60000);
 	timer_in(n->env, &n->ping_timer, n->c.limits.ping_ms);
 	sched_expire_arm(n);
-	store_know_authors(n->p.store, is_pinned, n);
 	enum err e = native_new(n);
 
 	if (e != ERR_OK) {
@@ -202,7 +196,6 @@ void node_free(struct node *n)
 	native_free(n);
 	free(n->ops);
 	buf_fini(&n->scratch);
-	store_know_authors(n->p.store, NULL, NULL);
 	map_free(n->conns);
 	map_free(n->peers);
 	map_free(n->items);
