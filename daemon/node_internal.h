@@ -76,6 +76,7 @@ struct sendq {
 	uint32_t prepared_count, ready_count, flight_count, held_count;
 	uint64_t flight_bytes, ready_bytes; /* ready: bodies in memory, prepared ones too */
 	bool more;                 /* the store holds rows that are not in memory */
+	uint64_t load_ms;          /* monotonic: they are not looked at before; the disk refused a group */
 	int more_priority;         /* ... of this priority and below */
 	struct bucket pace;        /* towards peers that do not confirm */
 };

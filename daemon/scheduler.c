@@ -419,8 +419,10 @@ void sched_store_rolled_back(struct node *n)
 			drop_list(&c->peer->q->ready[i]);
 		c->peer->q->more = true;
 		c->peer->q->more_priority = PRIO_COUNT - 1;
-		/* Not at once: what fails with the disk would fail again, turn after turn. */
-		look_again(n, c->peer, env_now(n->env) + DISK_RETRY_MS);
+		/* Not at once: what fails with the disk would fail again, turn after turn, or as often as a receipt
+		 * comes for what was sent again. */
+		c->peer->q->load_ms = env_now(n->env) + DISK_RETRY_MS;
+		look_again(n, c->peer, c->peer->q->load_ms);
 	}
 }
 
@@ -539,6 +541,8 @@ static void load_or_wait(struct node *n, struct peer *p)
 		node_store_failed(n);
 	if (n->ops_n || n->group_failed)
 		sched_wake(p);
+	else if (env_now(n->env) < p->q->load_ms)
+		look_again(n, p, p->q->load_ms);
 	else
 		load(n, p);
 }
