@@ -83,6 +83,9 @@ enum err outbox_settle(struct store *s, const struct node_id *peer, struct outbo
 		struct outbox_mark *m = &marks[count++];
 		memcpy(m->era, e->era, sizeof(m->era));
 		m->seq = first ? first->seq : e->next;
+		/* After a crash the numbers go on behind those that are reserved on disk: not more is settled. */
+		if (m->seq > e->kept_reserved + 1)
+			m->seq = e->kept_reserved + 1;
 		m->told = e->told;
 		m->changed_since_told = m->seq > e->told;
 	}
