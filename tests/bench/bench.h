@@ -73,6 +73,7 @@ void wait_online(struct client *c);
 /* Open loop at 500/s; latencies in us. */
 void paced(struct client *c, unsigned total, struct samples *lat);
 void bench_messages(const struct ceilings *c);
+void bench_im2_messages(const struct ceilings *c);
 /* bench_volatile.c: on a pair that speaks im2 */
 void bench_volatile(struct pair *p, const struct ceilings *c);
 void bench_flooder(struct pair *p);

@@ -218,6 +218,11 @@ void bench_messages(const struct ceilings *c)
 	rows(&p.to_alice, &p.to_bob, &p.alice, &p.bob, c, ceiling);
 	pair_close(&p);
 	printf("\n");
+}
+
+void bench_im2_messages(const struct ceilings *c)
+{
+	struct pair p;
 
 	to = "bert";
 	pair_open(&p, "anna", "bert", "require");
