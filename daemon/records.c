@@ -125,7 +125,8 @@ void records_del(struct records *r, const char *space, struct bytes key)
 {
 	enum err e = store_kv_del(r->node->p.store, space, key);
 
-	if (e == ERR_OK)
+	/* Looking for it opened a group, also when it was not there. */
+	if (e == ERR_OK || e == ERR_NOTFOUND)
 		node_store_soft(r->node);
 	else if (e == ERR_STORE)
 		node_store_failed(r->node);
