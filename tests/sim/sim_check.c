@@ -524,8 +524,8 @@ static void sender_sees(struct sim_node *s, const struct node_event *e, enum out
 	if (to == OUTBOX_FAILED && !(m->size > MSG_BODY_MAX - 4000 && e->reason && strstr(e->reason, "too large") &&
 				     world_generation(w, m->from, m->to) != GENERATION_IM2))
 		broken(w, m, "it failed, and nothing here explains that");
-	/* Restored, it gave a name out twice, and heard that; a late receipt may still speak of the other one. */
-	bool namesake = s->restored && m->seen == OUTBOX_REJECTED && m->older;
+	/* Restored, it gave a name out twice; until the receiver has said so, a receipt may speak of the other one. */
+	bool namesake = s->restored && m->older;
 
 	if ((to == OUTBOX_DELIVERED || to == OUTBOX_READ) && (!m->arrived || m->held) && !m->lost_there && !namesake)
 		broken(w, m, "it is reported as delivered, and its receiver does not have it");
@@ -634,6 +634,11 @@ void check_read(struct sim_node *s, size_t max)
 				broken(w, m, "it was handed to a program twice");
 			else if (!body_equal(s, rows[i].seq, m))
 				broken(w, m, "a program read something else than what was sent");
+			if (m && !m->arrived) { /* a node that stops tells nobody what came */
+				m->arrived = true;
+				m->inbox_seq = rows[i].seq;
+				w->check.arrivals++;
+			}
 			if (m)
 				m->handed = true;
 		}
@@ -693,7 +698,7 @@ static void view_fits(struct sim_node *s, unsigned other)
 	if (v.in_flight > (w->plan.native ? 2 : 1) * w->plan.window)
 		world_fail(w, "node%u has %llu messages in flight to node%u; its window is %u", s->i,
 			   (unsigned long long)v.in_flight, other, w->plan.window);
-	if (v.waiting > READY_MAX)
+	if (v.waiting > READY_MAX + 2 * w->plan.window) /* what is sent again had left that list before */
 		world_fail(w, "node%u keeps %llu messages for node%u in memory", s->i,
 			   (unsigned long long)v.waiting, other);
 	if (v.online && other == s->i)
@@ -786,6 +791,11 @@ bool check_settled(struct world *w, char *why, size_t cap)
 	for (unsigned i = 0; i < w->plan.nodes; i++) {
 		if (!w->nodes[i].up || w->nodes[i].stopping) {
 			snprintf(why, cap, "node%u is down or stops", i);
+			return false;
+		}
+		(void)look_for_failures(&w->nodes[i]);
+		if (w->plan.disk_ppm && store_dirty(w->nodes[i].store)) {
+			snprintf(why, cap, "node%u has not written everything", i);
 			return false;
 		}
 	}

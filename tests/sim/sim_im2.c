@@ -126,6 +126,8 @@ void plan_im2(uint64_t seed, struct plan *p)
 		return;
 	p->old_nodes = 0;
 	p->native = true;
+	if (p->burst_max > 12) /* a full box is no end for im2: one by one they would take days */
+		p->inbox_per_peer = p->held_per_peer = 0;
 	who_speaks_what(r, p);
 	small_limits(r, p);
 	hazards(r, p);
