@@ -144,8 +144,6 @@ void inbound_message(struct conn *c, const struct message *said)
 	pin = pins_get(n->p.pins, &m->source);
 	if (!c->im2 || !pin || pin->state != PIN_TRUSTED)
 		inbound_budget(c, 1, m->body.n);
-	else if (!(m->ext.flags & MSG_VOLATILE))
-		hold_back(c, m->body.n + 256);
 	if (!pin || pin->state == PIN_BLOCKED || pin->state == PIN_REVOKED) {
 		n->n.messages_refused++;
 		return;
@@ -269,6 +267,9 @@ void inbound_message(struct conn *c, const struct message *said)
 	memcpy(op->id, id, sizeof id);
 	/* A repeat needs no commit of its own, but the kept one may be in this very group. */
 	node_store_hard(n);
+	/* Only now is there a commit to wait for: whatever was refused holds nobody back. */
+	if (c->im2 && pin->state == PIN_TRUSTED)
+		hold_back(c, m->body.n + 256);
 }
 
 void inbound_op_done(struct node *n, struct op *op, enum err e)
@@ -328,7 +329,6 @@ bool inbound_life_over(struct node *n, const struct inbox_row *r)
 		ttl_s = MSG_TTL_DEFAULT_S;
 	return r->has_wire && inbox_age_ms(n->p.store, r, ttl_s, r->received_ms > CLOCK_PLAUSIBLE_MS) >= ttl_s * 1000;
 }
-
 
 struct pending_receipt inbound_owed(struct node *n, const struct inbox_row *row)
 {

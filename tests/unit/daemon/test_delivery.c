@@ -501,6 +501,24 @@ static void a_node_that_boots_in_1970_expires_nothing_when_it_learns_the_time(vo
 	assert_int_equal(x.ttl_s, 3600);
 }
 
+/* Only what waits for the disk holds its sender back: what was refused is over, and nothing would let him go on. */
+static void refusals_do_not_stop_a_friend(void **state)
+{
+	struct text loop = { .size = BIG, .hop = 9 };
+	char id[MSG_ID_MAX + 1];
+
+	side_meet(a, b);
+	for (int i = 0; i < 12; i++) {
+		submit(a, b, &loop, id);
+		world_pass(w, 500);
+		assert_int_equal(state_of(a, id), OUTBOX_REJECTED);
+	}
+	submit(a, b, &(struct text){ .size = 10 }, id);
+	world_pass(w, 1000);
+	assert_int_equal(state_of(a, id), OUTBOX_DELIVERED);
+	assert_int_equal(node_counters(b->node)->pauses, 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, world_teardown)
@@ -519,6 +537,7 @@ int main(void)
 		T(who_is_not_trusted_slows_down),
 		T(refusals_say_why),
 		T(a_node_that_boots_in_1970_expires_nothing_when_it_learns_the_time),
+		T(refusals_do_not_stop_a_friend),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
