@@ -36,27 +36,41 @@ static void key_changed(struct conn *c, const struct session_peer *sp, struct ad
 	node_event(n, &e);
 }
 
+/* What policy says of who is at the other end. */
+static void judge(struct conn *c, const struct session_peer *sp, struct admit_result *out)
+{
+	struct node *n = c->node;
+	struct admit_request req = {
+		.id = sp->id,
+		.ed = sp->ed,
+		.name = name_of(n, sp),
+		.version = sp->version,
+		.confirms = sp->confirms,
+		.self = keyring_id(n->p.keyring),
+		.expected = c->target && c->target->has_expected ? &c->target->expected : NULL,
+		.dialled = c->dialled ? c->address : NULL,
+		.generation = sp->generation,
+		.marked = sp->marked,
+		.x25519 = sp->has_x25519 ? sp->x25519 : NULL,
+		.revoked = records_dead(n, sp->ed),
+	};
+
+	memset(out, 0, sizeof *out);
+	policy_admit(n->c.policy, n->p.pins, &req, out);
+}
+
 static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
 {
 	struct node *n = c->node;
 	const struct pin *known = pins_get(n->p.pins, &sp->id);
 	struct admit_result r;
-	struct admit_request req = { .id = sp->id, .ed = sp->ed, .name = name_of(n, sp), .version = sp->version,
-				     .confirms = sp->confirms, .self = keyring_id(n->p.keyring),
-				     .expected = c->target && c->target->has_expected ?
-							 &c->target->expected : NULL,
-				     .dialled = c->dialled ? c->address : NULL,
-				     .generation = sp->generation, .marked = sp->marked,
-				     .x25519 = sp->has_x25519 ? sp->x25519 : NULL,
-				     .revoked = records_dead(n, sp->ed) };
 	struct pin_update u = { .id = sp->id, .ed = sp->ed, .name = name_of(n, sp), .version = sp->version,
 				.x25519 = sp->has_x25519 ? sp->x25519 : NULL, .confirms = known && known->confirms,
 				.wall_ms = env_wall(n->env) };
 	bool created = false, changed;
 	enum err e;
 
-	memset(&r, 0, sizeof r);
-	policy_admit(n->c.policy, n->p.pins, &req, &r);
+	judge(c, sp, &r);
 	if (r.verdict != ERR_OK)
 		return false;
 	u.state = r.state;
@@ -99,29 +113,14 @@ void admit_identified(struct conn *c)
 {
 	struct node *n = c->node;
 	const struct session_peer *sp = session_peer(c->session);
-	struct admit_request req = {
-		.id = sp->id,
-		.ed = sp->ed,
-		.name = name_of(n, sp),
-		.version = sp->version,
-		.confirms = sp->confirms,
-		.self = keyring_id(n->p.keyring),
-		.expected = c->target && c->target->has_expected ? &c->target->expected : NULL,
-		.dialled = c->dialled ? c->address : NULL,
-		.generation = sp->generation,
-		.marked = sp->marked,
-		.x25519 = sp->has_x25519 ? sp->x25519 : NULL,
-		.revoked = records_dead(n, sp->ed),
-	};
 	struct admit_result r;
 
-	memset(&r, 0, sizeof r);
 	if (ladder_wait_ms(n->by_identity, bytes_str(sp->id.hex), env_now(n->env))) {
 		n->n.admission_refused++;
 		session_refuse(c->session, ERR_AGAIN, "identity-must-wait");
 		return;
 	}
-	policy_admit(n->c.policy, n->p.pins, &req, &r);
+	judge(c, sp, &r);
 	c->im2 = strcmp(sp->generation, "im2") == 0;
 	if (r.verdict == ERR_OK) {
 		/* im2.md 5.6: a stranger is written down after all checks and before the unit that names us. Who is
@@ -149,8 +148,9 @@ void admit_identified(struct conn *c)
 	if (r.verdict == ERR_KEY_CHANGED)
 		key_changed(c, sp, &r);
 	else if (r.verdict != ERR_SELF)
-		audit_note(n->p.audit, r.verdict == ERR_DOWNGRADE ? "DOWNGRADE_REFUSED" : "PEER_REFUSED", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name",
-			   name_of(n, sp), "reason", err_word(r.verdict), NULL);
+		audit_note(n->p.audit, r.verdict == ERR_DOWNGRADE ? "DOWNGRADE_REFUSED" : "PEER_REFUSED",
+			   bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name", name_of(n, sp), "reason",
+			   err_word(r.verdict), NULL);
 	const struct pin *pin = pins_get(n->p.pins, &sp->id);
 	bool needs_im2 = r.verdict == ERR_DOWNGRADE && n->c.policy->im2 != IM2_OFF && pin && pin->im2_since_ms;
 
