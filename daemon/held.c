@@ -50,7 +50,7 @@ static enum err release_of(struct node *n, const struct node_id *id, bool accept
 			struct pending_receipt owed = inbound_owed(n, &rows[i]);
 
 			if (!accept)
-				owed.code = REASON_OPERATOR;
+				owed.code = IM2_REASON_OPERATOR;
 			moved(n, &rows[i], &owed);
 		}
 	} while (got == ROWS);

@@ -78,7 +78,7 @@ static void refuse(struct conn *c, const char *id, const char *why, uint8_t code
 /* What is wrong here and not with the message ends nothing for its author. */
 static uint8_t why_code(enum err e)
 {
-	return e == ERR_LIMIT ? REASON_TOO_LARGE : e == ERR_MALFORMED ? REASON_MALFORMED : REASON_FULL;
+	return e == ERR_LIMIT ? IM2_REASON_TOO_LARGE : e == ERR_MALFORMED ? IM2_REASON_MALFORMED : IM2_REASON_FULL;
 }
 
 /* reply_to names a message that we know, and not one between us and this author (im2.md 9.2, rule 5). */
@@ -154,7 +154,7 @@ void inbound_message(struct conn *c, const struct message *said)
 		n->n.messages_refused++;
 		snprintf(looped, sizeof looped, "%.*s", (int)m->id.n, m->id.p);
 		if (!(m->ext.flags & MSG_VOLATILE))
-			refuse(c, looped, "loop limit", REASON_HOPS);
+			refuse(c, looped, "loop limit", IM2_REASON_LOOP);
 		return;
 	}
 	if (m->ext.has_reply_to && answers_another(n, m)) {
@@ -207,7 +207,7 @@ void inbound_message(struct conn *c, const struct message *said)
 	if (e == ERR_EXPIRED) {
 		/* Settled by its author before: this copy answers nobody's question any more. */
 		n->n.settled_repeats++;
-		refuse(c, id, "settled", REASON_SETTLED);
+		refuse(c, id, "settled", IM2_REASON_SETTLED);
 		return;
 	}
 	if (e == ERR_DUPLICATE) {
@@ -215,7 +215,7 @@ void inbound_message(struct conn *c, const struct message *said)
 		log_warn("id-conflict msg=%s peer=%s", id, p->id.hex);
 		audit_note(n->p.audit, "MESSAGE_ID_CONFLICT", bytes_str(p->id.hex), "peer_id", p->id.hex, "msg_id", id,
 			   NULL);
-		refuse(c, id, "id conflict", REASON_CONFLICT);
+		refuse(c, id, "id conflict", IM2_REASON_CONFLICT);
 		return;
 	}
 	if (e != ERR_OK && e != ERR_EXISTS) {
@@ -299,7 +299,7 @@ void inbound_op_done(struct node *n, struct op *op, enum err e)
 		struct pending_receipt r = { .kind = op->receipt, .kept_seq = op->seq, .silent = op->silent };
 
 		if (op->receipt == RECEIPT_REJECTED) {
-			r.reason = op->code == REASON_EXPIRED ? "expired" : "refused";
+			r.reason = op->code == IM2_REASON_EXPIRED ? "expired" : "refused";
 			r.code = op->code;
 		}
 		memcpy(r.id, op->id, sizeof r.id);
@@ -341,7 +341,7 @@ struct pending_receipt inbound_owed(struct node *n, const struct inbox_row *row)
 		bool expired = inbound_life_over(n, row);
 
 		r.reason = expired ? "expired" : "refused";
-		r.code = expired ? REASON_EXPIRED : REASON_OPERATOR;
+		r.code = expired ? IM2_REASON_EXPIRED : IM2_REASON_OPERATOR;
 		r.silent = false;
 	}
 	memcpy(r.id, row->id, sizeof row->id);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "daemon/node.h"
+#include "protocol/im2/content.h"
 #include "protocol/im2/im2.h"
 
 struct list {
@@ -106,25 +107,13 @@ struct peer {
 	struct timer stall;        /* oldest unconfirmed, or the pace bucket */
 };
 
-/* Reasons of im2.md 10.2. */
-enum {
-	REASON_EXPIRED = 1,
-	REASON_OPERATOR = 3,
-	REASON_TOO_LARGE = 4,
-	REASON_FULL = 6, /* not terminal: later it may be taken */
-	REASON_CONFLICT = 9,
-	REASON_HOPS = 10,
-	REASON_MALFORMED = 11,
-	REASON_SETTLED = 12
-};
-
 struct pending_receipt {
 	enum receipt_kind kind;
 	char id[MSG_ID_MAX + 1];
 	const char *reason;        /* static text, or NULL */
 	int64_t inbox_seq;         /* READ: mark as reported after it went out */
 	int64_t kept_seq;          /* others: the row it speaks of, for the mark of receipts that have left */
-	uint8_t code;              /* REJECTED, im2: reason of im2.md 10.2; 0 = by its word */
+	uint8_t code;              /* REJECTED, im2: enum im2_reason; 0 = by its word */
 	bool silent;               /* the author wants none (im2.md 10.1): only the mark moves */
 };
 
@@ -193,7 +182,7 @@ struct op {
 	int64_t seq;
 	uint64_t size;
 	uint8_t priority;
-	uint8_t code;              /* RECEIVED, REJECTED: reason of im2.md 10.2 */
+	uint8_t code;              /* RECEIVED, REJECTED: enum im2_reason */
 	/* RECEIVED */
 	link_id conn;
 	enum receipt_kind receipt;
