@@ -10,6 +10,8 @@
  *   peer.c       an identity at run time: its online conn, budgets, its send queue
  *   dial.c       static peers: who is dialled when, with jittered back-off
  *   scheduler.c  what is sent next, per peer: priorities, window, retry, expiry
+ *   item.c       one message of ours that is in memory
+ *   node_outbox.c what a user sees of the outbox and may order
  *   native.c     what im2 asks of trust and store, and its marks (SEEN, SETTLED)
  *   outbound.c   the straight line out    inbound.c  the straight line in
  *

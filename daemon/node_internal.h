@@ -63,6 +63,7 @@ struct item {
 	uint8_t *meta;             /* message_meta of what im2 adds; NULL = nothing */
 	uint16_t meta_len;
 	uint8_t wire_id[MSG_WIRE_ID];
+	bool two_names;            /* its user chose `id`; the wire says the hex of wire_id */
 	char type[MSG_TYPE_MAX + 1];
 	char id[];                 /* NUL-terminated */
 };
@@ -334,10 +335,28 @@ void dial_learned(struct node *n, struct conn *c, const struct node_id *id);
 void dial_retry(struct node *n); /* what waited for the mesh key is dialled now */
 void dial_fini(struct node *n);
 
+/* item.c */
+struct item *item_find(struct node *n, const struct node_id *peer, struct bytes id); /* or the hex of its wire id */
+/* NULL without memory, or because it is in memory already: *known. `meta` is copied. */
+struct item *item_new(struct node *n, struct peer *p, struct bytes id, const uint8_t wire_id[static MSG_WIRE_ID],
+		      struct bytes meta, bool *known);
+void item_free(struct item *it); /* unlinks from lists, the map and its op; accepts NULL */
+void item_keep_body(struct item *it, struct bytes body); /* when memory has room for it */
+void item_leave(struct item *it);   /* the list it is on, with the counts */
+void item_ready(struct item *it);
+void item_returns(struct item *it); /* not sent after all: back to the head of its list */
+void item_flies(struct item *it);
+void item_gone(struct item *it);    /* the session has it: apart, if no receipt is to be waited for yet */
+void item_waits(struct item *it);   /* for its receipt, from now on */
+void item_held(struct item *it);
+/* im2: the peer cannot take it now (reason 6); it stays in flight and goes again later. */
+void item_later(struct item *it);
+
 /* scheduler.c */
 void sched_online(struct peer *p);
 void sched_offline(struct peer *p);
 void sched_wake(struct peer *p);
+void sched_look_again(struct peer *p, uint64_t at_ms); /* at the latest then */
 void sched_run(struct node *n);
 /* The item of a fresh submission; NULL when it stays in the store until its turn. */
 struct item *sched_prepare(struct node *n, struct peer *p, const struct op *op, const struct outbox_new *row,
@@ -346,11 +365,6 @@ void sched_committed(struct peer *p, struct item *it);
 void sched_confirmed(struct peer *p);
 void sched_slow_down(struct peer *p); /* it dropped something that came too fast */
 void sched_store_rolled_back(struct node *n);
-struct item *item_find(struct node *n, const struct node_id *peer, struct bytes id);
-void item_free(struct item *it); /* unlinks from lists, the map and its op; accepts NULL */
-void item_held(struct item *it);
-/* im2: the peer cannot take it now (reason 6); it stays in flight and goes again later. */
-void item_later(struct item *it);
 /* im2: units went out, or came. Ends what has left and wants no receipt; looks after what travels in pieces. */
 void sched_pumped(struct peer *p);
 void sched_expire_arm(struct node *n);

@@ -75,7 +75,6 @@ struct peer *peer_get(struct node *n, const struct node_id *id)
 	p->id = *id;
 	p->rtt_ms = -1;
 	p->window = l->window;
-	p->due_after = 0;
 	list_init(&p->active);
 	timer_init(&p->stall, stall_due, p);
 	bucket_init(&p->messages, l->peer_messages_per_s, l->peer_burst, now);

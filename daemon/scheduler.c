@@ -11,238 +11,20 @@
 #include <stdlib.h>
 
 #define READY_MAX 1024
-#define READY_BYTES_MAX (4u << 20)
-#define BODY_KEEP_MAX 65536
 #define LOAD_ROWS 256
 #define LINK_QUEUE_MAX (256u << 10)
 #define LINK_QUEUE_MS 20
-#define RESEND_FIRST_MS 10000u
-#define RESEND_MAX_MS 300000u
-#define HELD_MS 3600000u
 #define PUMP_BYTES (128u << 10)
 #define SLOW_PER_S 50 /* what others take from those whom they do not trust (im2.md 18.3) */
 #define SLOW_BURST 500
 #define SLOW_MS 60000
 
-static struct bytes item_key(const struct node_id *peer, struct bytes id, uint8_t out[static MAP_KEY_MAX])
+void sched_look_again(struct peer *p, uint64_t at_ms)
 {
-	size_t n = id.n < MSG_ID_MAX ? id.n : MSG_ID_MAX;
+	struct node *n = peer_node(p);
 
-	memcpy(out, peer->hex, NODE_ID_LEN);
-	memcpy(out + NODE_ID_LEN, id.p, n);
-	return bytes_of(out, NODE_ID_LEN + n);
-}
-
-struct item *item_find(struct node *n, const struct node_id *peer, struct bytes id)
-{
-	uint8_t key[MAP_KEY_MAX];
-	void *v = map_get(n->items, item_key(peer, id, key));
-	struct item *it = NULL;
-
-	if (v)
-		memcpy(&it, v, sizeof it);
-	return it;
-}
-
-/* The word by which im2 names it; the same as the id unless a user chose that. */
-static bool wire_name(const struct item *it, char out[static 2 * MSG_WIRE_ID + 1])
-{
-	hex_encode(BYTES_ARR(it->wire_id), out);
-	return strcmp(out, it->id) != 0;
-}
-
-static struct item *item_new(struct node *n, struct peer *p, struct bytes id, const uint8_t wire_id[static MSG_WIRE_ID],
-			     struct bytes meta, bool *known)
-{
-	uint8_t key[MAP_KEY_MAX];
-	struct item *it = calloc(1, sizeof *it + id.n + 1);
-	char wire[2 * MSG_WIRE_ID + 1];
-	bool created;
-	void *slot;
-
-	*known = false;
-	if (!it)
-		return NULL;
-	if (map_put(n->items, item_key(&p->id, id, key), 0, &slot, &created) != ERR_OK) {
-		free(it);
-		return NULL;
-	}
-	if (!created) {
-		*known = true;
-		free(it);
-		return NULL;
-	}
-	memcpy(slot, &it, sizeof it);
-	list_init(&it->link);
-	it->node = n;
-	it->peer = p;
-	memcpy(it->id, id.p, id.n);
-	memcpy(it->wire_id, wire_id, MSG_WIRE_ID);
-	if (wire_name(it, wire) && map_put(n->items, item_key(&p->id, bytes_str(wire), key), 0, &slot, &created) == ERR_OK)
-		memcpy(slot, &it, sizeof it);
-	if (meta.n && (it->meta = malloc(meta.n))) {
-		memcpy(it->meta, meta.p, meta.n);
-		it->meta_len = (uint16_t)meta.n;
-	}
-	if (meta.n && !it->meta) {
-		item_free(it);
-		return NULL;
-	}
-	return it;
-}
-
-/* Leaves the list it is on, with the counts. */
-static void item_leave(struct item *it)
-{
-	struct sendq *q = it->peer->q;
-
-	if (q && it->state == ITEM_PREPARED) {
-		q->prepared_count--;
-		q->ready_bytes -= it->body ? it->body_len : 0;
-	} else if (q && !list_empty(&it->link)) {
-		if (it->state == ITEM_READY) {
-			q->ready_count--;
-			q->ready_bytes -= it->body ? it->body_len : 0;
-		} else if (it->state == ITEM_IN_FLIGHT) {
-			q->flight_count--;
-			q->flight_bytes -= it->body_len;
-		} else {
-			q->held_count--;
-		}
-	}
-	list_del(&it->link);
-}
-
-void item_free(struct item *it)
-{
-	uint8_t key[MAP_KEY_MAX];
-	char wire[2 * MSG_WIRE_ID + 1];
-	struct node *n;
-
-	if (!it)
-		return;
-	n = it->node;
-	/* It may expire, be cancelled or be confirmed by a peer that lies before its group is committed. */
-	for (size_t i = 0; it->state == ITEM_PREPARED && i < n->ops_n; i++)
-		if (n->ops[i].kind == OP_SUBMIT && n->ops[i].item == it)
-			n->ops[i].item = NULL;
-	item_leave(it);
-	map_del(n->items, item_key(&it->peer->id, bytes_str(it->id), key));
-	if (wire_name(it, wire))
-		map_del(n->items, item_key(&it->peer->id, bytes_str(wire), key));
-	free(it->body);
-	free(it->meta);
-	free(it);
-}
-
-static void look_again(struct node *n, struct peer *p, uint64_t at_ms)
-{
 	if (!timer_armed(&p->stall) || p->stall.at_ms > at_ms)
 		timer_at(n->env, &p->stall, at_ms);
-}
-
-void item_held(struct item *it)
-{
-	if (it->state == ITEM_HELD)
-		return;
-	item_leave(it);
-	it->state = ITEM_HELD;
-	list_add_tail(&it->peer->q->held, &it->link);
-	it->peer->q->held_count++;
-	/* What was said when it was let out may be lost (im2.md 10.3). */
-	it->due_ms = env_now(it->node->env) + HELD_MS;
-	if (it->peer->conn->im2)
-		look_again(it->node, it->peer, it->due_ms);
-}
-
-static void item_ready(struct item *it)
-{
-	struct sendq *q = it->peer->q;
-
-	it->state = ITEM_READY;
-	list_add_tail(&q->ready[it->priority], &it->link);
-	q->ready_count++;
-	q->ready_bytes += it->body ? it->body_len : 0;
-}
-
-/* 10 s, doubling to 300 s, spread by a fifth (im2.md 10.3). */
-static uint64_t resend_ms(struct node *n, const struct item *it)
-{
-	uint64_t ms = RESEND_FIRST_MS << (it->tries < 5 ? it->tries : 5);
-
-	if (ms > RESEND_MAX_MS)
-		ms = RESEND_MAX_MS;
-	return ms - ms / 5 + env_uniform(n->env, ms * 2 / 5 + 1);
-}
-
-void item_later(struct item *it)
-{
-	struct node *n = it->node;
-
-	if (it->state != ITEM_IN_FLIGHT)
-		return;
-	it->due_ms = env_now(n->env) + resend_ms(n, it);
-}
-
-static void item_flies(struct item *it)
-{
-	struct sendq *q = it->peer->q;
-
-	item_leave(it);
-	it->state = ITEM_IN_FLIGHT;
-	it->sent_ms = env_now(it->node->env);
-	it->due_ms = it->sent_ms + resend_ms(it->node, it);
-	list_add_tail(&q->flight, &it->link);
-	q->flight_count++;
-	q->flight_bytes += it->body_len;
-	if (it->peer->conn->im2)
-		look_again(it->node, it->peer, it->due_ms);
-}
-
-/* The session has it. What travels in pieces may take longer than a receipt does: its timer runs from their end, and
- * meanwhile it is not queued again (im2.md 10.3). */
-static void item_gone(struct item *it)
-{
-	struct sendq *q = it->peer->q;
-
-	if (!it->in_pieces && !it->unasked)
-		return;
-	list_del(&it->link);
-	list_add_tail(it->in_pieces ? &q->carried : &q->leaving, &it->link);
-}
-
-/* Its timer runs from now. */
-static void item_waits(struct item *it)
-{
-	struct node *n = it->node;
-
-	it->in_pieces = false;
-	it->sent_ms = env_now(n->env);
-	it->due_ms = it->sent_ms + resend_ms(n, it);
-	list_del(&it->link);
-	list_add_tail(&it->peer->q->flight, &it->link);
-	look_again(n, it->peer, it->due_ms);
-}
-
-/* Not sent after all: back to the head of its list. */
-static void item_returns(struct item *it)
-{
-	struct sendq *q = it->peer->q;
-
-	item_leave(it);
-	it->state = ITEM_READY;
-	list_add_tail(q->ready[it->priority].next, &it->link);
-	q->ready_count++;
-	q->ready_bytes += it->body ? it->body_len : 0;
-}
-
-static void keep_body(struct item *it, struct bytes body)
-{
-	if (body.n > BODY_KEEP_MAX || it->peer->q->ready_bytes + body.n > READY_BYTES_MAX)
-		return;
-	it->body = malloc(body.n ? body.n : 1);
-	if (it->body && body.n)
-		memcpy(it->body, body.p, body.n);
 }
 
 /* --- online, offline ------------------------------------------------------------------------------ */
@@ -422,7 +204,7 @@ void sched_store_rolled_back(struct node *n)
 		/* Not at once: what fails with the disk would fail again, turn after turn, or as often as a receipt
 		 * comes for what was sent again. */
 		c->peer->q->load_ms = env_now(n->env) + DISK_RETRY_MS;
-		look_again(n, c->peer, c->peer->q->load_ms);
+		sched_look_again(c->peer, c->peer->q->load_ms);
 	}
 }
 
@@ -460,7 +242,7 @@ struct item *sched_prepare(struct node *n, struct peer *p, const struct op *op, 
 	it->accepted_ms = env_now(n->env);
 	it->body_len = (uint32_t)row->body.n;
 	snprintf(it->type, sizeof it->type, "%.*s", (int)row->type.n, row->type.p);
-	keep_body(it, row->body);
+	item_keep_body(it, row->body);
 	it->state = ITEM_PREPARED;
 	q->prepared_count++;
 	q->ready_bytes += it->body ? it->body_len : 0;
@@ -494,7 +276,7 @@ static void load(struct node *n, struct peer *p)
 			/* What is deferred is written before it is read: the group is lost. */
 			if (e == ERR_STORE)
 				node_store_failed(n);
-			look_again(n, p, env_now(n->env) + DISK_RETRY_MS);
+			sched_look_again(p, env_now(n->env) + DISK_RETRY_MS);
 			break;
 		}
 		for (size_t i = 0; i < got; i++) {
@@ -542,7 +324,7 @@ static void load_or_wait(struct node *n, struct peer *p)
 	if (n->ops_n || n->group_failed)
 		sched_wake(p);
 	else if (env_now(n->env) < p->q->load_ms)
-		look_again(n, p, p->q->load_ms);
+		sched_look_again(p, p->q->load_ms);
 	else
 		load(n, p);
 }
@@ -592,7 +374,7 @@ static void resend_due(struct node *n, struct peer *p)
 	if (timer_armed(&p->stall) && p->stall.at_ms > now)
 		return; /* it was set by the one that is due first */
 	if (go_again(n, &q->flight, now, &first) && go_again(n, &q->held, now, &first) && first != UINT64_MAX)
-		look_again(n, p, first);
+		sched_look_again(p, first);
 }
 
 /* The oldest unconfirmed message has waited too long: go back to it by starting the session again,
@@ -610,7 +392,7 @@ static bool stalled(struct node *n, struct peer *p)
 		return false;
 	due = list_entry(q->flight.next, struct item, link)->sent_ms + n->c.limits.confirm_ms;
 	if (now < due) {
-		look_again(n, p, due);
+		sched_look_again(p, due);
 		return false;
 	}
 	log_warn("no-confirmation peer=%s in_flight=%u", p->id.hex, q->flight_count);
@@ -689,7 +471,7 @@ static void run_peer(struct node *n, struct peer *p)
 		}
 		pace = pace_of(n, p);
 		if (pace && !bucket_take(pace, 1, env_now(n->env))) {
-			look_again(n, p, env_now(n->env) + bucket_wait_ms(pace, 1, env_now(n->env)) + 1);
+			sched_look_again(p, env_now(n->env) + bucket_wait_ms(pace, 1, env_now(n->env)) + 1);
 			break;
 		}
 		/* In flight before the attempt: when the link breaks under it, it goes with the others. */
@@ -700,7 +482,7 @@ static void run_peer(struct node *n, struct peer *p)
 			return; /* everything was dropped */
 		if (e == ERR_AGAIN) {
 			item_returns(it);
-			look_again(n, p, env_now(n->env) + DISK_RETRY_MS);
+			sched_look_again(p, env_now(n->env) + DISK_RETRY_MS);
 			break;
 		}
 		if (e != ERR_OK || !confirms) {
@@ -721,7 +503,7 @@ static void run_peer(struct node *n, struct peer *p)
 		conn_pump_later(c);
 	/* A transport says `writable` only to those whom it refused. */
 	if (tp_queued(c->tp, c->id) >= LINK_QUEUE_MAX)
-		look_again(n, p, env_now(n->env) + LINK_QUEUE_MS);
+		sched_look_again(p, env_now(n->env) + LINK_QUEUE_MS);
 	if (!c->im2)
 		(void)stalled(n, p);
 }
