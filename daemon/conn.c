@@ -301,10 +301,10 @@ static void on_event(struct conn *c, const struct session_event *e)
 		admit_renamed(c, e->word);
 		break;
 	case SESSION_EV_SETTLED:
-		native_settled(c, e);
+		marks_settled(c, e);
 		break;
 	case SESSION_EV_SEEN:
-		native_seen(c, e);
+		marks_seen(c, e);
 		break;
 	case SESSION_EV_ITEM:
 		records_item(c, e);
@@ -468,7 +468,7 @@ void conn_flush_receipts(struct conn *c)
 	if (!c->closing && c->more_reads)
 		inbound_report_reads(c);
 	if (!c->closing && c->im2 && c->peer && c->peer->due_after >= 0)
-		native_report_due(c);
+		marks_report_due(c);
 }
 
 /* What was marked as read in the lost group is not read: only what the store says is reported. */

@@ -87,7 +87,7 @@ static void ping_due(void *ctx)
 			continue;
 		}
 		if (c->peer)
-			native_settle(c->peer);
+			marks_settle(c->peer);
 		c->ping_ms = env_now(n->env);
 		if (session_ping(c->session) == ERR_OK)
 			conn_pump(c);

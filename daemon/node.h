@@ -12,7 +12,7 @@
  *   scheduler.c  what is sent next, per peer: priorities, window, retry, expiry
  *   item.c       one message of ours that is in memory
  *   node_outbox.c what a user sees of the outbox and may order
- *   native.c     what im2 asks of trust and store, and its marks (SEEN, SETTLED)
+ *   native.c     what im2 asks of trust     marks.c   SEEN, SETTLED, receipts owed
  *   outbound.c   the straight line out    inbound.c  the straight line in
  *
  * Group commit: everything since the last node_turn() is one transaction. The owner calls node_turn()

@@ -292,16 +292,19 @@ void native_link(struct node *n, struct conn *c, const struct link_info *info, s
 		 bool *pinned_im2);
 /* Somebody whom we trust came from there in the last 24 h. */
 bool native_friend(struct node *n, const char *source);
-void native_online(struct conn *c);  /* SEEN, receipts that an earlier life owes, what is settled */
-/* The next receipts that an earlier life owes; conn_flush_receipts() asks for more. */
-void native_report_due(struct conn *c);
-void native_settle(struct peer *p);  /* tells what is settled when that has risen enough */
-void native_settle_soon(struct peer *p); /* it is full: at once, but once in a second */
-void native_seen(struct conn *c, const struct session_event *e);
-void native_settled(struct conn *c, const struct session_event *e);
+void native_online(struct conn *c);
 /* Its sessions are erased. ed NULL: of its pin. */
 void native_revoke(struct node *n, const struct node_id *id, const uint8_t *ed);
 void native_trust_changed(struct node *n, const struct node_id *id);
+
+/* marks.c */
+void marks_online(struct conn *c);  /* SEEN, receipts that an earlier life owes, what is settled */
+/* The next receipts that an earlier life owes; conn_flush_receipts() asks for more. */
+void marks_report_due(struct conn *c);
+void marks_settle(struct peer *p);  /* tells what is settled when that has risen enough */
+void marks_settle_soon(struct peer *p); /* it is full: at once, but once in a second */
+void marks_seen(struct conn *c, const struct session_event *e);
+void marks_settled(struct conn *c, const struct session_event *e);
 
 /* admit.c */
 void admit_identified(struct conn *c);

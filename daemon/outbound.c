@@ -515,7 +515,7 @@ void outbound_receipt_of(struct node *n, const struct node_id *from, const struc
 		else
 			n->n.receipts_unknown++;
 		if (p && p->conn)
-			native_settle_soon(p);
+			marks_settle_soon(p);
 		return;
 	}
 	if (ev->receipt == RECEIPT_UNKNOWN)

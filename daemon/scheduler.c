@@ -137,7 +137,7 @@ void sched_confirmed(struct peer *p)
 	const struct node_limits *l = &peer_node(p)->c.limits;
 
 	p->unsettled++;
-	native_settle(p);
+	marks_settle(p);
 	if (p->window < l->window && ++p->confirmed >= p->window) {
 		p->window++;
 		p->confirmed = 0;

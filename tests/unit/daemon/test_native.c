@@ -130,10 +130,10 @@ static void who_is_not_approved_settles_no_era_that_we_do_not_know(void **state)
 
 	assert_int_equal(pins_set_state(a->pins, side_id(b), PIN_PENDING, NULL, NULL), ERR_OK);
 	side_meet(a, b);
-	native_settled(side_conn(a, b), &ev);
+	marks_settled(side_conn(a, b), &ev);
 	assert_false(inbox_has_era(a->store, side_id(b), ev.era));
 	assert_int_equal(node_peer_approve(a->node, side_id(b), NULL), ERR_OK);
-	native_settled(side_conn(a, b), &ev);
+	marks_settled(side_conn(a, b), &ev);
 	assert_true(inbox_has_era(a->store, side_id(b), ev.era));
 }
 
