@@ -98,6 +98,9 @@ void end_fini(struct end *e)
 	session_free(e->s);
 	e->s = NULL;
 	end_forget(e);
+	free(e->log);
+	e->log = NULL;
+	e->log_cap = 0;
 }
 
 static void copy_text(char *out, size_t cap, struct bytes in)
@@ -112,6 +115,11 @@ static void copy_text(char *out, size_t cap, struct bytes in)
 static void note(struct end *e, const struct session_event *ev)
 {
 	BUG_ON(e->log_n == SEEN_MAX);
+	if (e->log_n == e->log_cap) {
+		e->log_cap = e->log_cap ? 2 * e->log_cap : 16;
+		e->log = realloc(e->log, e->log_cap * sizeof *e->log);
+		BUG_ON(!e->log);
+	}
 	struct seen *x = &e->log[e->log_n++];
 
 	memset(x, 0, sizeof *x);

@@ -66,8 +66,8 @@ struct end {
 	bool hold; /* do not answer IDENTIFIED */
 	bool refuse;
 	enum err refuse_err; /* ERR_OK: ERR_UNTRUSTED */
-	struct seen log[SEEN_MAX];
-	size_t log_n;
+	struct seen *log; /* moves when it grows: a pointer into it lives until the next drain */
+	size_t log_n, log_cap;
 	struct said wire[WIRE_MAX]; /* said and not yet delivered */
 	size_t wire_n;
 };
