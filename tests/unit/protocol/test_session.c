@@ -827,6 +827,7 @@ static void idle_session_is_small(void **state)
 	for (int i = 0; i < 20; i++) {
 		assert_int_equal(session_send(p->a.s, &m), ERR_OK);
 		pair_flush(p);
+		end_forget(&p->b); /* a log that grows is not the session's */
 	}
 	after = mallinfo2();
 	assert_true(after.uordblks <= before.uordblks + 256);
