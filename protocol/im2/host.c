@@ -103,7 +103,6 @@ static uint64_t buckets_wait_ms(struct im2_peer *p, uint64_t now)
 
 struct im2_peer *im2_peer_get(struct im2_host *h, const uint8_t ed[static ED_BYTES], const uint8_t x[static X25519_BYTES])
 {
-	const struct im2_limits *m = &h->c.limits;
 	struct im2_peer *p = im2_peer_find(h, ed);
 	uint64_t now = im2_now(h);
 	bool created, trusted;
@@ -129,8 +128,8 @@ struct im2_peer *im2_peer_get(struct im2_host *h, const uint8_t ed[static ED_BYT
 	memcpy(p->x, x, sizeof p->x);
 	node_id_of(ed, &p->id);
 	p->trusted = trusted;
-	bucket_init(&p->buckets[CLASS_MESSAGE], m->messages_per_s, m->messages_burst, now);
-	bucket_init(&p->buckets[CLASS_ITEM], m->items_per_s, m->items_burst, now);
+	bucket_init(&p->buckets[CLASS_MESSAGE], h->c.radio ? 2 : 50, h->c.radio ? 20 : 500, now);
+	bucket_init(&p->buckets[CLASS_ITEM], 200, 1000, now);
 	bucket_init(&p->buckets[CLASS_RECORD], 2, 40, now);
 	bucket_init(&p->buckets[CLASS_REQUEST], 2, 20, now);
 	bucket_init(&p->buckets[CLASS_KEY], 1, 10, now);
@@ -184,7 +183,7 @@ void im2_peer_transfers_ended(struct im2_host *h, struct im2_peer *p)
 /* --- what we say of ourselves ----------------------------------------------------------------------- */
 uint64_t im2_host_features(const struct im2_host *h)
 {
-	return h->c.features | (h->c.pad ? IM2_FEATURE_PAD : 0) | (h->c.radio ? IM2_FEATURE_RADIO : 0) |
+	return (h->c.pad ? IM2_FEATURE_PAD : 0) | (h->c.radio ? IM2_FEATURE_RADIO : 0) |
 	       (h->c.require ? IM2_FEATURE_REQUIRED : 0);
 }
 
@@ -243,40 +242,28 @@ bool im2_host_has_mesh_key(const struct im2_host *h)
 }
 
 /* --- birth and end ----------------------------------------------------------------------------------- */
-static void set(uint64_t *v, uint64_t ip, uint64_t radio, bool is_radio)
+static void set(uint64_t *v, uint64_t value)
 {
 	if (!*v)
-		*v = is_radio ? radio : ip;
-}
-
-static void set_rate(double *rate, double *burst, double r, double b)
-{
-	if (*rate <= 0)
-		*rate = r;
-	if (*burst <= 0)
-		*burst = b;
+		*v = value;
 }
 
 static void fill_defaults(struct im2_host_config *c)
 {
 	struct im2_limits *m = &c->limits;
 
-	set(&m->rekey_after_ms, 30 * MIN_MS, 86400 * UINT64_C(1000), c->radio);
-	set(&m->reject_after_ms, 3 * m->rekey_after_ms, 3 * m->rekey_after_ms, c->radio);
-	set(&m->overlap_ms, MIN_MS, 30 * MIN_MS, c->radio);
-	set(&m->rekey_after_frames, UINT64_C(1) << 31, UINT64_C(1) << 31, c->radio);
-	set(&m->reject_after_frames, IM2_COUNTER_END, IM2_COUNTER_END, c->radio);
-	set(&m->rekey_after_bytes, UINT64_C(1) << 36, UINT64_C(1) << 36, c->radio);
-	set(&m->step_ms, 5000, 8000, c->radio);
-	set(&m->handshake_ms, 15000, 240000, c->radio);
+	set(&m->rekey_after_ms, c->radio ? 86400 * UINT64_C(1000) : 30 * MIN_MS);
+	set(&m->reject_after_ms, 3 * m->rekey_after_ms);
+	set(&m->overlap_ms, c->radio ? 30 * MIN_MS : MIN_MS);
+	set(&m->rekey_after_frames, UINT64_C(1) << 31);
+	set(&m->reject_after_frames, IM2_COUNTER_END);
+	set(&m->rekey_after_bytes, UINT64_C(1) << 36);
+	set(&m->handshake_ms, c->radio ? 240000 : 15000);
+	set(&m->transfer_bytes_total, 64 << 20);
 	if (!m->sessions)
 		m->sessions = IM2_SESSIONS_MAX;
 	if (!m->pending)
 		m->pending = c->radio ? 16 : 64;
-	set_rate(&m->messages_per_s, &m->messages_burst, c->radio ? 2 : 50, c->radio ? 20 : 500);
-	set_rate(&m->items_per_s, &m->items_burst, 200, 1000);
-	if (!m->transfer_bytes_total)
-		m->transfer_bytes_total = 64 << 20;
 	if (!c->max_unit)
 		c->max_unit = 131072;
 	if (!c->credit)
@@ -295,8 +282,7 @@ enum err im2_host_new(const struct im2_host_config *c, struct im2_host **out)
 	fill_defaults(&h->c);
 	BUG_ON(!name_valid(bytes_str(h->c.name)));
 	env_random(h->c.env, o.hash_key, sizeof o.hash_key);
-	/* Every connection may hold a session in its handshake beside the live ones. */
-	o.capacity = (size_t)h->c.limits.sessions;
+	o.capacity = h->c.limits.sessions; /* those in a handshake too */
 	o.value_size = sizeof(struct im2_session *);
 	h->sessions = map_new(&o);
 	o.value_size = sizeof(struct im2_peer *);

@@ -55,10 +55,8 @@ struct im2_limits {                /* zero members take the defaults of im2.md *
 	uint64_t rekey_after_ms, reject_after_ms, overlap_ms;         /* 6.3: 1,800 s, 5,400 s, 60 s (radio: other) */
 	uint64_t rekey_after_frames, reject_after_frames;             /* 2^31, 2^32 - 1 */
 	uint64_t rekey_after_bytes;                                   /* 2^36 */
-	uint64_t step_ms, handshake_ms;                               /* 5.8: 5,000 and 15,000 */
+	uint64_t handshake_ms;                                        /* 5.8: 15,000 */
 	uint32_t sessions, pending;                                   /* 4,096 and 64 */
-	double messages_per_s, messages_burst;                        /* peers that are not trusted: 50 / 500; 0 = none for trusted */
-	double items_per_s, items_burst;                              /* 200 / 1,000 */
 	uint64_t transfer_bytes_total;                                /* 64 MiB */
 };
 
@@ -70,7 +68,6 @@ struct im2_host_config {
 	struct im2_limits limits;
 	uint32_t max_unit;             /* what we take in one unit on IP: 131,072 */
 	uint32_t credit;               /* initial credit of a transfer towards us: 262,144 */
-	uint64_t features;             /* bits we set beside what follows from the members below */
 	bool require, pad, radio, sign_always;
 	bool mesh_key_coming;          /* a worker computes it: until im2_host_mesh_key() a first contact is asked to wait 1 s */
 	/* What happened on another connection of its peer concerns the link of this owner: look for its events and its
@@ -155,7 +152,7 @@ bool im2_link_drained(const struct session *s);
 size_t im2_link_waiting(const struct session *s);
 /* Channel binding for applications (6.1). */
 void im2_link_session_id(const struct session *s, uint8_t out[static 16]);
-/* The features the peer stated, and its ED. */
+/* The features the peer stated. */
 uint64_t im2_link_features(const struct session *s);
 
 #endif

@@ -15,6 +15,7 @@
 #define BUSY_SOON_S 5   /* what passes by itself */
 #define BUSY_FULL_S 60  /* tables and disks */
 #define FIRST_UNIT_LOSSY_MS 60000
+#define STEP_MS 5000
 #define STEP_SERIAL_MS 2000
 #define STEP_LOSSY_MS 8000
 #define HANDSHAKE_LOSSY_MS 240000
@@ -55,11 +56,11 @@ void im2_shake_drop(struct im2_shake *k)
 /* --- time -------------------------------------------------------------------------------------------------- */
 static uint64_t step_ms(const struct im2_link *l)
 {
-	const struct im2_limits *m = &l->host->c.limits;
+	bool radio = l->host->c.radio;
 
-	if (!im2_link_lossy(l) || l->host->c.radio)
-		return m->step_ms;
-	return l->bind.transport == IM2_SERIAL ? STEP_SERIAL_MS : STEP_LOSSY_MS;
+	if (l->bind.transport == IM2_SERIAL && !radio)
+		return STEP_SERIAL_MS;
+	return radio || im2_link_lossy(l) ? STEP_LOSSY_MS : STEP_MS;
 }
 
 /* `owned`: the last own unit is repeated until an answer comes. */
