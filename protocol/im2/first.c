@@ -246,8 +246,7 @@ void im2_first_admit(struct im2_link *l)
 	}
 	if (e != ERR_OK) {
 		im2_shake_refuse(l, e);
-		im2_link_over(l, e == ERR_EXISTS ? ERR_KEY_CHANGED : e, BLAME_NONE,
-			      e == ERR_EXISTS ? "exchange-key-of-another" : "trust-not-written");
+		im2_link_untrusted(l, e);
 		goto out;
 	}
 	struct im2_session *s = k->s;

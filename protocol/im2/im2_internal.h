@@ -280,6 +280,8 @@ void im2_link_dropped(struct im2_link *l, enum err e, const char *word);
 void im2_link_over(struct im2_link *l, enum err e, enum session_blame blame, const char *word);
 /* The other side refused us and asks us to wait so long. */
 void im2_link_over_wait(struct im2_link *l, enum err e, const char *word, uint64_t wait_ms);
+/* What was proven did not get to disk, with this answer of the trust room. */
+void im2_link_untrusted(struct im2_link *l, enum err e);
 void im2_link_unit(struct im2_link *l, struct bytes unit);
 bool im2_link_next_unit(struct im2_link *l, struct session_unit *out); /* of those that are finished */
 /* Buffers stay while a connection is busy, and go when it rests. */

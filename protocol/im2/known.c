@@ -123,8 +123,7 @@ static void established(struct im2_link *l)
 	if (e == ERR_OK && !k->has_psk)
 		e = im2_psk_candidate(h, k->ed, s->psk);
 	if (e != ERR_OK) {
-		im2_link_over(l, e == ERR_EXISTS ? ERR_KEY_CHANGED : e, BLAME_NONE,
-			      e == ERR_EXISTS ? "exchange-key-of-another" : "trust-not-written");
+		im2_link_untrusted(l, e);
 		return;
 	}
 	k->s = NULL;

@@ -107,6 +107,14 @@ void im2_link_over_wait(struct im2_link *l, enum err e, const char *word, uint64
 	link_over_wait(l, e, BLAME_REMOTE, word, wait_ms);
 }
 
+void im2_link_untrusted(struct im2_link *l, enum err e)
+{
+	bool of_another = e == ERR_EXISTS;
+
+	im2_link_over(l, of_another ? ERR_KEY_CHANGED : e, BLAME_NONE,
+		      of_another ? "exchange-key-of-another" : "trust-not-written");
+}
+
 void im2_link_attach(struct im2_link *l, struct im2_peer *p)
 {
 	if (l->peer == p)

@@ -148,8 +148,7 @@ static bool first_frame(struct im2_link *l, struct im2_session *s)
 		e = im2_psk_confirm(h, p->ed, s->psk);
 	if (e != ERR_OK) {
 		im2_session_erase(h, s);
-		im2_link_over(l, e == ERR_EXISTS ? ERR_KEY_CHANGED : e, BLAME_NONE,
-			      e == ERR_EXISTS ? "exchange-key-of-another" : "trust-not-written");
+		im2_link_untrusted(l, e);
 		return false;
 	}
 	s->heard = true;
