@@ -160,8 +160,6 @@ static void remember(struct im2_peer *p, uint32_t xfer, const uint8_t id[static 
 static enum err carry(struct im2_link *l, uint16_t tag, struct bytes value)
 {
 	struct im2_peer *p = l->peer;
-	uint32_t credit = p->has_credit ? p->credit :
-			  l->host->c.radio ? IM2_DEFAULT_CREDIT_RADIO : IM2_DEFAULT_CREDIT;
 	uint8_t id[MSG_WIRE_ID];
 	uint32_t xfer;
 	enum err e;
@@ -170,7 +168,7 @@ static enum err carry(struct im2_link *l, uint16_t tag, struct bytes value)
 		return ERR_NOMEM;
 	if (p->holding)
 		return ERR_AGAIN; /* an event borrows from it */
-	e = im2_transfer_send(p->transfers, tag, value, credit, &xfer);
+	e = im2_transfer_send(p->transfers, tag, value, im2_peer_credit(l->host, p), &xfer);
 	if (e == ERR_OK) {
 		p->transfers_out++;
 		l->host->n.transfers_out++;
@@ -322,7 +320,6 @@ static void put_info(struct im2_link *l)
 {
 	const struct im2_host_config *c = &l->host->c;
 	bool first = l->decide == DECIDE_X3 || l->decide == DECIDE_X4, resumed = l->decide == DECIDE_RESUME;
-	uint32_t credit = c->radio ? IM2_DEFAULT_CREDIT_RADIO : IM2_DEFAULT_CREDIT;
 	uint64_t features = im2_host_features(l->host);
 	struct im2_fields f = { 0 };
 
@@ -334,7 +331,7 @@ static void put_info(struct im2_link *l)
 	}
 	if (!im2_link_lossy(l) && c->max_unit != max_unit_of[l->bind.transport])
 		im2_set_u(&f, IM2_INFO_MAX_UNIT, c->max_unit);
-	if (c->credit != credit)
+	if (c->credit != im2_default_credit(l->host))
 		im2_set_u(&f, IM2_INFO_CREDIT, c->credit);
 	if (!resumed && features && !im2_hello_has_features(l, first))
 		im2_set_u(&f, IM2_INFO_FEATURES, features);

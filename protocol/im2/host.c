@@ -5,6 +5,8 @@
 
 #include "protocol/im2/im2_internal.h"
 
+#define CREDIT 65536
+#define CREDIT_RADIO 2048
 #define MIN_MS (60 * UINT64_C(1000))
 
 uint64_t im2_now(const struct im2_host *h)
@@ -148,6 +150,16 @@ void im2_peer_hello(struct im2_peer *p, const struct im2_hello *hello)
 	p->credit = hello->credit;
 }
 
+uint32_t im2_default_credit(const struct im2_host *h)
+{
+	return h->c.radio ? CREDIT_RADIO : CREDIT;
+}
+
+uint32_t im2_peer_credit(const struct im2_host *h, const struct im2_peer *p)
+{
+	return p->has_credit ? p->credit : im2_default_credit(h);
+}
+
 struct im2_transfers *im2_peer_transfers(struct im2_host *h, struct im2_peer *p)
 {
 	struct im2_transfer_config c = {
@@ -267,7 +279,7 @@ static void fill_defaults(struct im2_host_config *c)
 	if (!c->max_unit)
 		c->max_unit = 131072;
 	if (!c->credit)
-		c->credit = c->radio ? IM2_DEFAULT_CREDIT_RADIO : 262144;
+		c->credit = c->radio ? CREDIT_RADIO : 262144;
 }
 
 enum err im2_host_new(const struct im2_host_config *c, struct im2_host **out)

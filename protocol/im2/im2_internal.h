@@ -26,8 +26,6 @@
 #define IM2_WAITING_MAX (1u << 20)  /* bytes in a batch above which sending pauses */
 #define IM2_CONTROL_MAX (2u << 20)
 #define IM2_FRAG_UNIT 16384
-#define IM2_DEFAULT_CREDIT 65536
-#define IM2_DEFAULT_CREDIT_RADIO 2048
 #define IM2_EVENTS_MAX 12
 #define IM2_CHAN_MAX 64
 
@@ -124,6 +122,9 @@ bool im2_host_trusts(struct im2_host *h, const uint8_t ed[static ED_BYTES]);
 struct im2_peer *im2_peer_get(struct im2_host *h, const uint8_t ed[static ED_BYTES], const uint8_t x[static X25519_BYTES]);
 /* What a handshake said; without a word the defaults count again, and the name that it had. */
 void im2_peer_hello(struct im2_peer *p, const struct im2_hello *hello);
+/* Of a transfer towards it: as it said, or the default, which goes without saying (5.7). */
+uint32_t im2_peer_credit(const struct im2_host *h, const struct im2_peer *p);
+uint32_t im2_default_credit(const struct im2_host *h);
 struct im2_transfers *im2_peer_transfers(struct im2_host *h, struct im2_peer *p); /* NULL without memory */
 void im2_peer_transfers_ended(struct im2_host *h, struct im2_peer *p);
 /* What we say of ourselves within the budget of 5.7; the index and the psk id are the caller's, and the rest follows

@@ -235,8 +235,7 @@ void im2_session_confirm(struct im2_link *l, struct im2_peer *p, struct im2_sess
 			im2_transfers_session(p->transfers);
 	}
 	if (p->transfers)
-		im2_transfers_credit(p->transfers, p->has_credit ? p->credit :
-				     h->c.radio ? IM2_DEFAULT_CREDIT_RADIO : IM2_DEFAULT_CREDIT);
+		im2_transfers_credit(p->transfers, im2_peer_credit(h, p));
 }
 
 void im2_session_rest(struct im2_host *h, struct im2_peer *p)
