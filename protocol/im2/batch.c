@@ -305,15 +305,18 @@ enum err im2_batch_receipts(struct im2_link *l, const struct receipt *r, size_t 
 }
 
 /* --- small ones of our own ------------------------------------------------------------------------------------- */
-static void put_fields(struct im2_link *l, uint16_t tag, const struct im2_schema *s, const struct im2_fields *f)
+enum err im2_batch_fields(struct im2_link *l, uint16_t tag, const struct im2_fields *f)
 {
 	struct buf b;
+	enum err e;
 
 	buf_init(&b, 512);
-	im2_write(s, f, &b);
-	if (b.err == ERR_OK)
+	im2_write(im2_item_schema(tag), f, &b);
+	e = b.err;
+	if (e == ERR_OK)
 		im2_control(l, tag, buf_bytes(&b));
 	buf_fini(&b);
+	return e;
 }
 
 static void put_info(struct im2_link *l)
@@ -336,7 +339,7 @@ static void put_info(struct im2_link *l)
 	if (!resumed && features && !im2_hello_has_features(l, first))
 		im2_set_u(&f, IM2_INFO_FEATURES, features);
 	if (f.present)
-		put_fields(l, IM2_ITEM_INFO, &im2_info, &f);
+		im2_batch_fields(l, IM2_ITEM_INFO, &f);
 }
 
 void im2_batch_info(struct im2_link *l)
@@ -360,7 +363,7 @@ void im2_batch_itemerr(struct im2_link *l, uint8_t code, uint16_t tag, bool here
 	im2_set_u(&f, IM2_ITEMERR_TAG, tag);
 	if (here)
 		im2_set_u(&f, IM2_ITEMERR_CTR, l->counter);
-	put_fields(l, IM2_ITEM_ITEMERR, &im2_itemerr, &f);
+	im2_batch_fields(l, IM2_ITEM_ITEMERR, &f);
 }
 
 void im2_batch_close(struct im2_link *l, uint8_t code)
@@ -368,7 +371,7 @@ void im2_batch_close(struct im2_link *l, uint8_t code)
 	struct im2_fields f = { 0 };
 
 	im2_set_u(&f, IM2_CLOSE_CODE, code);
-	put_fields(l, IM2_ITEM_CLOSE, &im2_close, &f);
+	im2_batch_fields(l, IM2_ITEM_CLOSE, &f);
 	l->ending = true;
 	while (l->state != LINK_OVER && im2_queue_left(&l->control) && im2_batch_next(l))
 		im2_link_unit(l, buf_bytes(&l->frame));

@@ -5,8 +5,6 @@
 
 #include "protocol/im2/im2_internal.h"
 
-#define BUSY_S 5
-
 static void fail(struct im2_link *l, enum im2_refusal why, enum session_blame blame)
 {
 	im2_link_over(l, im2_refusal_err(why), blame, im2_refusal_word(why));
@@ -155,7 +153,7 @@ void im2_first_x1(struct im2_link *l, struct bytes unit)
 			   prs.n ? "mode-not-served" : "mesh-key-unknown");
 		return;
 	}
-	wait = h->pending >= h->c.limits.pending ? BUSY_S : t->guess ? t->guess(t->ctx, l->owner) : 0;
+	wait = h->pending >= h->c.limits.pending ? IM2_BUSY_SOON_S : t->guess ? t->guess(t->ctx, l->owner) : 0;
 	if (wait) {
 		x1_must_wait(l, wait, "must-wait");
 		return;

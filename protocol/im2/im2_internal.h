@@ -21,6 +21,7 @@
 #define IM2_ERRS_MAX 8          /* ERR units of one connection (5.9) */
 #define IM2_ERR_SOURCES 10000   /* and what one address gets: a burst of 10, then one per second */
 #define IM2_ERR_BURST 10
+#define IM2_BUSY_SOON_S 5       /* BUSY for what passes by itself */
 #define IM2_PATH_PROOF_MS 10000
 #define IM2_PATH_PROOF_RADIO_MS 120000
 #define IM2_WAITING_MAX (1u << 20)  /* bytes in a batch above which sending pauses */
@@ -364,6 +365,8 @@ void im2_control(struct im2_link *l, uint16_t tag, struct bytes value);
 enum err im2_batch_message(struct im2_link *l, const struct message *m);
 enum err im2_batch_item(struct im2_link *l, uint16_t tag, struct bytes value);
 enum err im2_batch_receipts(struct im2_link *l, const struct receipt *r, size_t n);
+/* One of our own that has fields: to control. */
+enum err im2_batch_fields(struct im2_link *l, uint16_t tag, const struct im2_fields *f);
 /* What our HS left out (5.5, 5.7). */
 void im2_batch_info(struct im2_link *l);
 /* At most one in a second per peer, about the frame at hand or (`here` false) about none. */

@@ -205,25 +205,11 @@ static void take_transfer(struct im2_link *l, uint16_t tag, struct bytes value)
 	}
 }
 
-static const struct im2_schema *schema_of(uint16_t tag)
-{
-	switch (tag) {
-	case IM2_ITEM_SETTLED:
-	case IM2_ITEM_SEEN:
-	case IM2_ITEM_INFO:
-	case IM2_ITEM_CLOSE:
-	case IM2_ITEM_ITEMERR:
-		return im2_item_schema(tag);
-	default:
-		return NULL;
-	}
-}
-
 static void take_fields(struct im2_link *l, uint16_t tag, struct bytes value)
 {
 	struct im2_fields f;
 
-	if (im2_parse(schema_of(tag), value, &f) != IM2_FINE) {
+	if (im2_parse(im2_item_schema(tag), value, &f) != IM2_FINE) {
 		refuse(l, 1, tag);
 		return;
 	}
@@ -363,13 +349,17 @@ static void act(struct im2_link *l, uint16_t tag, struct bytes value)
 		e->item = value;
 		return;
 	}
-	default:
-		break;
-	}
-	if (schema_of(tag))
+	case IM2_ITEM_SETTLED:
+	case IM2_ITEM_SEEN:
+	case IM2_ITEM_INFO:
+	case IM2_ITEM_CLOSE:
+	case IM2_ITEM_ITEMERR:
 		take_fields(l, tag, value);
-	else
+		return;
+	default:
 		refuse(l, 4, tag); /* routing, calls, groups: not on */
+		return;
+	}
 }
 
 /* --- the frame --- */

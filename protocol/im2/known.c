@@ -6,8 +6,6 @@
 
 #include "protocol/im2/im2_internal.h"
 
-#define BUSY_S 5
-
 /* 00 when the initiator is the dialler of this connection, or there are none (5.4). */
 static uint8_t dir_of(const struct im2_link *l, bool we_initiate)
 {
@@ -103,6 +101,17 @@ void im2_known_again(struct im2_link *l)
 		im2_first_dial(l);
 }
 
+/* Without a pair secret both make one of this very handshake (6.2). */
+static void give_keys(const struct im2_shake *k, struct im2_session *s)
+{
+	im2_session_keys(s, &k->secrets, k->theirs.rx);
+	s->has_psk = true;
+	if (k->has_psk)
+		memcpy(s->psk, k->psk, sizeof s->psk);
+	else
+		im2_pair_psk(k->secrets.exporter, s->psk);
+}
+
 /* Both an I2 at the beginning of a connection and one of a rekey. */
 static void established(struct im2_link *l)
 {
@@ -113,13 +122,8 @@ static void established(struct im2_link *l)
 	struct im2_session *s = k->s;
 	enum err e = t->prove(t->ctx, k->ed, k->x);
 
-	im2_session_keys(s, &k->secrets, k->theirs.rx);
+	give_keys(k, s);
 	s->initiator = true;
-	s->has_psk = true;
-	if (k->has_psk)
-		memcpy(s->psk, k->psk, sizeof s->psk);
-	else
-		im2_pair_psk(k->secrets.exporter, s->psk);
 	if (e == ERR_OK && !k->has_psk)
 		e = im2_psk_candidate(h, k->ed, s->psk);
 	if (e != ERR_OK) {
@@ -218,7 +222,7 @@ static void answer(struct im2_link *l)
 
 	k->s = p ? im2_session_new(h, !p->trusted) : NULL;
 	if (!k->s) {
-		im2_shake_err(l, IM2_ERR_BUSY, NULL, BUSY_S);
+		im2_shake_err(l, IM2_ERR_BUSY, NULL, IM2_BUSY_SOON_S);
 		if (im2_link_shaking(l))
 			im2_link_over(l, ERR_FULL, BLAME_NONE, "session-table-full");
 		else
@@ -234,12 +238,7 @@ static void answer(struct im2_link *l)
 		struct im2_session *s = k->s;
 
 		k->s = NULL;
-		im2_session_keys(s, &k->secrets, k->theirs.rx);
-		s->has_psk = true;
-		if (k->has_psk)
-			memcpy(s->psk, k->psk, sizeof s->psk);
-		else
-			im2_pair_psk(k->secrets.exporter, s->psk);
+		give_keys(k, s);
 		if (l->state != LINK_ONLINE || im2_link_lossy(l))
 			im2_peer_hello(p, &k->theirs);
 		im2_link_attach(l, p);
@@ -269,7 +268,7 @@ void im2_known_i1(struct im2_link *l, struct bytes unit)
 		im2_shake_drop(k);
 		l->host->n.units_refused++;
 		if (no > 0)
-			im2_shake_err(l, (uint8_t)no, NULL, BUSY_S);
+			im2_shake_err(l, (uint8_t)no, NULL, IM2_BUSY_SOON_S);
 		if (l->errs == IM2_ERRS_MAX && im2_link_shaking(l) && !im2_link_lossy(l))
 			im2_link_over(l, ERR_AUTH, BLAME_AUTH, "no-handshake-opens");
 		return;

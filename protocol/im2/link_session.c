@@ -232,8 +232,6 @@ static enum err op_mark(struct session *base, bool settled, const uint8_t *era, 
 {
 	struct im2_link *l = link_of(base);
 	struct im2_fields f = { 0 };
-	uint8_t room[64];
-	struct buf b;
 
 	if (l->state != LINK_ONLINE)
 		return ERR_WRONG_STATE;
@@ -241,14 +239,8 @@ static enum err op_mark(struct session *base, bool settled, const uint8_t *era, 
 		return ERR_LIMIT;
 	im2_set_b(&f, IM2_MARK_ERA, bytes_of(era, 8));
 	im2_set_u(&f, IM2_MARK_SEQ, seq);
-	buf_init(&b, sizeof room);
-	im2_write(settled ? &im2_settled : &im2_seen, &f, &b);
-	enum err e = b.err;
-	if (e == ERR_OK)
-		im2_control(l, settled ? IM2_ITEM_SETTLED : IM2_ITEM_SEEN, buf_bytes(&b));
-	buf_fini(&b);
 	im2_link_used(l);
-	return e;
+	return im2_batch_fields(l, settled ? IM2_ITEM_SETTLED : IM2_ITEM_SEEN, &f);
 }
 
 static uint64_t sooner(uint64_t a, uint64_t b)

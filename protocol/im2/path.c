@@ -15,6 +15,15 @@ static void send_proof(struct im2_link *l)
 	im2_control(l, IM2_ITEM_PING, BYTES_ARR(l->path_ping));
 }
 
+/* Any answer will do. */
+static void ask(struct im2_link *l)
+{
+	uint8_t nonce[8];
+
+	env_random(l->host->c.env, nonce, sizeof nonce);
+	im2_control(l, IM2_ITEM_PING, BYTES_ARR(nonce));
+}
+
 void im2_path_resume(struct im2_link *l, struct im2_peer *p)
 {
 	im2_link_attach(l, p);
@@ -35,10 +44,7 @@ void im2_path_repeat(struct im2_link *l)
 	}
 	/* The initiator says PING until something of the responder opens (5.8). */
 	if (l->peer->current && !l->peer->current->heard) {
-		uint8_t nonce[8];
-
-		env_random(l->host->c.env, nonce, sizeof nonce);
-		im2_control(l, IM2_ITEM_PING, BYTES_ARR(nonce));
+		ask(l);
 		if (l->step_ms == UINT64_MAX)
 			im2_shake_step(l, true);
 		else
@@ -93,7 +99,6 @@ uint64_t im2_path_deadline(const struct im2_link *l)
 void im2_path_tick(struct im2_link *l)
 {
 	uint64_t now = im2_now(l->host);
-	uint8_t nonce[8];
 
 	if (now < im2_path_deadline(l))
 		return;
@@ -107,8 +112,7 @@ void im2_path_tick(struct im2_link *l)
 	}
 	l->probes++;
 	l->probe_ms = now + PROBE_MS;
-	env_random(l->host->c.env, nonce, sizeof nonce);
-	im2_control(l, IM2_ITEM_PING, BYTES_ARR(nonce));
+	ask(l);
 }
 
 /* --- frames --- */

@@ -12,7 +12,6 @@
 #define ERR1_EVERY_RADIO_MS 60000
 #define DENIED_WAIT_MS 3600000
 #define BUSY_MAX_S 3600
-#define BUSY_SOON_S 5   /* what passes by itself */
 #define BUSY_FULL_S 60  /* tables and disks */
 #define FIRST_UNIT_LOSSY_MS 60000
 #define STEP_MS 5000
@@ -495,7 +494,7 @@ void im2_shake_refuse(struct im2_link *l, enum err e)
 	if (asked)
 		return; /* whoever asks owes no answer */
 	if (!is_policy(e))
-		im2_shake_err(l, IM2_ERR_BUSY, NULL, e == ERR_AGAIN ? BUSY_SOON_S : BUSY_FULL_S);
+		im2_shake_err(l, IM2_ERR_BUSY, NULL, e == ERR_AGAIN ? IM2_BUSY_SOON_S : BUSY_FULL_S);
 	else if (l->decide == DECIDE_X3)
 		im2_shake_err(l, IM2_ERR_DENIED, NULL, 0);
 	else if (l->decide == DECIDE_I1)
