@@ -29,11 +29,9 @@ size_t im2_queue_left(const struct im2_queue *q)
 	return q->b.n - q->at;
 }
 
-void im2_queue_trim(struct im2_queue *q, bool wiped)
+void im2_queue_trim(struct im2_queue *q)
 {
-	if (wiped)
-		buf_wipe(&q->b);
-	buf_reset(&q->b);
+	buf_wipe(&q->b);
 	buf_trim(&q->b, 0);
 	q->at = 0;
 }
@@ -106,8 +104,8 @@ bool im2_batch_room(const struct im2_link *l)
 
 void im2_batch_drop(struct im2_link *l)
 {
-	im2_queue_trim(&l->control, true);
-	im2_queue_trim(&l->batch, true);
+	im2_queue_trim(&l->control);
+	im2_queue_trim(&l->batch);
 	l->speak = false;
 }
 

@@ -288,7 +288,7 @@ void im2_link_unit(struct im2_link *l, struct bytes unit);
 bool im2_link_next_unit(struct im2_link *l, struct session_unit *out); /* of those that are finished */
 /* Buffers stay while a connection is busy, and go when it rests. */
 void im2_link_used(struct im2_link *l);
-void im2_link_trim(struct im2_link *l, bool wiped);
+void im2_link_trim(struct im2_link *l); /* wipes */
 void im2_link_trim_due(struct im2_link *l, uint64_t now);
 void im2_link_attach(struct im2_link *l, struct im2_peer *p);
 void im2_link_detach(struct im2_link *l);
@@ -359,7 +359,7 @@ void im2_inside_forget(struct im2_link *l);
 
 /* batch.c */
 void im2_queue_init(struct im2_queue *q, size_t max);
-void im2_queue_trim(struct im2_queue *q, bool wiped);
+void im2_queue_trim(struct im2_queue *q); /* wipes */
 size_t im2_queue_left(const struct im2_queue *q);
 void im2_control(struct im2_link *l, uint16_t tag, struct bytes value);
 enum err im2_batch_message(struct im2_link *l, const struct message *m);

@@ -214,21 +214,19 @@ void im2_link_used(struct im2_link *l)
 		l->trim_ms = im2_now(l->host) + TRIM_MS;
 }
 
-void im2_link_trim(struct im2_link *l, bool wiped)
+void im2_link_trim(struct im2_link *l)
 {
 	struct buf *all[] = { &l->out, &l->plain_out, &l->frame, &l->plain };
 
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-		if (wiped)
-			buf_wipe(all[i]);
-		buf_reset(all[i]);
+		buf_wipe(all[i]);
 		buf_trim(all[i], 0);
 	}
 	l->out_at = 0;
 	if (!im2_queue_left(&l->control))
-		im2_queue_trim(&l->control, wiped);
+		im2_queue_trim(&l->control);
 	if (!im2_queue_left(&l->batch))
-		im2_queue_trim(&l->batch, wiped);
+		im2_queue_trim(&l->batch);
 }
 
 void im2_link_trim_due(struct im2_link *l, uint64_t now)
@@ -238,5 +236,5 @@ void im2_link_trim_due(struct im2_link *l, uint64_t now)
 	l->trim_ms = l->busy || l->acting || l->out_at != l->out.n ? now + TRIM_MS : 0;
 	l->busy = false;
 	if (!l->trim_ms)
-		im2_link_trim(l, false);
+		im2_link_trim(l);
 }

@@ -84,7 +84,7 @@ static void op_free(struct session *base)
 		*at = l->next;
 		break;
 	}
-	im2_link_trim(l, true);
+	im2_link_trim(l);
 	buf_wipe(&l->own);
 	buf_fini(&l->own);
 	wipe(l, sizeof *l);
