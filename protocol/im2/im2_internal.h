@@ -295,6 +295,7 @@ void im2_link_detach(struct im2_link *l);
 void im2_link_wake(const struct im2_link *l);
 bool im2_link_lossy(const struct im2_link *l);
 bool im2_link_shaking(const struct im2_link *l);
+bool im2_link_is_path(const struct im2_link *l); /* admitted, and frames of its peer go here */
 /* The handshake is over: this link carries frames. */
 void im2_link_up(struct im2_link *l);
 

@@ -388,7 +388,7 @@ static void close_session(struct im2_link *l)
 	}
 	for (struct im2_link *o = p->paths, *next; o; o = next) {
 		next = o->next_path;
-		if (o != l && (o->state == LINK_ONLINE || o->state == LINK_PROVING))
+		if (o != l && im2_link_is_path(o))
 			im2_link_over(o, ERR_CLOSED, BLAME_NONE, "closed");
 	}
 	im2_link_over(l, code == 4 ? ERR_DENIED : ERR_CLOSED, code == 4 ? BLAME_REMOTE : BLAME_NONE, l->word);

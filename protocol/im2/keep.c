@@ -201,7 +201,7 @@ static bool crossed(const struct im2_link *with, const struct im2_peer *p, const
 	if (with->state == LINK_ONLINE)
 		return s->begun_ms < p->current->confirmed_ms;
 	for (const struct im2_link *l = p->paths; l; l = l->next_path)
-		if (l->state == LINK_ONLINE || l->state == LINK_PROVING)
+		if (im2_link_is_path(l))
 			return true;
 	return p->path_gone_ms > with->born_ms;
 }

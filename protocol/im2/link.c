@@ -33,6 +33,11 @@ bool im2_link_shaking(const struct im2_link *l)
 	return l->state < LINK_PROVING;
 }
 
+bool im2_link_is_path(const struct im2_link *l)
+{
+	return l->state == LINK_ONLINE || l->state == LINK_PROVING;
+}
+
 /* --- states and events -------------------------------------------------------------------------------- */
 /* Handshakes that somebody else began and that hold memory here (5.8). */
 static bool pending(const struct im2_link *l)
@@ -137,7 +142,7 @@ void im2_link_detach(struct im2_link *l)
 		*at = l->next_path;
 		break;
 	}
-	if (l->state == LINK_ONLINE || l->state == LINK_PROVING)
+	if (im2_link_is_path(l))
 		p->path_gone_ms = im2_now(l->host) + 1;
 	if (p->asking == l)
 		p->asking = NULL;

@@ -21,7 +21,7 @@ static bool op_next_unit(struct session *base, struct session_unit *out)
 	im2_inside_release(l);
 	if (im2_link_next_unit(l, out))
 		return true;
-	if (l->state != LINK_ONLINE && l->state != LINK_PROVING && l->state != LINK_RESUME)
+	if (!im2_link_is_path(l) && l->state != LINK_RESUME)
 		return false;
 	if (!im2_batch_next(l))
 		return im2_link_next_unit(l, out); /* what an end left behind */
@@ -161,7 +161,7 @@ static enum err op_send_receipts(struct session *base, const struct receipt *r, 
 {
 	struct im2_link *l = link_of(base);
 
-	if (l->state != LINK_ONLINE && l->state != LINK_PROVING)
+	if (!im2_link_is_path(l))
 		return ERR_WRONG_STATE;
 	im2_link_used(l);
 	return im2_batch_receipts(l, r, n);
@@ -256,7 +256,7 @@ static uint64_t op_deadline(const struct session *base)
 	if (l->state == LINK_OVER)
 		return l->events_at < l->events_n ? 0 : UINT64_MAX; /* the end is to be taken */
 	at = sooner(at, sooner(l->whole_ms, l->step_ms));
-	if (l->state != LINK_ONLINE && l->state != LINK_PROVING)
+	if (!im2_link_is_path(l))
 		return at;
 	at = sooner(at, im2_path_deadline(l));
 	at = sooner(at, im2_rekey_deadline(l));
@@ -276,7 +276,7 @@ static void op_tick(struct session *base)
 	im2_link_trim_due(l, now);
 	if (now >= sooner(l->whole_ms, l->step_ms))
 		im2_shake_tick(l);
-	if (l->state == LINK_ONLINE || l->state == LINK_PROVING)
+	if (im2_link_is_path(l))
 		im2_path_tick(l);
 	if (l->state == LINK_ONLINE)
 		im2_rekey_tick(l);

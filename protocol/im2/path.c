@@ -186,7 +186,7 @@ static void arrived(struct im2_link *l, struct im2_session *s, bool carried)
 static void unreadable(struct im2_link *l, struct im2_session *s)
 {
 	struct im2_peer *p = s->peer;
-	bool path = l->state == LINK_ONLINE || l->state == LINK_PROVING;
+	bool path = im2_link_is_path(l);
 
 	l->host->n.items_refused++;
 	if (path && s == p->current) {
@@ -257,7 +257,7 @@ static void take_frame(struct im2_link *l, struct bytes unit)
 		unreadable(l, s);
 		return;
 	}
-	if (l->state == LINK_ONLINE || l->state == LINK_PROVING) {
+	if (im2_link_is_path(l)) {
 		im2_inside_begin(l, s, counter);
 		return;
 	}

@@ -97,7 +97,7 @@ static bool lost_it(const struct im2_link *l)
 	if (!s || memcmp(s->index, l->resumed, sizeof l->resumed) != 0 || s->rx_frames != l->resumed_frames)
 		return false;
 	for (const struct im2_link *o = p->paths; o; o = o->next_path)
-		if (o != l && (o->state == LINK_ONLINE || o->state == LINK_PROVING))
+		if (o != l && im2_link_is_path(o))
 			return false;
 	return true;
 }
