@@ -6,57 +6,11 @@
  * anybody known or online, and the look at a challenge agrees with the session that takes it.
  */
 #include "tests/lib/protocol_env.c"
+#include "tests/lib/protocol_im2_pair.c"
 
 #include "protocol/opening.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static bool nobody(void *ctx, const uint8_t key[static 32], struct im2_known *out)
-{
-	return false;
-}
-
-static void no_psks(void *ctx, const uint8_t ed[static 32], struct psks *out)
-{
-	memset(out, 0, sizeof *out);
-}
-
-static enum err put_psks(void *ctx, const uint8_t ed[static 32], const struct psks *p, bool replaced)
-{
-	return ERR_OK;
-}
-
-static enum err prove(void *ctx, const uint8_t ed[static 32], const uint8_t x[static 32])
-{
-	return ERR_OK;
-}
-
-static uint32_t guess(void *ctx, void *owner)
-{
-	return 0;
-}
-
-static void guessed(void *ctx, void *owner)
-{
-}
-
-static struct im2_host *host_new(struct penv *e, const struct keyring *k)
-{
-	struct im2_host_config c = {
-		.env = &e->env,
-		.keyring = k,
-		.name = "fuzz",
-		.trust = {.by_x = nobody, .by_ed = nobody, .psks_get = no_psks, .psks_put = put_psks, .prove = prove,
-			  .guess = guess, .guess_good = guessed, .guess_bad_dial = guessed},
-		.max_unit = 131072,
-		.credit = 262144,
-	};
-	struct im2_host *h;
-	uint8_t key[32] = {7};
-
-	BUG_ON(im2_host_new(&c, &h) != ERR_OK || im2_host_mesh_key(h, 0, BYTES_ARR(key)) != ERR_OK);
-	return h;
-}
 
 /* A challenge to the look is one to a session of 0.9, and the other way round. */
 static void looks_agree(struct penv *e, const struct keyring *k, struct bytes unit)
@@ -79,24 +33,21 @@ static void looks_agree(struct penv *e, const struct keyring *k, struct bytes un
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct keyring *k;
 	static struct end end;
 	struct penv e;
-	struct im2_host *h;
+	struct inode node;
 	struct session *s;
 	bool listener, never_09;
 
 	if (size < 1 || size > 8192)
 		return 0;
 	penv_init(&e);
-	if (!k)
-		k = keyring_number(1);
+	inode_init(&node, &e, 1, NULL); /* knows nobody */
 	listener = data[0] & 1;
 	never_09 = !listener && (data[0] & 2);
-	h = host_new(&e, k);
 	struct opening_config c = {
-		.v09 = test_config(&e, k, listener ? SESSION_LISTENER : SESSION_DIALLER),
-		.im2 = h,
+		.v09 = test_config(&e, node.k, listener ? SESSION_LISTENER : SESSION_DIALLER),
+		.im2 = node.host,
 		.pinned_im2 = never_09,
 		.require = data[0] & 4,
 		.link = {.transport = IM2_WEBSOCKET},
@@ -116,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (n > size - i)
 			n = size - i;
 		if (i == 4)
-			looks_agree(&e, k, bytes_of(data + i, n));
+			looks_agree(&e, node.k, bytes_of(data + i, n));
 		if (data[i - 3] & 2) {
 			penv_pass(&e, 1500);
 			session_tick(end.s);
@@ -134,6 +85,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			free(end_pop(&end).p);
 	}
 	end_fini(&end);
-	im2_host_free(h);
+	inode_fini(&node);
 	return 0;
 }

@@ -7,66 +7,7 @@
 #include <cmocka.h>
 
 #include "protocol/opening.h"
-#include "tests/lib/protocol_env.h"
-
-/* --- a node: keys, perhaps a host, and a trust room that knows nobody --- */
-
-struct node {
-	struct keyring *k;
-	struct im2_host *host; /* NULL: 0.9 only */
-};
-
-static bool nobody(void *ctx, const uint8_t key[static 32], struct im2_known *out)
-{
-	return false;
-}
-
-static void no_psks(void *ctx, const uint8_t ed[static 32], struct psks *out)
-{
-	memset(out, 0, sizeof *out);
-}
-
-static enum err put_psks(void *ctx, const uint8_t ed[static 32], const struct psks *p, bool replaced)
-{
-	return ERR_OK;
-}
-
-static enum err prove(void *ctx, const uint8_t ed[static 32], const uint8_t x[static 32])
-{
-	return ERR_OK;
-}
-
-static uint32_t guess(void *ctx, void *owner)
-{
-	return 0;
-}
-
-static void guessed(void *ctx, void *owner)
-{
-}
-
-static void node_init(struct node *n, struct penv *e, unsigned number, bool im2, bool require)
-{
-	uint8_t key[32];
-
-	n->k = keyring_number(number);
-	n->host = NULL;
-	if (!im2)
-		return;
-	struct im2_host_config c = {
-		.env = &e->env,
-		.keyring = n->k,
-		.name = number ? "bob" : "alice",
-		.trust = {.by_x = nobody, .by_ed = nobody, .psks_get = no_psks, .psks_put = put_psks, .prove = prove,
-			  .guess = guess, .guess_good = guessed, .guess_bad_dial = guessed},
-		.max_unit = 131072,
-		.credit = 262144,
-		.require = require,
-	};
-	memset(key, 0x5a, sizeof key);
-	assert_int_equal(im2_host_new(&c, &n->host), ERR_OK);
-	assert_int_equal(im2_host_mesh_key(n->host, 0, BYTES_ARR(key)), ERR_OK);
-}
+#include "tests/lib/protocol_im2_pair.h"
 
 /* --- two ends; alice dials --- */
 
@@ -74,7 +15,8 @@ enum speaks { ONLY_09, BOTH, ONLY_IM2 };
 
 struct meeting {
 	struct penv e;
-	struct node n[2];
+	struct inode n[2];     /* they know nobody */
+	bool im2[2];
 	struct end end[2];
 };
 
@@ -83,7 +25,7 @@ static struct session *open_as(struct meeting *m, int who, enum speaks how, bool
 	enum session_role role = who ? SESSION_LISTENER : SESSION_DIALLER;
 	struct opening_config c = {
 		.v09 = test_config(&m->e, m->n[who].k, role),
-		.im2 = m->n[who].host,
+		.im2 = m->im2[who] ? m->n[who].host : NULL,
 		.require = how == ONLY_IM2,
 		.pinned_im2 = pinned,
 		.link = {.transport = IM2_WEBSOCKET},
@@ -101,7 +43,8 @@ static struct meeting *meet_pinned(enum speaks a, enum speaks b, bool pinned)
 
 	penv_init(&m->e);
 	for (unsigned i = 0; i < 2; i++) {
-		node_init(&m->n[i], &m->e, i, how[i] != ONLY_09, how[i] == ONLY_IM2);
+		m->im2[i] = how[i] != ONLY_09;
+		inode_init(&m->n[i], &m->e, i, &(struct im2_host_config){.require = how[i] == ONLY_IM2});
 		end_init(&m->end[i], open_as(m, (int)i, how[i], pinned));
 		session_start(m->end[i].s);
 		end_drain(&m->end[i]);
@@ -118,8 +61,7 @@ static void meeting_free(struct meeting *m)
 {
 	for (int i = 0; i < 2; i++) {
 		end_fini(&m->end[i]);
-		im2_host_free(m->n[i].host);
-		keyring_free(m->n[i].k);
+		inode_fini(&m->n[i]);
 	}
 	free(m);
 }
