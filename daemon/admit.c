@@ -3,6 +3,7 @@
  * of two sessions stays.
  */
 #include "daemon/node_internal.h"
+#include "daemon/parts.h"
 #include "daemon/records.h"
 
 #include "base/text.h"
@@ -300,6 +301,11 @@ void admit_online(struct conn *c)
 	peer_online(p, c);
 	if (c->im2)
 		native_online(c);
+	if (c->closing)
+		return;
+	parts_online(c);
+	if (c->im2)
+		conn_pump_later(c);
 	if (c->closing)
 		return;
 	inbound_report_reads(c);

@@ -5,8 +5,9 @@
  * Every refusal ends in conn_close(), with a counter, a log line and, when a stranger caused it, a
  * step on the failure ladder of its address.
  */
+#include "daemon/mesh09.h"
 #include "daemon/node_internal.h"
-#include "daemon/records.h"
+#include "daemon/parts.h"
 
 #include <stdlib.h>
 
@@ -307,10 +308,13 @@ static void on_event(struct conn *c, const struct session_event *e)
 		marks_seen(c, e);
 		break;
 	case SESSION_EV_ITEM:
-		records_item(c, e);
+		parts_item(c, e);
 		break;
 	case SESSION_EV_CONTROL:
-		n->n.control_frames++;
+		parts_control(c, e);
+		break;
+	case SESSION_EV_TRANSIT:
+		mesh09_transit(c, e);
 		break;
 	case SESSION_EV_DROPPED:
 		on_dropped(c, e);

@@ -295,10 +295,8 @@ void native_online(struct conn *c)
 	if (trusted && !c->dialled)
 		befriend(n, c->source);
 	marks_online(c);
-	if (c->closing)
-		return;
-	records_online(c);
-	conn_pump_later(c);
+	if (!c->closing)
+		conn_pump_later(c);
 }
 
 void native_revoke(struct node *n, const struct node_id *id, const uint8_t *ed)

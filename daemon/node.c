@@ -3,6 +3,7 @@
  * transaction for everything since the last turn, and only then the answers.
  */
 #include "daemon/node_internal.h"
+#include "daemon/parts.h"
 
 #include <malloc.h>
 #include <stdlib.h>
@@ -148,6 +149,8 @@ enum err node_new(const struct node_config *c, const struct node_parts *p, struc
 	sched_expire_arm(n);
 	enum err e = native_new(n);
 
+	if (e == ERR_OK)
+		e = parts_new(n);
 	if (e != ERR_OK) {
 		node_free(n);
 		return e;
@@ -193,6 +196,7 @@ void node_free(struct node *n)
 	timer_stop(n->env, &n->ping_timer);
 	timer_stop(n->env, &n->release_timer);
 	timer_stop(n->env, &n->held_timer);
+	parts_free(n);
 	native_free(n);
 	free(n->ops);
 	buf_fini(&n->scratch);
@@ -317,6 +321,7 @@ static enum err commit_group(struct node *n)
 		log_error("store-failed group=%zu err=%s", count, err_word(e));
 		sched_store_rolled_back(n);
 		conn_store_rolled_back(n);
+		parts_rolled_back(n);
 		timer_in(n->env, &n->release_timer, DISK_RETRY_MS);
 		timer_in(n->env, &n->expiry_timer, DISK_RETRY_MS); /* what had expired waits again */
 	}
@@ -326,6 +331,8 @@ static enum err commit_group(struct node *n)
 		else
 			inbound_op_done(n, &ops[i], e);
 	}
+	if (e == ERR_OK)
+		parts_committed(n);
 	inbound_committed(n);
 	if (!n->ops && count <= OPS_KEEP) {
 		n->ops = ops;
@@ -368,6 +375,7 @@ void node_turn(struct node *n)
 			conn_flush_receipts(c);
 	}
 	sched_run(n);
+	parts_run(n);
 	while (!list_empty(&n->pump)) {
 		struct conn *c = list_entry(n->pump.next, struct conn, pump);
 

@@ -24,6 +24,8 @@
 
 #include "base/env.h"
 #include "base/limit.h"
+#include "daemon/discovery.h"
+#include "daemon/routes.h"
 #include "protocol/im2/im2.h"
 #include "protocol/session.h"
 #include "store/audit.h"
@@ -59,6 +61,11 @@ struct node_config {
 	bool im2_pad, im2_sign_always; /* im2.md 7.8, 9.4; whether im2 runs at all is policy->im2 */
 	struct im2_limits im2;     /* zero members: what follows from the other limits, then the defaults of im2.md */
 	bool tls_binding;          /* im2.md 5.1 cb: handshakes are bound to the TLS connection that carries them */
+	enum routing_mode routing; /* routes.h */
+	bool seal_refuse;          /* im2.md 11.3: without a prekey a message fails instead of going marked no-fs */
+	bool no_seal_pad;          /* sealed objects as long as they are */
+	enum discovery_scope discovery; /* discovery.h */
+	bool open_discovery;       /* whoever is found is dialled */
 	bool rotate_keeps_verified; /* im2.md 13.4: a signed rotation moves what the operator verified too */
 	struct policy *policy;     /* borrowed */
 	struct node_limits limits; /* zero members take the defaults above, except connects_per_s < 0 = default */

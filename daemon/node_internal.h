@@ -211,6 +211,14 @@ struct node {
 	struct node_counters n;
 	struct im2_host *im2;      /* NULL: policy says off */
 	struct records *records;   /* records.h; NULL without im2 */
+	/* parts.h; each NULL when it is off */
+	struct discovery *discovery;
+	struct routes *routes;
+	struct relay *relay;
+	struct courier *courier;
+	struct mesh09 *mesh09;
+	struct caps *caps;
+	struct pairing *pairing;
 	uint8_t volatile_era[8];   /* of this start (im2.md 9.5) */
 	uint64_t volatile_seq;
 

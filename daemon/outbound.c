@@ -6,6 +6,7 @@
  *   outbound_receipt():  the far side has it, has read it, holds it or refuses it
  */
 #include "daemon/node_internal.h"
+#include "daemon/parts.h"
 
 #include <stdlib.h>
 
@@ -296,6 +297,8 @@ void outbound_op_done(struct node *n, struct op *op, enum err e)
 	p = peer_find(n, &op->peer);
 	if (p && p->q)
 		sched_wake(p);
+	else
+		parts_wake(n, &op->peer);
 }
 
 /* --- the attempt ------------------------------------------------------------------------------------ */

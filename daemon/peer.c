@@ -2,6 +2,7 @@
  * peer.c -- an identity at run time, and what the operator may do to it.
  */
 #include "daemon/node_internal.h"
+#include "daemon/parts.h"
 #include "daemon/records.h"
 
 #include <stdlib.h>
@@ -160,6 +161,7 @@ void peer_offline(struct peer *p, const char *reason)
 	audit_note(n->p.audit, "PEER_DISCONNECT", bytes_str(p->id.hex), "peer_id", p->id.hex, "reason", reason,
 		   NULL);
 	node_simple_event(n, "peer.offline", &p->id, reason);
+	parts_offline(n, &p->id);
 	dial_peer_offline(n, &p->id);
 }
 

@@ -66,8 +66,9 @@ enum session_event_type {
 				* session_peer() says too from here on */
 	SESSION_EV_SETTLED,    /* im2: era, seq: nothing older of this era will come (im2.md 9.5) */
 	SESSION_EV_SEEN,       /* im2: era, seq: the highest of ours that the peer holds */
-	SESSION_EV_ITEM,       /* im2: tag, item: RECORD, RECDIG, RECREQ or SRECEIPT, for whoever keeps records */
-	SESSION_EV_CONTROL,    /* a frame of a type that this build only counts: `word` is its type */
+	SESSION_EV_ITEM,       /* im2: tag, item: records, routing, calls, SRECEIPT: whatever the session does not decide itself */
+	SESSION_EV_CONTROL,    /* 0.9: a frame between daemons: `word` is its type, `item` its payload */
+	SESSION_EV_TRANSIT,    /* 0.9: a frame for another node: `item` is its body as decrypted (v09.h v09_relay()) */
 	SESSION_EV_DROPPED,    /* a frame was refused: err, word; the session goes on */
 	SESSION_EV_OVER        /* err, word; `blame` tells what to do with the address */
 };

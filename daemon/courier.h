@@ -1,0 +1,47 @@
+/*
+ * courier.h -- messages of ours to peers that have no session with us but are reachable through relays: sealed at the
+ * attempt, handed to the next hop, repeated until a signed receipt comes (im2.md 10.2, 10.3, 11.3, 11.4). And the other
+ * end: sealed objects that are for us.
+ *
+ * The store is the truth: what is in flight here is a copy of QUEUED rows, and dropping it loses nothing. A session of
+ * the recipient's own takes over at once (courier_direct()). The same sealed bytes are used for a resend until the
+ * prekey expires. Several messages that wait share one signed, sealed object. There is no way from here to clear text:
+ * what cannot be sealed waits, or fails with E2E_REQUIRED when the setting says so.
+ */
+#ifndef DAEMON_COURIER_H
+#define DAEMON_COURIER_H
+
+#include "base/buf.h"
+#include "protocol/session.h"
+#include "store/outbox.h"
+#include "trust/identity.h"
+
+struct conn;
+struct inbox_row;
+struct node;
+
+/* n->courier; NULL when im2 or routing is off. */
+enum err courier_new(struct node *n) MUST_CHECK;
+void courier_free(struct node *n);
+/* Something waits for `to`, or a way to it has appeared. Cheap; the work is done in the turn. */
+void courier_wake(struct node *n, const struct node_id *to);
+void courier_direct(struct node *n, const struct node_id *to);
+void courier_run(struct node *n);          /* in node_turn(), after the commit */
+void courier_rolled_back(struct node *n);
+/* It has ended here (cancelled, expired, confirmed): nothing of it is sent again. */
+void courier_ended(struct node *n, const struct node_id *to, const char *id);
+
+/* From relay.c: an object whose RT names us, and what is said about one of ours. */
+void courier_arrived(struct conn *from, const uint8_t rid[static 16], struct bytes rt, struct bytes body, uint32_t age_s);
+void courier_feedback(struct conn *from, const uint8_t rid[static 16], unsigned code, uint32_t retry_s);
+/* A receipt that is owed to an author who has no session with us, after the commit: goes back sealed, batched (10.2). */
+void courier_receipt(struct node *n, const struct node_id *author, const struct receipt *r);
+
+/* How far a message is that waits in the store, as a user sees it: on its way through `via`, or kept by a relay. */
+struct courier_view {
+	bool sent, stored, no_fs;
+	struct node_id via;
+};
+bool courier_view(struct node *n, const struct node_id *to, const char *id, struct courier_view *out);
+
+#endif
