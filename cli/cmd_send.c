@@ -64,9 +64,15 @@ static enum err body_from_file(const char *path, struct buf *b, struct fault *f)
 	return e;
 }
 
+/* With --capability no peer is named: the text stands first. */
+static const char *named_peer(const struct cli *c)
+{
+	return options_given(&c->opts, "capability") ? NULL : cli_arg(c, 0);
+}
+
 static enum err take_body(const struct cli *c, struct buf *b, struct fault *f)
 {
-	const char *file = options_text(&c->opts, "file"), *arg = cli_arg(c, 1);
+	const char *file = options_text(&c->opts, "file"), *arg = cli_arg(c, named_peer(c) ? 1 : 0);
 
 	if (file && arg)
 		return fault_set(f, ERR_USAGE, EXIT_USAGE, "both --file and a text were given");
@@ -218,12 +224,14 @@ static void pack_flags(const struct cli *c, json_t *p)
 				json_integer((json_int_t)options_get(&c->opts, numbers[i].option)->number));
 }
 
-static json_t *pack_params(const struct cli *c, const struct buf *body, bool waits, uint64_t wait_ms,
+/* `to` NULL: the daemon chooses by --capability. */
+static json_t *pack_params(const struct cli *c, const char *to, const struct buf *body, bool waits, uint64_t wait_ms,
 			   const char *wanted)
 {
 	struct buf b64;
 	const struct optval *ttl = options_get(&c->opts, "ttl");
-	json_t *p = json_pack("{s:s, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*}", "to", cli_arg(c, 0), "type",
+	json_t *p = json_pack("{s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*}", "to", to, "capability",
+			      to ? NULL : options_text(&c->opts, "capability"), "strategy", to ? NULL : options_text(&c->opts, "strategy"), "type",
 			      options_text(&c->opts, "type"), "priority",
 			      options_text(&c->opts, "priority"), "msg_id", options_text(&c->opts, "id"), "kind",
 			      options_text(&c->opts, "kind"), "conversation",
@@ -267,7 +275,8 @@ static void say_more(const struct cli *c, const json_t *result)
 			 text_safe(bytes_str(json_str(result, "rotated_from")), id, sizeof(id)), now);
 }
 
-static int run_send(struct cli *c)
+/* One message, to `to` or to whom the daemon chooses; prints what became of it. */
+static int send_one(struct cli *c, const char *to, const struct buf *body)
 {
 	const struct optval *wait = options_get(&c->opts, "wait");
 	const char *wait_for = options_text(&c->opts, "wait-for");
@@ -275,25 +284,15 @@ static int run_send(struct cli *c)
 	bool waits = wait->given || wanted;
 	uint64_t wait_ms = wait->text ? wait->number : WAIT_DEFAULT_MS;
 	struct fault f = { 0 };
-	struct buf body;
 	json_t *result = NULL;
 	char id[160];
-	enum err e;
 	int code = EXIT_DONE;
 
-	if (wait_for && wait->word && strcmp(wait_for, wait->word) != 0)
-		return cli_usage(c, NULL, "--wait %s and --wait-for %s contradict each other", wait->word,
-				 wait_for);
-	if (options_given(&c->opts, "volatile") && (waits || options_given(&c->opts, "id")))
-		return cli_usage(c, NULL, "--volatile excludes --wait and --id: nobody confirms it, and it is never repeated");
-	buf_init(&body, BODY_MAX + 1);
-	e = take_body(c, &body, &f);
-	if (e == ERR_OK)
-		e = cli_ask(c, "send", pack_params(c, &body, waits, wait_ms, wanted),
-			    (waits ? wait_ms : 0) + CLIENT_TIMEOUT_MS, &result, &f);
-	buf_fini(&body);
-	if (e != ERR_OK)
+	if (cli_ask(c, "send", pack_params(c, to, body, waits, wait_ms, wanted), (waits ? wait_ms : 0) + CLIENT_TIMEOUT_MS,
+		    &result, &f) != ERR_OK)
 		return out_fault(&c->out, &f);
+	if (!to && !c->out.json)
+		out_note(&c->out, "to %s", show_party(json_object_get(result, "to"), id, sizeof(id)));
 	if (waits) {
 		code = finish_wait(c, result, wanted ? wanted : "delivered", wait_ms);
 	} else if (!cli_printed_json(c, result) && options_given(&c->opts, "volatile")) {
@@ -308,6 +307,70 @@ static int run_send(struct cli *c)
 	return code;
 }
 
+/* To every trusted peer that has it, a message each; the first failure is the exit code. */
+static int send_all(struct cli *c, const struct buf *body)
+{
+	int code = EXIT_DONE, one, sent = 0;
+	json_t *result = cli_result(c, "caps.find", json_pack("{s:s}", "glob", options_text(&c->opts, "capability")), &code);
+	json_t *seen = json_object(), *found;
+	size_t i;
+
+	json_array_foreach (json_object_get(result, "found"), i, found) {
+		const char *id = json_str(json_object_get(found, "peer"), "id");
+
+		if (!id || json_is_true(json_object_get(found, "self")) || json_object_get(seen, id) ||
+		    !json_is_true(json_object_get(found, "trusted")))
+			continue;
+		json_object_set_new(seen, id, json_true());
+		if (!c->out.json)
+			out_note(&c->out, "to %s", id);
+		one = send_one(c, id, body);
+		code = code == EXIT_DONE ? one : code;
+		sent++;
+	}
+	if (result && !sent) {
+		struct fault f = { 0 };
+
+		fault_set(&f, ERR_NOTFOUND, EXIT_PEER_UNKNOWN, "no trusted peer says that it has it");
+		fault_next(&f, "ironmesh caps find '*'");
+		code = out_fault(&c->out, &f);
+	}
+	json_decref(seen);
+	json_decref(result);
+	return code;
+}
+
+static int run_send(struct cli *c)
+{
+	const struct optval *wait = options_get(&c->opts, "wait");
+	const char *wait_for = options_text(&c->opts, "wait-for"), *strategy = options_text(&c->opts, "strategy");
+	bool waits = wait->given || wait_for || wait->word, chosen = options_given(&c->opts, "capability");
+	struct fault f = { 0 };
+	struct buf body;
+	enum err e;
+	int code;
+
+	if (wait_for && wait->word && strcmp(wait_for, wait->word) != 0)
+		return cli_usage(c, NULL, "--wait %s and --wait-for %s contradict each other", wait->word,
+				 wait_for);
+	if (options_given(&c->opts, "volatile") && (waits || options_given(&c->opts, "id")))
+		return cli_usage(c, NULL, "--volatile excludes --wait and --id: nobody confirms it, and it is never repeated");
+	if (chosen && cli_arg(c, 1))
+		return cli_usage(c, NULL, "with --capability no PEER is named");
+	if (!chosen && (strategy || !cli_arg(c, 0)))
+		return cli_usage(c, NULL, strategy ? "--strategy goes with --capability" : "a PEER, or --capability PATTERN");
+	buf_init(&body, BODY_MAX + 1);
+	e = take_body(c, &body, &f);
+	if (e != ERR_OK)
+		code = out_fault(&c->out, &f);
+	else if (is(strategy, "all"))
+		code = send_all(c, &body);
+	else
+		code = send_one(c, chosen ? NULL : cli_arg(c, 0), &body);
+	buf_fini(&body);
+	return code;
+}
+
 static const struct example examples[] = {
 	{ "ironmesh send bob \"hello\"", "returns when it is safe on disk; prints the message id" },
 	{ "ironmesh send bob \"hello\" --wait 5s", "prints: delivered in 12 ms via ws" },
@@ -317,6 +380,7 @@ static const struct example examples[] = {
 	{ "ironmesh send bob 42 --reply-to MSG_ID --agent", "in the same conversation, as a machine" },
 	{ "ironmesh send bob \"t=21.5\" --volatile", "now or never: no disk, no confirmation" },
 	{ "ironmesh send bob \"pay 5\" --id order-17", "safe to repeat: the same id is accepted once" },
+	{ "ironmesh send --capability 'llm:*' \"what is 6*7?\"", "to the nearest that can" },
 	{ 0 },
 };
 
@@ -342,12 +406,14 @@ static const struct opt opts[] = {
 	{ "no-read-receipt", 0, OPT_FLAG, NULL, "'delivered' is enough: do not ask whether it was read" },
 	{ "agent", 0, OPT_FLAG, NULL, "a machine sends this: the loop brakes apply" },
 	{ "id", 0, OPT_TEXT, "ID", "your own message id, at most 128 characters" },
+	{ "capability", 0, OPT_TEXT, "PATTERN", "to a trusted peer that has it, such as 'llm:*'" },
+	{ "strategy", 0, OPT_WORD, "first|random|all", "which of those: the nearest (first), any, or each of them" },
 	{ 0 },
 };
 
 const struct command cmd_send = {
 	.name = "send",
-	.args = "PEER TEXT | PEER - | PEER --file FILE",
+	.args = "PEER TEXT | PEER - | PEER --file FILE | --capability PATTERN TEXT",
 	.summary = "send a message to a peer",
 	.examples = examples,
 	.text = "PEER is a name, an alias, a node id, or the first digits of one (at least 4).\n"
@@ -362,7 +428,7 @@ const struct command cmd_send = {
 		"Exit: 0 accepted, or reached what --wait waited for; 6 still queued when --wait\n"
 		"ended; 7 ended without delivery; 3 no daemon; 4 unknown peer; 5 not trusted.",
 	.opts = opts,
-	.min_args = 1,
+	.min_args = 0,
 	.max_args = 2,
 	.run = run_send,
 };

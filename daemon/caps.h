@@ -23,6 +23,7 @@ struct node;
 enum err caps_new(struct node *n) MUST_CHECK;
 void caps_free(struct node *n);
 void caps_online(struct conn *c);
+void caps_again(struct node *n);         /* our record is issued anew, at once */
 void caps_record(struct conn *c, const struct im2_record *rec); /* a CAP that is news */
 void caps_control(struct conn *c, const struct session_event *e); /* CAPABILITY_ANNOUNCE: e->item is the payload */
 

@@ -52,6 +52,8 @@ struct draft {
 /* The peer that `to` names, as who it is now. *was: the identity that was named, when it has another one by now; else
  * its hex is "". */
 enum err arg_recipient(struct call *c, const struct pin **out, struct node_id *was) MUST_CHECK;
+/* The trusted peer that `strategy` chooses among those that have `capability` (commands_caps.c). */
+enum err capability_recipient(struct call *c, const struct pin **out) MUST_CHECK;
 /* Says so in an answer. */
 void rotated_add(struct buf *b, const struct node_id *was);
 void draft_init(struct draft *d, const struct node_id *to, bool is_volatile, bool agent);
@@ -103,6 +105,10 @@ COMMAND(command_trust_revoke);
 COMMAND(command_trust_repin);
 COMMAND(command_trust_allow_downgrade);
 COMMAND(command_trust_export);
+COMMAND(command_caps_find);
+COMMAND(command_caps_set);
+COMMAND(command_caps_add);
+COMMAND(command_caps_remove);
 COMMAND(command_audit_verify);
 COMMAND(command_audit_tail);
 COMMAND(command_audit_stats);

@@ -33,6 +33,7 @@ enum err discovery_new(struct node *n) MUST_CHECK;
 void discovery_free(struct node *n);
 void discovery_online(struct conn *c);   /* asks and tells trusted peers: CARD, key */
 void discovery_offline(struct node *n, const struct node_id *id);
+void discovery_again(struct node *n);    /* our CARD is issued anew */
 void discovery_card(struct conn *c, const struct im2_record *rec); /* a CARD that is news */
 /* OPEN, END, RERR of the call im2.disc (im2.md 14, 15.5); every other call is answered NOT_FOUND. */
 void discovery_call(struct conn *c, const struct session_event *e);

@@ -7,7 +7,11 @@
 enum err arg_recipient(struct call *c, const struct pin **out, struct node_id *was)
 {
 	const struct pin *named;
-	enum err e = arg_peer(c, "to", &named);
+	enum err e;
+
+	if (!arg_text(c, "to") == !arg_text(c, "capability"))
+		return fault_set(c->f, ERR_USAGE, EXIT_USAGE, "a message needs exactly one of 'to' and 'capability'");
+	e = arg_text(c, "to") ? arg_peer(c, "to", &named) : capability_recipient(c, &named);
 
 	if (e != ERR_OK)
 		return e;

@@ -9,6 +9,7 @@
 #include "daemon/records.h"
 #include "daemon/relay.h"
 #include "daemon/routes.h"
+#include "protocol/im2/record.h"
 
 /* A way has appeared: relays and authors use it. */
 static void reachable(struct node *n, const struct node_id *to)
@@ -116,4 +117,14 @@ void parts_wake(struct node *n, const struct node_id *to)
 {
 	courier_wake(n, to);
 	mesh09_wake(n, to);
+}
+
+void parts_issue_again(struct node *n, uint64_t type)
+{
+	if (type == IM2_REC_CAP_T)
+		caps_again(n);
+	else if (type == IM2_REC_ROUTE_T)
+		routes_again(n);
+	else if (type == IM2_REC_CARD_T)
+		discovery_again(n);
 }

@@ -19,6 +19,8 @@ void parts_control(struct conn *c, const struct session_event *e); /* SESSION_EV
 void parts_committed(struct node *n);          /* in node_turn(), after the group was committed */
 void parts_rolled_back(struct node *n);
 void parts_run(struct node *n);                /* in node_turn(), after sched_run() */
+/* Another life of ours has issued a record of this type: ours is made anew, above it. */
+void parts_issue_again(struct node *n, uint64_t type);
 /* Something waits for `to` that has no session. */
 void parts_wake(struct node *n, const struct node_id *to);
 

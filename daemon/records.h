@@ -3,6 +3,7 @@
  *
  *   records.c   birth, time, begin of a session       records_load.c   what earlier lives kept
  *   records_item.c   what a peer says and asks         prekeys.c        our prekeys
+ *   records_issue.c   records that we issue again and again
  *   notices.c   REVOKE and ROTATE: what they do here, and who still has to hear of them
  *   revoked.c   whoever is revoked, known here or not
  *
@@ -43,6 +44,14 @@ void records_rotated(struct node *n);
  * it. When the rotation does not come to be, the next life under the old identity drops it. */
 enum err records_keep_rotation(struct store *s, const struct keyring *old, const struct keyring *next,
 			       uint64_t wall_ms) MUST_CHECK;
+
+/* A record of ours of type CAP, ROUTE or CARD with the next generation, which is on disk before this returns; the cache
+ * has it too. Appends it to `out`. ERR_UNSUPPORTED without im2, ERR_STORE, ERR_NOMEM, ERR_LIMIT. */
+enum err records_issue(struct node *n, uint64_t type, uint64_t life_s, struct bytes body, struct buf *out) MUST_CHECK;
+/* The newest valid one that we hold, borrowed until the next call of anything here; empty: none. */
+struct bytes records_get(struct node *n, const uint8_t ed[static ED_BYTES], uint64_t type);
+/* A record that came inside another item (ROUTEADV): checked, kept, charged to who delivered it. `out` points into `raw`. */
+enum im2_record_verdict records_take(struct conn *c, struct bytes raw, struct im2_record *out);
 
 /* For sealing to a pinned identity: its keys, and its newest prekey if one is known (borrowed until the next call of
  * anything here). ERR_NOTFOUND: not pinned, or no X25519 key of it is known. */

@@ -12,6 +12,7 @@
 #define EVIDENCE_MAX 32
 #define REVOKED_MAX 4096
 #define FORMER_MAX 16
+#define ISSUED_TYPES (IM2_REC_CARD_T + 1)
 #define RAW_ID 16
 #define RECORD_PLACE_MAX (RAW_ID + 1 + IM2_RECORD_KEY_MAX)
 
@@ -71,6 +72,9 @@ struct records {
 	uint64_t prekeys_at_ms;  /* after a disk failure: not before */
 	uint64_t gen_floor;      /* another life of ours has stated this generation; 0 = none */
 	uint64_t hour_ms;
+	struct issued {
+		uint64_t last, reserved; /* generations; reserved 0: none of this life */
+	} issued[ISSUED_TYPES];
 	bool acting;             /* what changes now is no decision of the operator */
 	struct buf item, value;
 };
@@ -105,6 +109,14 @@ void records_mine_ended(struct records *r, bool rotated);
 
 /* records_load.c */
 enum err records_load(struct records *r) MUST_CHECK;
+
+/* records_item.c */
+void records_bad(struct records *r, struct conn *c, enum im2_refusal why); /* who delivered it pays */
+void records_equivocation(struct records *r, struct conn *c, const struct im2_record *rec);
+
+/* records_issue.c */
+/* A record of ours came back that this life has not issued: the next one is above it, at once. */
+void records_issued_behind(struct records *r, const struct im2_record *rec);
 
 /* prekeys.c */
 enum err prekeys_new(struct records *r) MUST_CHECK;

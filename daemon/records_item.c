@@ -5,6 +5,8 @@
 #include "daemon/records_internal.h"
 
 #include "base/text.h"
+#include "daemon/caps.h"
+#include "daemon/discovery.h"
 #include "protocol/im2/content.h"
 
 #define BAD_COST 10
@@ -50,7 +52,7 @@ static void hex_digest(struct bytes record, char out[static 33])
 }
 
 /* Both go to the evidence; who delivered it is named, since the author may have been robbed. */
-static void equivocation(struct records *r, struct conn *c, const struct im2_record *rec)
+void records_equivocation(struct records *r, struct conn *c, const struct im2_record *rec)
 {
 	struct node *n = r->node;
 	struct bytes first = im2_records_get(r->cache, rec->author, rec->type, rec->key);
@@ -82,6 +84,8 @@ static void mine(struct records *r, const struct im2_record *rec)
 {
 	if (rec->type == IM2_REC_PREKEY_T)
 		prekeys_behind(r, rec->gen);
+	else if (rec->type < ISSUED_TYPES && rec->type != IM2_REC_REVOKE_T)
+		records_issued_behind(r, rec);
 	else if (rec->type == IM2_REC_ROTATE_T)
 		records_mine_ended(r, true);
 	else if (bytes_eq(rec->key, bytes_of(keyring_ed(r->node->p.keyring), ED_BYTES)))
@@ -96,12 +100,43 @@ static void bad(struct records *r, struct conn *c, struct bucket *b, enum im2_re
 		b->tokens = 0;
 }
 
+void records_bad(struct records *r, struct conn *c, enum im2_refusal why)
+{
+	struct record_peer *p = records_peer(r, &c->peer->id);
+
+	if (p)
+		bad(r, c, &p->records, why);
+}
+
 static bool author_is(const struct im2_record *rec, const struct node_id *id)
 {
 	struct node_id author;
 
 	node_id_of(rec->author, &author);
 	return node_id_eq(&author, id);
+}
+
+/* What it says has come to count. */
+static void news(struct records *r, struct conn *c, const struct im2_record *rec)
+{
+	switch (rec->type) {
+	case IM2_REC_REVOKE_T:
+	case IM2_REC_ROTATE_T:
+		notice_new(r, rec, &c->peer->id);
+		break;
+	case IM2_REC_PREKEY_T:
+		if (records_pin(r, rec->author))
+			records_keep(r, rec);
+		break;
+	case IM2_REC_CAP_T:
+		caps_record(c, rec);
+		break;
+	case IM2_REC_CARD_T:
+		discovery_card(c, rec);
+		break;
+	default:
+		break; /* a ROUTE without hops is no route */
+	}
 }
 
 static void on_record(struct records *r, struct conn *c, struct bytes raw)
@@ -133,17 +168,14 @@ static void on_record(struct records *r, struct conn *c, struct bytes raw)
 			answer(c, &rec);
 		return;
 	case IM2_REC_EQUIVOCATION:
-		equivocation(r, c, &rec);
+		records_equivocation(r, c, &rec);
 		break;
 	case IM2_REC_MINE_BEHIND:
 		mine(r, &rec);
 		break;
 	case IM2_REC_NEW:
 		n->n.records_taken++;
-		if (is_notice(rec.type))
-			notice_new(r, &rec, &c->peer->id);
-		else if (records_pin(r, rec.author))
-			records_keep(r, &rec);
+		news(r, c, &rec);
 		break;
 	case IM2_REC_REPEAT:
 	case IM2_REC_OLD:

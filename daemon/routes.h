@@ -30,6 +30,7 @@ void routes_free(struct node *n);
 void routes_online(struct conn *c);
 void routes_offline(struct node *n, const struct node_id *id);
 void routes_item(struct conn *c, const struct session_event *e); /* ROUTEADV */
+void routes_again(struct node *n); /* our record is issued anew, at once */
 void routes_forget(struct node *n, const uint8_t ed[static ED_BYTES]); /* revoked: no route to or through it */
 
 /* The session to hand an object for `to` to: its own when it is online and speaks im2, else the next hop. Never

@@ -8,7 +8,21 @@
 
 bool im2_record_served(uint64_t type)
 {
-	return type == IM2_REC_PREKEY_T || type == IM2_REC_REVOKE_T || type == IM2_REC_ROTATE_T;
+	static const bool served[] = { [IM2_REC_CAP_T] = true,    [IM2_REC_PREKEY_T] = true, [IM2_REC_ROUTE_T] = true,
+				       [IM2_REC_REVOKE_T] = true, [IM2_REC_ROTATE_T] = true, [IM2_REC_CARD_T] = true };
+
+	return type < sizeof served / sizeof served[0] && served[type];
+}
+
+/* Whose X it names is what its author signed (2.2). */
+static enum im2_refusal card_rules_of(const struct im2_record *r)
+{
+	struct im2_fields f;
+	enum im2_refusal why = r->signers_n == 1 ? im2_parse(&im2_card, r->body, &f) : IM2_E_CONTEXT;
+
+	if (why != IM2_FINE)
+		return why;
+	return x25519_binding_verify(r->author, f.v[IM2_CARD_X25519].b.p, f.v[IM2_CARD_BINDING].b.p) ? IM2_FINE : IM2_E_SIG;
 }
 
 enum im2_refusal im2_record_rules(const struct im2_record *r)
@@ -16,13 +30,18 @@ enum im2_refusal im2_record_rules(const struct im2_record *r)
 	struct im2_prekey_said prekey;
 	struct im2_rotation rotation;
 
-	if ((r->life_s == 0) != (r->type != IM2_REC_PREKEY_T))
+	if ((r->life_s == 0) != (r->type == IM2_REC_REVOKE_T || r->type == IM2_REC_ROTATE_T))
 		return IM2_E_RANGE;
 	switch (r->type) {
 	case IM2_REC_PREKEY_T:
 		return im2_prekey_of(r, &prekey);
 	case IM2_REC_ROTATE_T:
 		return im2_rotation_of(r, &rotation);
+	case IM2_REC_CAP_T:
+	case IM2_REC_ROUTE_T:
+		return r->signers_n == 1 ? IM2_FINE : IM2_E_CONTEXT;
+	case IM2_REC_CARD_T:
+		return card_rules_of(r);
 	default:
 		return IM2_FINE;
 	}

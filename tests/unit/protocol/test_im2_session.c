@@ -1101,9 +1101,9 @@ static void close_says_why_in_clean_text(void **state)
 /* Well-formed items of what is not built: parsed, refused with code 4, and nothing else happens. */
 static void features_that_are_off_are_refused(void **state)
 {
-	static const uint8_t routefb[] = { 1, 16, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2 };
+	static const uint8_t skreq[] = { 1, 16, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 2 };
 	struct world *w = *state;
-	struct said u = answer_to(w, IM2_ITEM_ROUTEFB, BYTES_ARR(routefb));
+	struct said u = answer_to(w, IM2_ITEM_SKREQ, BYTES_ARR(skreq));
 
 	assert_non_null(u.p);
 	assert_int_equal(im2_host_counters(w->b.host)->items_refused, 1);
