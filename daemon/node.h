@@ -252,6 +252,26 @@ void node_observe(struct node *n, void (*fn)(void *ctx, const struct node_event 
 	X(records_taken, "records_taken")                                                          \
 	X(records_refused, "records_refused")                                                      \
 	X(records_limited, "records_limited")                                                      \
+	X(routes_taken, "routes_taken")                                                            \
+	X(routes_refused, "routes_refused")                                                        \
+	X(routes_changed, "routes_changed")                                                        \
+	X(routes_penalised, "routes_penalised")                                                    \
+	X(relay_forwarded, "relay_forwarded")                                                      \
+	X(relay_stored, "relay_stored")                                                            \
+	X(relay_repeated, "relay_repeated")                                                        \
+	X(relay_expired, "relay_expired")                                                          \
+	X(relay_hops, "relay_hops")                                                                \
+	X(relay_no_route, "relay_no_route")                                                        \
+	X(relay_quota, "relay_quota")                                                              \
+	X(relay_refused, "relay_refused")                                                          \
+	X(relay_malformed, "relay_malformed")                                                      \
+	X(sealed_sent, "sealed_sent")                                                              \
+	X(sealed_received, "sealed_received")                                                      \
+	X(sealed_refused, "sealed_refused")                                                        \
+	X(sealed_no_fs, "sealed_no_fs")                                                            \
+	X(caps_learned, "caps_learned")                                                            \
+	X(caps_refused, "caps_refused")                                                            \
+	X(caps_expired, "caps_expired")                                                            \
 	X(pauses, "pauses")                                                                        \
 	X(store_failures, "store_failures")                                                        \
 	X(dials, "dials")                                                                          \

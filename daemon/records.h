@@ -50,6 +50,8 @@ enum err records_keep_rotation(struct store *s, const struct keyring *old, const
 enum err records_issue(struct node *n, uint64_t type, uint64_t life_s, struct bytes body, struct buf *out) MUST_CHECK;
 /* The newest valid one that we hold, borrowed until the next call of anything here; empty: none. */
 struct bytes records_get(struct node *n, const uint8_t ed[static ED_BYTES], uint64_t type);
+/* Asks this neighbour for the newest record that an author has made, if it is newer than ours. Within what it takes. */
+void records_want(struct conn *c, const struct node_id *author, uint64_t type);
 /* A record that came inside another item (ROUTEADV): checked, kept, charged to who delivered it. `out` points into `raw`. */
 enum im2_record_verdict records_take(struct conn *c, struct bytes raw, struct im2_record *out);
 

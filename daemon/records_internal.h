@@ -12,6 +12,8 @@
 #define EVIDENCE_MAX 32
 #define REVOKED_MAX 4096
 #define FORMER_MAX 16
+#define ASKED_MAX 64
+#define ASKERS_MAX 4
 #define ISSUED_TYPES (IM2_REC_CARD_T + 1)
 #define RAW_ID 16
 #define RECORD_PLACE_MAX (RAW_ID + 1 + IM2_RECORD_KEY_MAX)
@@ -75,6 +77,12 @@ struct records {
 	struct issued {
 		uint64_t last, reserved; /* generations; reserved 0: none of this life */
 	} issued[ISSUED_TYPES];
+	/* PREKEYs that neighbours asked for and that we asked for in turn: they get what comes. */
+	struct asked {
+		struct node_id author, askers[ASKERS_MAX];
+		unsigned n;          /* 0: free */
+		uint64_t until_ms;
+	} asked[ASKED_MAX];
 	bool acting;             /* what changes now is no decision of the operator */
 	struct buf item, value;
 };

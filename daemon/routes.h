@@ -40,6 +40,8 @@ struct conn *routes_next(struct node *n, const struct node_id *to, const struct 
 struct conn *routes_next_other(struct node *n, const struct node_id *to, const struct node_id *except,
 			       const struct node_id *not_this);
 bool routes_has(struct node *n, const struct node_id *to); /* a next hop exists now, other than a session of its own */
+/* The key of a destination in the table, by its signed record; NULL. */
+const uint8_t *routes_ed(struct node *n, const struct node_id *id);
 /* Measured delivery decides between paths: a message to `to` through `via` got its receipt, or none in its time. */
 void routes_delivered(struct node *n, const struct node_id *to, const struct node_id *via, double rtt_ms);
 void routes_unanswered(struct node *n, const struct node_id *to, const struct node_id *via);
