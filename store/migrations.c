@@ -80,9 +80,41 @@ static const char VERSION_2[] =
 	" value BLOB NOT NULL,"
 	" PRIMARY KEY (space, key)) STRICT;";
 
+/*
+ * Version 3: sealed objects of others, see transit.h. `ends`: running milliseconds. transit_use: how much each neighbour
+ * has here, and under the empty key all of them; kept by triggers, so that it cannot differ from the rows.
+ */
+static const char VERSION_3[] =
+	"CREATE TABLE transit ("
+	" seq INTEGER PRIMARY KEY,"
+	" rid BLOB NOT NULL UNIQUE,"
+	" dst BLOB NOT NULL,"
+	" src BLOB NOT NULL,"
+	" rank INTEGER NOT NULL,"
+	" hops INTEGER NOT NULL,"
+	" ttl INTEGER NOT NULL,"
+	" ends INTEGER NOT NULL,"
+	" size INTEGER NOT NULL,"
+	" rt BLOB NOT NULL,"
+	" body BLOB NOT NULL) STRICT;"
+	"CREATE INDEX transit_queue ON transit (dst, rank, seq);"
+	"CREATE INDEX transit_ends ON transit (ends);"
+	"CREATE TABLE transit_use (src BLOB PRIMARY KEY, n INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+	"CREATE TRIGGER transit_in AFTER INSERT ON transit BEGIN"
+	" INSERT INTO transit_use VALUES (new.src, 1, new.size)"
+	"  ON CONFLICT (src) DO UPDATE SET n = n + 1, bytes = bytes + new.size;"
+	" INSERT INTO transit_use VALUES (x'', 1, new.size)"
+	"  ON CONFLICT (src) DO UPDATE SET n = n + 1, bytes = bytes + new.size;"
+	" END;"
+	"CREATE TRIGGER transit_out AFTER DELETE ON transit BEGIN"
+	" UPDATE transit_use SET n = n - 1, bytes = bytes - old.size WHERE src = old.src OR src = x'';"
+	" DELETE FROM transit_use WHERE src = old.src AND n = 0;"
+	" END;";
+
 const struct migration MIGRATIONS[] = {
 	{1, VERSION_1},
 	{2, VERSION_2},
+	{3, VERSION_3},
 };
 const size_t MIGRATIONS_N = sizeof(MIGRATIONS) / sizeof(MIGRATIONS[0]);
 

@@ -46,6 +46,7 @@ static void published_migrations_never_change(void **state)
 	static const char *const SHA256_OF[] = {
 		"478a72b1cc59b7603dcec36d85c4affc6f98ea9485c9a0c5ab68937193ffb60a",
 		"40cac2f96f68983d084214583f598b09cd820425e9338b938efbdb1823ee6c96",
+		"d95b9afea4a47a05e78c594d5e7cf590461f8f6895d589f6e7c893f468612630",
 	};
 	uint8_t hash[HASH_BYTES];
 	char hex[2 * HASH_BYTES + 1];
@@ -69,10 +70,11 @@ static void fresh_database_gets_every_version(void **state)
 	assert_int_equal(number("PRAGMA application_id"), STORE_APPLICATION_ID);
 	/* Once more changes nothing. */
 	assert_int_equal(migrations_run(db, MIGRATIONS, MIGRATIONS_N, NULL, NULL), ERR_OK);
-	assert_int_equal(number("SELECT count(*) FROM sqlite_master WHERE type = 'table'"), 9);
+	assert_int_equal(number("SELECT count(*) FROM sqlite_master WHERE type = 'table'"), 11);
 }
 
-static struct migration list[3];
+#define NEXT 4 /* version */
+static struct migration list[NEXT];
 static struct {
 	unsigned calls;
 	enum err answer;
@@ -95,20 +97,20 @@ static void next_version_keeps_the_rows_of_this_one(void **state)
 	assert_int_equal(store_commit(s), ERR_OK);
 	store_close(s);
 	assert_int_equal(sqlite3_open(w.db, &db), SQLITE_OK);
-	list[0] = MIGRATIONS[0];
-	list[1] = MIGRATIONS[1];
-	list[2] = (struct migration){3, "ALTER TABLE outbox ADD COLUMN note BLOB;"
+	assert_int_equal(MIGRATIONS_N, NEXT - 1);
+	memcpy(list, MIGRATIONS, sizeof *list * MIGRATIONS_N);
+	list[NEXT - 1] = (struct migration){NEXT, "ALTER TABLE outbox ADD COLUMN note BLOB;"
 					"CREATE TABLE extra (a INTEGER) STRICT"};
-	assert_int_equal(migrations_run(db, list, 3, on_first, NULL), ERR_OK);
+	assert_int_equal(migrations_run(db, list, NEXT, on_first, NULL), ERR_OK);
 	assert_int_equal(first.calls, 0); /* only a fresh database is given a key */
-	assert_int_equal(number("PRAGMA user_version"), 3);
+	assert_int_equal(number("PRAGMA user_version"), NEXT);
 	assert_int_equal(number("SELECT count(*) FROM outbox WHERE note IS NULL"), 1);
 	assert_int_equal(number("SELECT count(*) FROM extra"), 0);
 	/* An older program refuses it; put back it is as it was. */
-	assert_int_equal(migrations_run(db, MIGRATIONS, 2, NULL, NULL), ERR_VERSION);
+	assert_int_equal(migrations_run(db, MIGRATIONS, MIGRATIONS_N, NULL, NULL), ERR_VERSION);
 	assert_int_equal(sqlite3_exec(db,
 				      "DROP TABLE extra; ALTER TABLE outbox DROP COLUMN note;"
-				      "PRAGMA user_version = 2",
+				      "PRAGMA user_version = 3",
 				      NULL, NULL, NULL),
 			 SQLITE_OK);
 	s = world_store(&w, NULL);
