@@ -25,7 +25,7 @@ static json_t *outbox_json(const struct command_ctx *cx, const struct outbox_row
 	json_t *o = json_pack("{s:I, s:o, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "seq",
 			 (json_int_t)r->seq, "msg_id", text_or_null(r->id), "to", peer_ref(cx, &r->to), "type",
 			 text_or_null(r->type), "priority", priority_text(r->priority), "state",
-			 outbox_state_word(r->state), "attempts", (json_int_t)r->attempts, "created_ms",
+			 outbox_shown(r), "attempts", (json_int_t)r->attempts, "created_ms",
 			 (json_int_t)r->created_ms, "changed_ms", (json_int_t)r->changed_ms, "expires_ms",
 			 (json_int_t)r->expires_ms, "size", (json_int_t)r->body_len, "reason",
 			 text_or_null(r->reason));

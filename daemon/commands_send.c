@@ -137,7 +137,7 @@ static void sending_timer(void *ctx)
 		s->delivered = true;
 		s->in_ms = row.changed_ms > row.created_ms ? row.changed_ms - row.created_ms : 0;
 	}
-	sending_answer(s, outbox_state_word(row.state), row.reason, !done);
+	sending_answer(s, outbox_shown(&row), row.reason, !done);
 }
 
 static void sending_event(void *ctx, const struct node_event *e)

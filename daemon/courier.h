@@ -29,13 +29,16 @@ void courier_direct(struct node *n, const struct node_id *to);
 void courier_run(struct node *n);          /* in node_turn(), after the commit */
 void courier_rolled_back(struct node *n);
 /* It has ended here (cancelled, expired, confirmed): nothing of it is sent again. */
-void courier_ended(struct node *n, const struct node_id *to, const char *id);
+void courier_ended(struct node *n, const struct node_id *to, const char *id, bool confirmed);
+/* Its recipient keeps it until its operator has decided. False: it is not on its way here. */
+bool courier_held(struct node *n, const struct node_id *to, const char *id);
 
 /* From relay.c: an object whose RT names us, and what is said about one of ours. */
 void courier_arrived(struct conn *from, const uint8_t rid[static 16], struct bytes rt, struct bytes body, uint32_t age_s);
 void courier_feedback(struct conn *from, const uint8_t rid[static 16], unsigned code, uint32_t retry_s);
-/* A receipt that is owed to an author who has no session with us, after the commit: goes back sealed, batched (10.2). */
-void courier_receipt(struct node *n, const struct node_id *author, const struct receipt *r);
+/* A receipt that is owed to an author, after the commit: in his session when he has one, else sealed and batched (10.2). */
+struct pending_receipt;
+void courier_receipt(struct node *n, const struct node_id *author, const struct pending_receipt *r);
 
 /* How far a message is that waits in the store, as a user sees it: on its way through `via`, or kept by a relay. */
 struct courier_view {

@@ -7,12 +7,16 @@
  * Nothing is confirmed before the commit. What cannot be kept is refused with a reason, or the session
  * ends, so that the sender keeps it: nothing is dropped between a promise and the disk.
  */
+#include "daemon/inbound.h"
+
+#include "daemon/courier.h"
 #include "daemon/node_internal.h"
 
 #include "base/text.h"
 
 #define UNCOMMITTED_MAX (4u << 20)
 #define SAME_ID_MAX 8 /* messages by different authors, of which one may be what is answered */
+#define SEALED_GRACE_S 600
 #define HOPS_MAX 8 /* im2.md 9.2, rule 3 */
 
 /* Over budget: the link is not read for a while, so the sender feels its own transport. */
@@ -67,12 +71,26 @@ void inbound_committed(struct node *n)
 	}
 }
 
-static void refuse(struct conn *c, const char *id, const char *why, uint8_t code)
+/* To the author: in the session that it came in, or back through the relays. */
+static void refuse(struct conn *c, const struct message *m, const struct inbound_sealed *sealed, const char *why, uint8_t code)
 {
 	struct pending_receipt r = { .kind = RECEIPT_REJECTED, .reason = why, .code = code };
 
-	snprintf(r.id, sizeof r.id, "%s", id);
-	conn_receipt(c, &r);
+	snprintf(r.id, sizeof r.id, "%.*s", (int)m->id.n, m->id.p);
+	if (sealed)
+		courier_receipt(c->node, &m->source, &r);
+	else
+		conn_receipt(c, &r);
+}
+
+/* What relays carried longer than it lives (9.6). */
+static bool sealed_over(struct node *n, const struct message *m, const struct inbound_sealed *s)
+{
+	uint64_t ttl_s = m->ext.ttl_s ? m->ext.ttl_s : MSG_TTL_DEFAULT_S, wall = env_wall(n->env);
+
+	if (s->age_s >= ttl_s)
+		return true;
+	return wall > CLOCK_PLAUSIBLE_MS && m->created_ms && wall > m->created_ms + (ttl_s + SEALED_GRACE_S) * 1000;
 }
 
 /* What is wrong here and not with the message ends nothing for its author. */
@@ -121,7 +139,7 @@ static void inbound_volatile(struct conn *c, const struct message *m, const stru
 	node_event(n, &ev);
 }
 
-void inbound_message(struct conn *c, const struct message *said)
+static void inbound_take(struct conn *c, const struct message *said, const struct inbound_sealed *sealed)
 {
 	const struct message *m = said; /* as it is kept */
 	struct node *n = c->node;
@@ -142,19 +160,16 @@ void inbound_message(struct conn *c, const struct message *said)
 		return;
 	}
 	pin = pins_get(n->p.pins, &m->source);
-	if (!c->im2 || !pin || pin->state != PIN_TRUSTED)
+	if (!sealed && (!c->im2 || !pin || pin->state != PIN_TRUSTED))
 		inbound_budget(c, 1, m->body.n);
 	if (!pin || pin->state == PIN_BLOCKED || pin->state == PIN_REVOKED) {
 		n->n.messages_refused++;
 		return;
 	}
 	if (m->ext.hop > HOPS_MAX) {
-		char looped[MSG_ID_MAX + 1];
-
 		n->n.messages_refused++;
-		snprintf(looped, sizeof looped, "%.*s", (int)m->id.n, m->id.p);
 		if (!(m->ext.flags & MSG_VOLATILE))
-			refuse(c, looped, "loop limit", IM2_REASON_LOOP);
+			refuse(c, m, sealed, "loop limit", IM2_REASON_LOOP);
 		return;
 	}
 	if (m->ext.has_reply_to && answers_another(n, m)) {
@@ -185,6 +200,7 @@ void inbound_message(struct conn *c, const struct message *said)
 		.meta = buf_bytes(&n->scratch),
 		.ttl_s = m->ext.ttl_s ? m->ext.ttl_s : MSG_TTL_DEFAULT_S,
 		.clock_plausible = env_wall(n->env) > CLOCK_PLAUSIBLE_MS,
+		.keep_s = sealed ? sealed->keep_s : 0,
 	};
 
 	if (m->has_wire_id) {
@@ -192,6 +208,16 @@ void inbound_message(struct conn *c, const struct message *said)
 		memcpy(row.digest, m->digest, sizeof row.digest);
 	}
 	e = repeats_check(c, said, &seq, &state);
+	if (e == ERR_OK && sealed && sealed_over(n, m, sealed)) {
+		struct inbox_known known;
+
+		/* Duplicates first: what is here is said to be here. */
+		if (inbox_known(n->p.store, &m->source, m->id, &known) == ERR_NOTFOUND) {
+			n->n.messages_refused++;
+			refuse(c, m, sealed, "expired", IM2_REASON_EXPIRED);
+			return;
+		}
+	}
 	if (e == ERR_OK)
 		e = inbox_put(n->p.store, &row, &seq, &state);
 	if (e == ERR_STORE || e == ERR_NOMEM) {
@@ -207,7 +233,7 @@ void inbound_message(struct conn *c, const struct message *said)
 	if (e == ERR_EXPIRED) {
 		/* Settled by its author before: this copy answers nobody's question any more. */
 		n->n.settled_repeats++;
-		refuse(c, id, "settled", IM2_REASON_SETTLED);
+		refuse(c, m, sealed, "settled", IM2_REASON_SETTLED);
 		return;
 	}
 	if (e == ERR_DUPLICATE) {
@@ -215,13 +241,13 @@ void inbound_message(struct conn *c, const struct message *said)
 		log_warn("id-conflict msg=%s peer=%s", id, p->id.hex);
 		audit_note(n->p.audit, "MESSAGE_ID_CONFLICT", bytes_str(p->id.hex), "peer_id", p->id.hex, "msg_id", id,
 			   NULL);
-		refuse(c, id, "id conflict", IM2_REASON_CONFLICT);
+		refuse(c, m, sealed, "id conflict", IM2_REASON_CONFLICT);
 		return;
 	}
 	if (e != ERR_OK && e != ERR_EXISTS) {
 		n->n.messages_refused++;
 		log_warn("message-refused msg=%s peer=%s err=%s held=%d", id, p->id.hex, err_word(e), row.held);
-		refuse(c, id,
+		refuse(c, m, sealed,
 		       e == ERR_FULL ? (row.held ? "not approved, and the hold queue is full" : "inbox full") :
 				       err_word(e),
 		       why_code(e));
@@ -259,6 +285,7 @@ void inbound_message(struct conn *c, const struct message *said)
 	op->seq = seq;
 	op->size = m->body.n;
 	op->is_new = e == ERR_OK;
+	op->sealed = sealed != NULL;
 	op->silent = (m->ext.flags & MSG_NO_RECEIPT) && !refused;
 	op->receipt = (e == ERR_OK ? row.held : state == INBOX_HELD) ? RECEIPT_HELD : RECEIPT_DELIVERED;
 	if (refused)
@@ -268,8 +295,18 @@ void inbound_message(struct conn *c, const struct message *said)
 	/* A repeat needs no commit of its own, but the kept one may be in this very group. */
 	node_store_hard(n);
 	/* Only now is there a commit to wait for: whatever was refused holds nobody back. */
-	if (c->im2 && pin->state == PIN_TRUSTED)
+	if (c->im2 && !sealed && pin->state == PIN_TRUSTED)
 		hold_back(c, m->body.n + 256);
+}
+
+void inbound_message(struct conn *c, const struct message *m)
+{
+	inbound_take(c, m, NULL);
+}
+
+void inbound_sealed_message(struct conn *from, const struct message *m, const struct inbound_sealed *s)
+{
+	inbound_take(from, m, s);
 }
 
 void inbound_op_done(struct node *n, struct op *op, enum err e)
@@ -279,7 +316,7 @@ void inbound_op_done(struct node *n, struct op *op, enum err e)
 				 .peer = op->peer, .msg_id = op->id, .seq = op->seq, .size = op->size };
 
 	if (e != ERR_OK) {
-		if (c && !c->closing)
+		if (c && !c->closing && !op->sealed)
 			conn_close(c, "store-failed");
 		return;
 	}
@@ -295,7 +332,7 @@ void inbound_op_done(struct node *n, struct op *op, enum err e)
 	} else {
 		n->n.messages_repeated++;
 	}
-	if (c && !c->closing) {
+	if (op->sealed || (c && !c->closing)) {
 		struct pending_receipt r = { .kind = op->receipt, .kept_seq = op->seq, .silent = op->silent };
 
 		if (op->receipt == RECEIPT_REJECTED) {
@@ -303,7 +340,10 @@ void inbound_op_done(struct node *n, struct op *op, enum err e)
 			r.code = op->code;
 		}
 		memcpy(r.id, op->id, sizeof r.id);
-		conn_receipt(c, &r);
+		if (op->sealed)
+			courier_receipt(n, &op->peer, &r);
+		else
+			conn_receipt(c, &r);
 	}
 }
 
@@ -377,6 +417,14 @@ enum err node_inbox_take(struct node *n, struct inbox_row *row, bool *changed)
 	/* What came over the old wire says nothing of it: its author is told. */
 	if (row->has_wire && !wants_read(row))
 		return reported(n, row->seq);
+	/* What relays brought is answered to its author, over im2 as over relays. */
+	if (row->has_wire && !node_id_eq(&row->author, &row->via)) {
+		struct pending_receipt r = { .kind = RECEIPT_READ, .inbox_seq = row->seq };
+
+		memcpy(r.id, row->id, sizeof row->id);
+		courier_receipt(n, &row->author, &r);
+		return ERR_OK;
+	}
 	p = peer_now(n, &row->via);
 	if (p && p->conn && session_peer(p->conn->session)->confirms) {
 		struct pending_receipt r = { .kind = RECEIPT_READ, .inbox_seq = row->seq };
@@ -413,7 +461,10 @@ void inbound_report_reads(struct conn *c)
 			struct pending_receipt r = { .kind = RECEIPT_READ, .inbox_seq = rows[i].seq };
 
 			memcpy(r.id, rows[i].id, sizeof rows[i].id);
-			conn_receipt(c, &r);
+			if (rows[i].has_wire && !node_id_eq(&rows[i].author, &rows[i].via))
+				courier_receipt(n, &rows[i].author, &r);
+			else
+				conn_receipt(c, &r);
 		}
 	}
 	c->more_reads = got == 64;

@@ -189,6 +189,7 @@ struct op {
 	enum receipt_kind receipt;
 	bool silent;               /* see struct pending_receipt */
 	bool is_new;
+	bool sealed;               /* RECEIVED through relays: its receipt goes to its author, wherever he is */
 	bool ended;                /* SUBMIT: expired or cancelled before its group was committed */
 	char id[MSG_ID_MAX + 1];
 };
@@ -387,6 +388,8 @@ void outbound_receipt(struct conn *c, const struct session_event *e);
 /* The same from a peer that need not be online: its receipt was signed. */
 void outbound_receipt_of(struct node *n, const struct node_id *from, const struct session_event *e);
 void outbound_sent(struct node *n, const struct item *it);
+/* Seconds of life, as the message says; what never expires here lives as long as im2 allows. */
+uint32_t outbound_life_s(uint64_t created_ms, uint64_t expires_ms, uint32_t said_s);
 /* It has left, and nobody will say that it arrived. */
 void outbound_left(struct node *n, struct item *it);
 void outbound_op_done(struct node *n, struct op *op, enum err e);

@@ -2,17 +2,26 @@
  * node_outbox.c -- the outbox as its user sees it: rows of the store overlaid with what is in flight; and what he may
  * order: cancel, send again.
  */
+#include "daemon/courier.h"
 #include "daemon/node_internal.h"
 
 #define FOLLOW_ROWS 256
 
 static void overlay(struct node *n, struct outbox_row *r)
 {
+	struct courier_view way;
 	struct item *it;
 
 	r->expires_ms = outbox_expiry_wall(n->p.store, r->expires_ms);
 	if (r->state != OUTBOX_QUEUED)
 		return;
+	if (courier_view(n, &r->to, r->id, &way) && way.sent) {
+		r->state = OUTBOX_SENT;
+		r->at_relay = way.stored;
+		snprintf(r->reason, sizeof r->reason, "through %s%s", peer_name(n, &way.via),
+			 way.no_fs ? "; without forward secrecy" : "");
+		return;
+	}
 	it = item_find(n, &r->to, bytes_str(r->id));
 	if (it && it->state == ITEM_IN_FLIGHT && !it->in_pieces)
 		r->state = OUTBOX_SENT;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/text.h"
+#include "daemon/courier.h"
 
 #define OLD_PEER_REASON "peer-never-confirms"
 #define VOLATILE_QUEUE_MAX (1u << 20)
@@ -314,12 +315,16 @@ void outbound_ended(struct node *n, const struct node_id *peer, const char *id, 
 	};
 	struct peer *p = peer_find(n, peer);
 	struct node_event e = { .type = types[s], .peer = *peer, .msg_id = id, .reason = reason, .in_ms = in_ms };
+	struct courier_view way;
 
 	for (size_t i = 0; (s == OUTBOX_EXPIRED || s == OUTBOX_CANCELLED) && i < n->ops_n; i++)
 		if (n->ops[i].kind == OP_SUBMIT && strcmp(n->ops[i].id, id) == 0)
 			n->ops[i].ended = true;
 	if (p && p->conn)
 		e.via = p->conn->tp->kind;
+	else if (courier_view(n, peer, id, &way))
+		e.via = "relay";
+	courier_ended(n, peer, id, s == OUTBOX_DELIVERED || s == OUTBOX_READ);
 	log_debug("message-%s msg=%s peer=%s reason=%s", outbox_state_word(s), id, peer->hex,
 		  reason ? reason : "-");
 	node_event(n, &e);
@@ -351,10 +356,9 @@ void outbound_left(struct node *n, struct item *it)
 	it->peer->unsettled++;
 }
 
-/* Seconds of life; what never expires here lives as long as im2 allows. */
-static uint32_t life_s(const struct item *it, uint32_t said_s)
+uint32_t outbound_life_s(uint64_t created_ms, uint64_t expires_ms, uint32_t said_s)
 {
-	uint32_t s = it->created_ms && it->expires_ms > it->created_ms ? seconds(it->expires_ms - it->created_ms) : said_s;
+	uint32_t s = created_ms && expires_ms > created_ms ? seconds(expires_ms - created_ms) : said_s;
 
 	return s ? s : MSG_TTL_MAX_S;
 }
@@ -387,7 +391,7 @@ enum err outbound_attempt(struct node *n, struct peer *p, struct item *it)
 		end_row(n, it, OUTBOX_FAILED, "its fields do not open");
 		return ERR_CORRUPT;
 	}
-	m.ext.ttl_s = life_s(it, m.ext.ttl_s);
+	m.ext.ttl_s = outbound_life_s(it->created_ms, it->expires_ms, m.ext.ttl_s);
 	if (time_over(n, it->expires_ms)) {
 		end_row(n, it, OUTBOX_EXPIRED, "expired");
 		n->n.messages_expired++;
@@ -506,7 +510,8 @@ void outbound_receipt_of(struct node *n, const struct node_id *from, const struc
 			item_held(it);
 			sched_wake(p);
 		} else {
-			n->n.receipts_unknown++;
+			author_word(n, it, ev->receipt_id, id);
+			n->n.receipts_unknown += !courier_held(n, from, id);
 		}
 		return;
 	}

@@ -374,13 +374,14 @@ enum err records_seal_to(struct node *n, const struct node_id *to, struct im2_se
 {
 	const struct pin *pin = pins_get(n->p.pins, to);
 
-	if (!n->records || !pin || !pin->has_x25519)
+	if (!n->records || !pin)
 		return ERR_NOTFOUND;
-	*out = (struct im2_seal_to){ .name = n->c.name };
+	*out = (struct im2_seal_to){ .name = n->c.name, .allow_fallback = pin->has_x25519 };
 	memcpy(out->ed, pin->ed, sizeof out->ed);
-	memcpy(out->x, pin->x25519, sizeof out->x);
+	if (pin->has_x25519)
+		memcpy(out->x, pin->x25519, sizeof out->x);
 	out->prekey_record = im2_records_get(n->records->cache, pin->ed, IM2_REC_PREKEY_T, (struct bytes){ 0 });
-	return ERR_OK;
+	return pin->has_x25519 || out->prekey_record.n ? ERR_OK : ERR_NOTFOUND;
 }
 
 size_t records_former(const struct node *n, const struct node_id **out)

@@ -48,6 +48,8 @@ enum err records_keep_rotation(struct store *s, const struct keyring *old, const
 /* A record of ours of type CAP, ROUTE or CARD with the next generation, which is on disk before this returns; the cache
  * has it too. Appends it to `out`. ERR_UNSUPPORTED without im2, ERR_STORE, ERR_NOMEM, ERR_LIMIT. */
 enum err records_issue(struct node *n, uint64_t type, uint64_t life_s, struct bytes body, struct buf *out) MUST_CHECK;
+/* An SRECEIPT, wherever it came. */
+void records_receipt(struct node *n, struct bytes value);
 /* The newest valid one that we hold, borrowed until the next call of anything here; empty: none. */
 struct bytes records_get(struct node *n, const uint8_t ed[static ED_BYTES], uint64_t type);
 /* Asks this neighbour for the newest record that an author has made, if it is newer than ours. Within what it takes. */
@@ -56,7 +58,8 @@ void records_want(struct conn *c, const struct node_id *author, uint64_t type);
 enum im2_record_verdict records_take(struct conn *c, struct bytes raw, struct im2_record *out);
 
 /* For sealing to a pinned identity: its keys, and its newest prekey if one is known (borrowed until the next call of
- * anything here). ERR_NOTFOUND: not pinned, or no X25519 key of it is known. */
+ * anything here). allow_fallback says whether its long-term key is known. ERR_NOTFOUND: not pinned, or no key of it to seal
+ * to is known. */
 enum err records_seal_to(struct node *n, const struct node_id *to, struct im2_seal_to *out) MUST_CHECK;
 /* Who we were before our own rotations, the nearest first. */
 size_t records_former(const struct node *n, const struct node_id **out);

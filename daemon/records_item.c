@@ -321,9 +321,8 @@ static void on_digest(struct records *r, struct conn *c, struct bytes value)
 }
 
 /* Signed receipts are as good as those of a session with who signed them (10.2). */
-static void on_receipt(struct records *r, struct conn *c, struct bytes value)
+void records_receipt(struct node *n, struct bytes value)
 {
-	struct node *n = r->node;
 	struct session_event ev = { .type = SESSION_EV_RECEIPT };
 	struct im2_receipt_reader reader;
 	struct node_id from;
@@ -365,7 +364,7 @@ void records_item(struct conn *c, const struct session_event *e)
 		on_request(r, c, buf_bytes(&r->item));
 		break;
 	case IM2_ITEM_SRECEIPT:
-		on_receipt(r, c, buf_bytes(&r->item));
+		records_receipt(r->node, buf_bytes(&r->item));
 		break;
 	default:
 		break;

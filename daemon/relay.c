@@ -338,14 +338,14 @@ static void on_routed(struct relay *r, struct conn *c, struct bytes value)
 static void on_feedback(struct relay *r, struct conn *c, struct bytes value)
 {
 	struct im2_fields f;
-	const uint8_t *rid;
+	uint8_t rid[16]; /* what is sent meanwhile moves what was borrowed */
 	struct seen *s;
 	uint32_t retry;
 	unsigned code;
 
 	if (im2_parse(&im2_routefb, value, &f) != IM2_FINE)
 		return;
-	rid = f.v[IM2_ROUTEFB_RID].b.p;
+	memcpy(rid, f.v[IM2_ROUTEFB_RID].b.p, sizeof rid);
 	code = (unsigned)f.v[IM2_ROUTEFB_CODE].u;
 	retry = f.v[IM2_ROUTEFB_RETRY].u < 86400 ? (uint32_t)f.v[IM2_ROUTEFB_RETRY].u : 86400;
 	courier_feedback(c, rid, code, retry);

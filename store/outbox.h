@@ -68,11 +68,15 @@ struct outbox_row {
 	uint32_t body_len;
 	bool has_wire;         /* false: ended before this node spoke im2 */
 	bool no_receipt;
+	bool at_relay;         /* never set here: for whoever shows rows, with SENT: a relay says that it keeps it */
 	uint8_t wire_id[16];
 	uint16_t meta_len;
 	uint8_t meta[OUTBOX_META_MAX];
 	char reason[OUTBOX_REASON_MAX + 1];
 };
+
+/* "stored" for what a relay keeps, else the word of the state. */
+const char *outbox_shown(const struct outbox_row *r);
 
 /* Sets *seq and the wire id. ERR_EXISTS for a known id (nothing changes), ERR_FULL at a limit, ERR_STORE. */
 enum err outbox_put(struct store *s, const struct outbox_new *m, int64_t *seq,

@@ -368,3 +368,8 @@ enum err outbox_prune(struct store *s, uint64_t before_ms, unsigned max_rows, un
 	*deleted = done;
 	return ERR_OK;
 }
+
+const char *outbox_shown(const struct outbox_row *r)
+{
+	return r->at_relay && r->state == OUTBOX_SENT ? "stored" : outbox_state_word(r->state);
+}
