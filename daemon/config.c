@@ -33,6 +33,9 @@ enum opt {
 	OPT_IM2,
 	OPT_REQUIRE_IM2,
 	OPT_PAD,
+	OPT_ROUTING,
+	OPT_SEAL_FALLBACK,
+	OPT_SEAL_PAD,
 	OPT_SIGN_ALWAYS,
 	OPT_TLS_BINDING,
 	OPT_ROTATE_VERIFIED,
@@ -72,6 +75,11 @@ static const struct row {
 	{ "--im2", "off|on|require", "the native wire: not at all, with who speaks it (on), with nobody else", OPT_IM2 },
 	{ "--require-im2", NULL, "the same as --im2 require", OPT_REQUIRE_IM2 },
 	{ "--pad", NULL, "fill frames of im2 up to a few sizes, so that lengths tell less", OPT_PAD },
+	{ "--routing", "off|passive|relay", "messages through other nodes: not at all, only our own (passive), also for others",
+	  OPT_ROUTING },
+	{ "--seal-fallback", "mark|refuse", "to who has no prekey: send without forward secrecy and say so (mark), or not at all",
+	  OPT_SEAL_FALLBACK },
+	{ "--seal-pad", "on|off", "fill sealed objects up to a few sizes, so that relays learn less (on)", OPT_SEAL_PAD },
 	{ "--sign-always", NULL, "sign every message over im2, so that it proves its author to others too",
 	  OPT_SIGN_ALWAYS },
 	{ "--tls-binding", "on|off", "tie handshakes of im2 to their TLS connection; the same at both ends (off)",
@@ -140,6 +148,7 @@ void run_config_init(struct run_config *c)
 		.passphrase_fd = -1,
 		.rekey_ms = 1800000,
 		.mesh = RUN_MESH,
+		.routing = ROUTING_PASSIVE,
 		.connect_rate = -1,
 		.log_level = LOG_INFO,
 	};
@@ -357,6 +366,20 @@ static enum err take(struct run_config *c, enum opt opt, const char *v, struct f
 		return ERR_OK;
 	case OPT_REQUIRE_IM2:
 		c->require_im2 = true;
+		return ERR_OK;
+	case OPT_ROUTING:
+		if (routing_mode_parse(v, &c->routing) != ERR_OK)
+			return usage(f, NULL, "--routing: '%s' is none of off, passive, relay", v);
+		return ERR_OK;
+	case OPT_SEAL_FALLBACK:
+		if (strcmp(v, "mark") != 0 && strcmp(v, "refuse") != 0)
+			return usage(f, NULL, "--seal-fallback: '%s' is none of mark, refuse", v);
+		c->seal_refuse = strcmp(v, "refuse") == 0;
+		return ERR_OK;
+	case OPT_SEAL_PAD:
+		if (strcmp(v, "on") != 0 && strcmp(v, "off") != 0)
+			return usage(f, NULL, "--seal-pad: '%s' is none of on, off", v);
+		c->no_seal_pad = strcmp(v, "off") == 0;
 		return ERR_OK;
 	case OPT_PAD:
 		c->pad = true;

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "daemon/admins.h"
+#include "daemon/routes.h"
 #include "trust/policy.h"
 
 #define RUN_PEERS_MAX 256
@@ -36,6 +37,8 @@ struct run_config {
 	const char *mesh;  /* name of the mesh; every node of it says the same */
 	uint16_t passgen;  /* which of the mesh's passphrases ours is, while it changes */
 	bool pad, sign_always, tls_binding;
+	enum routing_mode routing; /* im2.md 11; passive */
+	bool seal_refuse, no_seal_pad; /* im2.md 11.3 */
 	bool rotate_keeps_verified; /* im2.md 13.4 */
 	bool im2_given, require_im2; /* as typed */
 	struct admins admins; /* who together may revoke; empty: nobody */

@@ -217,6 +217,7 @@ enum err native_new(struct node *n)
 		.limits = n->c.im2,
 		.require = n->c.policy->im2 == IM2_REQUIRE,
 		.pad = n->c.im2_pad,
+		.features = n->c.routing == ROUTING_RELAY ? IM2_FEATURE_RELAY | IM2_FEATURE_STORE : 0,
 		.sign_always = n->c.im2_sign_always,
 		.mesh_key_coming = true,
 		.wake = wake,

@@ -195,7 +195,7 @@ void im2_peer_transfers_ended(struct im2_host *h, struct im2_peer *p)
 /* --- what we say of ourselves ----------------------------------------------------------------------- */
 uint64_t im2_host_features(const struct im2_host *h)
 {
-	return (h->c.pad ? IM2_FEATURE_PAD : 0) | (h->c.radio ? IM2_FEATURE_RADIO : 0) |
+	return h->c.features | (h->c.pad ? IM2_FEATURE_PAD : 0) | (h->c.radio ? IM2_FEATURE_RADIO : 0) |
 	       (h->c.require ? IM2_FEATURE_REQUIRED : 0);
 }
 

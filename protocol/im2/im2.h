@@ -67,6 +67,7 @@ struct im2_host_config {
 	struct im2_trust trust;
 	struct im2_limits limits;
 	uint32_t max_unit;             /* what we take in one unit on IP: 131,072 */
+	uint64_t features;             /* IM2_FEATURE_RELAY, IM2_FEATURE_STORE; the others follow from what is below */
 	uint32_t credit;               /* initial credit of a transfer towards us: 262,144 */
 	bool require, pad, radio, sign_always;
 	bool mesh_key_coming;          /* a worker computes it: until im2_host_mesh_key() a first contact is asked to wait 1 s */

@@ -134,6 +134,8 @@ void check_alias(struct world *w, struct msg *m, const uint8_t wire_id[static 16
 	void *slot;
 
 	hex_encode(bytes_of(wire_id, MSG_WIRE_ID), wire);
+	if (strcmp(wire, m->id) == 0)
+		return; /* one name: its row would be found twice */
 	memcpy(m->wire, wire, sizeof m->wire);
 	BUG_ON(map_put(w->check.by_id, id_key(m->from, wire, key), 0, &slot, &created) != ERR_OK);
 	if (!created && !m->older) {
