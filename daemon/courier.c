@@ -485,8 +485,23 @@ bool courier_view(struct node *n, const struct node_id *to, const char *id, stru
 
 	if (!d || !letter_of(d, id, &p))
 		return false;
-	*out = (struct courier_view){ .sent = p->via.hex[0] != 0, .stored = p->stored, .no_fs = p->no_fs, .via = p->via };
+	*out = (struct courier_view){ .sent = p->via.hex[0] != 0, .stored = p->stored, .no_fs = p->no_fs, .via = p->via,
+				     .age_ms = env_now(n->env) - p->sealed_ms };
 	return true;
+}
+
+void courier_key(struct node *n, const struct node_id *to)
+{
+	struct courier *k = n->courier;
+	struct destination *d = k ? find(k, to) : NULL;
+	struct owed **o = k ? map_peek(k->owed, bytes_of(to->hex, NODE_ID_LEN)) : NULL;
+
+	if (o)
+		courier_wake_at(k, (*o)->due_ms = env_now(n->env));
+	if (!d)
+		return;
+	d->not_before_ms = 0;
+	activate(k, d);
 }
 
 /* --- birth, end ------------------------------------------------------------------------------------------------- */

@@ -33,6 +33,9 @@ void courier_ended(struct node *n, const struct node_id *to, const char *id, boo
 /* Its recipient keeps it until its operator has decided. False: it is not on its way here. */
 bool courier_held(struct node *n, const struct node_id *to, const char *id);
 
+/* A key of `to` has come that may be sealed to. */
+void courier_key(struct node *n, const struct node_id *to);
+
 /* From relay.c: an object whose RT names us, and what is said about one of ours. */
 void courier_arrived(struct conn *from, const uint8_t rid[static 16], struct bytes rt, struct bytes body, uint32_t age_s);
 void courier_feedback(struct conn *from, const uint8_t rid[static 16], unsigned code, uint32_t retry_s);
@@ -44,6 +47,7 @@ void courier_receipt(struct node *n, const struct node_id *author, const struct 
 struct courier_view {
 	bool sent, stored, no_fs;
 	struct node_id via;
+	uint64_t age_ms;           /* since it was sealed */
 };
 bool courier_view(struct node *n, const struct node_id *to, const char *id, struct courier_view *out);
 

@@ -320,10 +320,12 @@ void outbound_ended(struct node *n, const struct node_id *peer, const char *id, 
 	for (size_t i = 0; (s == OUTBOX_EXPIRED || s == OUTBOX_CANCELLED) && i < n->ops_n; i++)
 		if (n->ops[i].kind == OP_SUBMIT && strcmp(n->ops[i].id, id) == 0)
 			n->ops[i].ended = true;
-	if (p && p->conn)
+	if (p && p->conn) {
 		e.via = p->conn->tp->kind;
-	else if (courier_view(n, peer, id, &way))
+	} else if (courier_view(n, peer, id, &way)) {
 		e.via = "relay";
+		e.in_ms = in_ms ? in_ms : way.age_ms;
+	}
 	courier_ended(n, peer, id, s == OUTBOX_DELIVERED || s == OUTBOX_READ);
 	log_debug("message-%s msg=%s peer=%s reason=%s", outbox_state_word(s), id, peer->hex,
 		  reason ? reason : "-");

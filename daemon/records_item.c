@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "daemon/caps.h"
+#include "daemon/courier.h"
 #include "daemon/discovery.h"
 #include "daemon/routes.h"
 #include "protocol/im2/content.h"
@@ -175,6 +176,8 @@ static void tell_askers(struct records *r, const struct im2_record *rec)
 /* What it says has come to count. */
 static void news(struct records *r, struct conn *c, const struct im2_record *rec)
 {
+	struct node_id author;
+
 	switch (rec->type) {
 	case IM2_REC_REVOKE_T:
 	case IM2_REC_ROTATE_T:
@@ -184,6 +187,8 @@ static void news(struct records *r, struct conn *c, const struct im2_record *rec
 		if (records_pin(r, rec->author))
 			records_keep(r, rec);
 		tell_askers(r, rec);
+		node_id_of(rec->author, &author);
+		courier_key(r->node, &author);
 		break;
 	case IM2_REC_CAP_T:
 		caps_record(c, rec);
