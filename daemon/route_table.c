@@ -180,8 +180,73 @@ static void way_drop(struct route_table *t, struct route_dest *d, int i)
 	d->best = -1; /* the caller chooses anew */
 }
 
+/* --- room ---------------------------------------------------------------------------------------------------- */
+struct victim {
+	struct route_table *t;
+	const struct node_id *via, *not_id; /* via NULL: whole destinations */
+	struct route_dest *dest;
+	bool alternative;          /* it is one: costs nothing */
+};
+
+static bool is_wanted(const struct route_table *t, const struct node_id *id)
+{
+	return t->c.wanted && t->c.wanted(t->c.ctx, id);
+}
+
+static int way_of(const struct route_dest *d, const struct node_id *via)
+{
+	for (int i = 0; i < d->ways_n; i++)
+		if (node_id_eq(&d->ways[i].via, via))
+			return i;
+	return -1;
+}
+
+static bool look_victim(void *ctx, struct bytes key, void *value)
+{
+	struct victim *v = ctx;
+	struct route_dest *d;
+	int at;
+
+	memcpy(&d, value, sizeof d);
+	if (v->alternative || node_id_eq(&d->id, v->not_id))
+		return true;
+	at = v->via ? way_of(d, v->via) : 0;
+	if (at < 0)
+		return true;
+	if (v->via && d->best >= 0 && at != d->best) {
+		v->dest = d;
+		v->alternative = true;
+	} else if (!v->dest && !is_wanted(v->t, &d->id)) {
+		v->dest = d;
+	}
+	return true;
+}
+
+static void way_drop(struct route_table *t, struct route_dest *d, int i);
+static void dest_free(struct route_table *t, struct route_dest *d);
+
+/* Room for one more way of `via` (NULL: for one more destination), towards `id`. */
+static bool make_room(struct route_table *t, const struct node_id *via, const struct node_id *id, uint64_t now)
+{
+	struct victim v = { .t = t, .via = via, .not_id = id };
+	struct in_use was;
+
+	map_each(t->dests, look_victim, &v);
+	if (!v.dest || (!v.alternative && !is_wanted(t, id)))
+		return false;
+	if (!via) {
+		dest_free(t, v.dest);
+		return true;
+	}
+	was = in_use(v.dest);
+	way_drop(t, v.dest, way_of(v.dest, via));
+	rechoose(t, v.dest, was, now);
+	return true;
+}
+
 /* --- what a neighbour says --------------------------------------------------------------------------------- */
-static struct route_dest *dest_get(struct route_table *t, const struct node_id *id, const uint8_t ed[static ED_BYTES])
+static struct route_dest *dest_get(struct route_table *t, const struct node_id *id, const uint8_t ed[static ED_BYTES],
+				   uint64_t now)
 {
 	struct route_dest *d = route_table_find(t, id);
 	bool created;
@@ -189,6 +254,8 @@ static struct route_dest *dest_get(struct route_table *t, const struct node_id *
 
 	if (d)
 		return d;
+	if (map_count(t->dests) >= t->c.destinations && !make_room(t, NULL, id, now))
+		return NULL;
 	d = calloc(1, sizeof *d);
 	if (!d || map_put(t->dests, bytes_of(id->hex, NODE_ID_LEN), 0, &v, &created) != ERR_OK) {
 		free(d);
@@ -199,14 +266,6 @@ static struct route_dest *dest_get(struct route_table *t, const struct node_id *
 	memcpy(d->ed, ed, ED_BYTES);
 	d->best = -1;
 	return d;
-}
-
-static int way_of(const struct route_dest *d, const struct node_id *via)
-{
-	for (int i = 0; i < d->ways_n; i++)
-		if (node_id_eq(&d->ways[i].via, via))
-			return i;
-	return -1;
 }
 
 static uint64_t newest(const struct route_dest *d)
@@ -251,8 +310,8 @@ enum err route_table_take(struct route_table *t, const struct route_said *s, uin
 	}
 	if (d && s->gen < newest(d))
 		return ERR_EXPIRED;
-	if (!d)
-		d = share(t, s->via) < t->c.per_neighbour ? dest_get(t, &id, s->ed) : NULL;
+	if (!d && (share(t, s->via) < t->c.per_neighbour || make_room(t, s->via, &id, now)))
+		d = dest_get(t, &id, s->ed, now);
 	if (!d)
 		return ERR_FULL;
 	was = in_use(d);
@@ -267,6 +326,7 @@ enum err route_table_take(struct route_table *t, const struct route_said *s, uin
 				return ERR_OK;
 			way_drop(t, d, worst);
 		}
+		/* An alternative alone displaces nothing of its neighbour. */
 		if (!share_add(t, s->via)) {
 			if (!d->ways_n)
 				dest_free(t, d);

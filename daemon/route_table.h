@@ -8,7 +8,9 @@
  * from the destination alone, a neighbour can neither invent a destination nor keep a dead one alive; it can lie about hops and
  * then drop, which route_table_unanswered() finds out.
  *
- * Bounded: `destinations` in all, of which one neighbour brings at most a share. Times are monotonic milliseconds.
+ * Bounded: `destinations` in all, and `per_neighbour` ways of one neighbour. When a share is full, an alternative of that
+ * neighbour makes room, or the way to a destination that nobody here asked for, when the new one is wanted. Times are
+ * monotonic milliseconds.
  */
 #ifndef DAEMON_ROUTE_TABLE_H
 #define DAEMON_ROUTE_TABLE_H
@@ -56,6 +58,8 @@ struct route_table_config {
 	uint8_t hash_key[16];
 	/* The way in use has changed: another neighbour, a newer generation, another distance, or none. */
 	void (*changed)(void *ctx, struct route_dest *d, bool other_way);
+	/* Messages of ours may go there: it is kept before others. May be NULL. */
+	bool (*wanted)(void *ctx, const struct node_id *id);
 	void *ctx;
 };
 struct route_table *route_table_new(const struct route_table_config *c); /* NULL without memory */

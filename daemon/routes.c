@@ -189,6 +189,13 @@ static void sweep_due(void *ctx)
 		timer_at(r->node->env, &r->sweep, next > now + SOON_MS ? next : now + SOON_MS);
 }
 
+static bool wanted(void *ctx, const struct node_id *id)
+{
+	const struct pin *pin = pins_get(((struct routes *)ctx)->node->p.pins, id);
+
+	return pin && pin->state == PIN_TRUSTED;
+}
+
 static void changed(void *ctx, struct route_dest *d, bool other_way)
 {
 	struct routes *r = ctx;
@@ -413,7 +420,8 @@ size_t routes_views(struct node *n, struct route_view *out, size_t max)
 /* --- birth, end ------------------------------------------------------------------------------------------------------ */
 enum err routes_new(struct node *n)
 {
-	struct route_table_config tc = { .destinations = DESTINATIONS, .per_neighbour = PER_NEIGHBOUR, .changed = changed };
+	struct route_table_config tc = { .destinations = DESTINATIONS, .per_neighbour = PER_NEIGHBOUR, .changed = changed,
+					 .wanted = wanted };
 	struct routes *r;
 
 	if (!n->im2 || n->c.routing == ROUTING_OFF)
