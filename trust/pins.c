@@ -17,6 +17,16 @@ const char *pin_state_word(enum pin_state s)
 	return (unsigned)s < PIN_STATES ? pin_rows[s].name : "unknown";
 }
 
+const char *pin_word(const struct pin *pin)
+{
+	return pin->state == PIN_TRUSTED && pin->cap_change ? "pending-cap-change" : pin_state_word(pin->state);
+}
+
+bool pin_admits(const struct pin *pin)
+{
+	return pin->state == PIN_TRUSTED && !pin->cap_change;
+}
+
 enum err pin_state_parse(struct bytes word, enum pin_state *out)
 {
 	for (unsigned s = 0; s < PIN_STATES; s++) {
@@ -219,7 +229,9 @@ static struct rec *evictable(const struct pins *p, const struct rec *keep)
 
 		if (r == keep || r->pin.state != PIN_PENDING || r->pin.alias[0] != '\0' || r->pin.verified)
 			continue;
-		if (!oldest || r->pin.last_seen_ms < oldest->pin.last_seen_ms)
+		/* Who is ignored goes last: as a stranger it would ask for attention again. */
+		if (!oldest || (oldest->pin.ignored && !r->pin.ignored) ||
+		    (oldest->pin.ignored == r->pin.ignored && r->pin.last_seen_ms < oldest->pin.last_seen_ms))
 			oldest = r;
 	}
 	return oldest;
@@ -297,7 +309,7 @@ void pins_move(struct pins *p, struct rec *r, enum pin_state s, const char *reas
 	if (state != s)
 		sm_move(pin_rows, &state, s);
 	r->pin.state = s;
-	r->cap_change = false;
+	r->pin.cap_change = r->pin.ignored = false;
 	if (s == PIN_TRUSTED && r->pin.name[0] != '\0' && !pins_name_holder(p, r->pin.name))
 		r->name_bound = true;
 	if (s != PIN_TRUSTED)

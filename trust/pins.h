@@ -33,6 +33,12 @@ enum pin_state { PIN_PENDING, PIN_TRUSTED, PIN_BLOCKED, PIN_REVOKED, PIN_STATES 
 const char *pin_state_word(enum pin_state s);                /* "pending", ... */
 enum err pin_state_parse(struct bytes word, enum pin_state *out) MUST_CHECK;
 
+struct pin;
+/* For people and the file: as pin_state_word(), or "pending-cap-change". */
+const char *pin_word(const struct pin *pin);
+/* Whether what it sends is delivered: trusted, and no change of its capabilities waits for the operator. */
+bool pin_admits(const struct pin *pin);
+
 struct pin_address {
 	char text[ADDRESS_MAX + 1]; /* "host:port" as dialled */
 	uint8_t tls_key[32];        /* SHA-256 of the SubjectPublicKeyInfo seen there */
@@ -43,6 +49,8 @@ struct pin {
 	struct node_id id;
 	uint8_t ed[ED_BYTES];
 	enum pin_state state;
+	bool cap_change;          /* trusted, but what it can do has changed: what it sends is held (pins_caps.h) */
+	bool ignored;             /* pending or cap_change, and nobody wants to hear of it: what it sends is refused */
 	bool verified;            /* a person compared the fingerprint (trust verify) */
 	char name[NAME_MAX_CHARS + 1];
 	char alias[NAME_MAX_CHARS + 1]; /* ours; empty = none */
@@ -138,6 +146,9 @@ enum err pins_bind_address(struct pins *p, const struct node_id *id, const char 
  * belongs to another trusted peer (fault names `trust repin`). */
 enum err pins_set_state(struct pins *p, const struct node_id *id, enum pin_state s, const char *reason,
 			struct fault *f) MUST_CHECK;
+/* A pending peer, or one with changed capabilities, of which nobody wants to hear: no events, what it sends is refused.
+ * Any decision about its state ends that. ERR_WRONG_STATE when it is neither. */
+enum err pins_ignore(struct pins *p, const struct node_id *id, struct fault *f) MUST_CHECK;
 enum err pins_set_alias(struct pins *p, const struct node_id *id, const char *alias, struct fault *f) MUST_CHECK;
 enum err pins_set_verified(struct pins *p, const struct node_id *id, bool verified) MUST_CHECK;
 enum err pins_forget(struct pins *p, const struct node_id *id) MUST_CHECK;

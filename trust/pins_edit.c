@@ -242,7 +242,30 @@ enum err pins_set_state(struct pins *p, const struct node_id *id, enum pin_state
 		return name_taken(f, holder, r->pin.name, id);
 	if (s == PIN_TRUSTED && r->pin.state != PIN_TRUSTED && strcmp(r->pin.via, "invite") != 0)
 		snprintf(r->pin.via, sizeof r->pin.via, "operator");
+	/* Whoever is trusted is trusted as he is now. */
+	if (s == PIN_TRUSTED && pins_caps_settle(p, r, env_wall(p->env)) != ERR_OK)
+		return fault_set(f, ERR_NOMEM, EXIT_RETRY, "no memory for this");
 	pins_move(p, r, s, reason);
+	return ERR_OK;
+}
+
+enum err pins_ignore(struct pins *p, const struct node_id *id, struct fault *f)
+{
+	struct rec *r = pins_rec(p, id);
+
+	if (p->read_only)
+		return pins_refuse_read_only(p, f);
+	if (!r)
+		return unknown(f, id);
+	if (r->pin.state != PIN_PENDING && !r->pin.cap_change) {
+		fault_set(f, ERR_WRONG_STATE, EXIT_GENERIC, "%s is %s, and only a pending peer can be ignored", id->hex,
+			  pin_word(&r->pin));
+		fault_next(f, "ironmesh peers block %s", id->hex);
+		return ERR_WRONG_STATE;
+	}
+	if (!r->pin.ignored)
+		p->dirty = true;
+	r->pin.ignored = true;
 	return ERR_OK;
 }
 

@@ -38,7 +38,7 @@ static json_t *export_tree(const struct pins *p, const struct keyring *k, uint64
 	int bad = 0;
 
 	for (size_t i = 0; i < p->n; i++) {
-		if (p->recs[i]->pin.state == PIN_TRUSTED)
+		if (pin_admits(&p->recs[i]->pin))
 			bad |= json_array_append_new(list, export_pin(&p->recs[i]->pin));
 	}
 	if (wall_ms > PINS_WALL_MAX_MS)

@@ -17,7 +17,6 @@ struct rec {
 	struct pin pin;
 	bool has_ed;     /* false only for a revocation that came without the key */
 	bool name_bound; /* trusted, and the name is this identity's */
-	bool cap_change; /* "pending-cap-change" on disk; cleared by any state change */
 	struct psks *psks; /* secret; NULL when there are none, as for most; wiped when freed */
 	json_t *extra;   /* members of other software, kept when we write; may be NULL */
 };
@@ -87,6 +86,10 @@ enum err im2_set_copy(const struct im2_set *from, struct im2_set *out) MUST_CHEC
 /* Every entry of `owner` goes to `to`, or goes when that is NULL. Whether there were any. */
 bool im2_set_move(struct im2_set *s, const struct node_id *owner, const struct node_id *to);
 void im2_set_clear(struct im2_set *s);
+/* What waits becomes the baseline; nothing when nothing waits. */
+enum err pins_caps_settle(struct pins *p, struct rec *r, uint64_t wall_ms) MUST_CHECK;
+/* A new identity of who announced `from` has the same baseline. False without memory. */
+bool pins_caps_move(const struct rec *from, struct rec *to) MUST_CHECK;
 enum err pins_refuse_read_only(const struct pins *p, struct fault *f);
 /* `word` as one word of a shell command that a person may paste. */
 #define SHELL_WORD_MAX (4 * ADDRESS_MAX + 3)

@@ -10,7 +10,7 @@ static const char *const own_members[] = {
 	"name",	    "alias",	   "verified",	 "via",	       "x25519",
 	"confirms", "addresses",   "reason",	 "name_bound", "version_floor",
 	"psks",	    "im2_since",   "x_proven",	 "x_imported", "successor",
-	"rotated_at",
+	"rotated_at", "ignored",
 };
 
 static void read_addresses(struct jr *r, struct pin *pin)
@@ -49,7 +49,7 @@ static void read_state(struct jr *r, struct rec *rec)
 	enum pin_state s = PIN_PENDING; /* a record without a state earns none */
 
 	if (bytes_eq(word, BYTES_LIT("pending-cap-change")))
-		rec->cap_change = true;
+		s = PIN_TRUSTED, rec->pin.cap_change = true;
 	else if (word.n != 0 && (pin_state_parse(word, &s) != ERR_OK || s == PIN_REVOKED))
 		jr_fail(r, ERR_MALFORMED);
 	rec->pin.state = s;
@@ -88,6 +88,7 @@ static enum err read_rec(const char *key, const json_t *o, bool revoked, struct 
 	if (!revoked && bytes_eq(jr_bytes(&r, "pinned_via"), BYTES_LIT("invite")))
 		memcpy(pin->via, "invite", sizeof "invite");
 	pin->verified = jr_bool(&r, "verified", false);
+	pin->ignored = jr_bool(&r, "ignored", false) && (pin->state == PIN_PENDING || pin->cap_change);
 	pin->confirms = jr_bool(&r, "confirms", false);
 	rec->name_bound = jr_bool(&r, "name_bound", true) && pin->state == PIN_TRUSTED &&
 			  pin->name[0] != '\0';
@@ -252,7 +253,7 @@ static json_t *write_rec(const struct rec *r, bool *ok)
 	if (!revoked) {
 		jw_put(o, "fingerprint", json_string(pin->id.hex), ok);
 		jw_put(o, "trust_state",
-		    json_string(r->cap_change ? "pending-cap-change" : pin_state_word(pin->state)),
+		    json_string(pin_word(pin)),
 		    ok);
 	}
 	if (!revoked || pin->first_seen_ms != 0)
@@ -269,6 +270,8 @@ static json_t *write_rec(const struct rec *r, bool *ok)
 		jw_put(o, "via", json_string(pin->via), ok);
 	if (pin->verified)
 		jw_put(o, "verified", json_true(), ok);
+	if (pin->ignored)
+		jw_put(o, "ignored", json_true(), ok);
 	if (pin->confirms)
 		jw_put(o, "confirms", json_true(), ok);
 	if (pin->state == PIN_TRUSTED && pin->name[0] != '\0' && !r->name_bound)

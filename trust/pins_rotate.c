@@ -106,6 +106,12 @@ static void move_over(struct pins *p, struct rec *old, struct rec *r, bool keep_
 		memcpy(to->via, VIA_ROTATE, sizeof VIA_ROTATE);
 		pins_move(p, r, from->state, from->reason);
 	}
+	if (to->state == PIN_TRUSTED && from->state == PIN_TRUSTED && pins_caps_move(old, r)) {
+		to->cap_change |= from->cap_change;
+		to->ignored |= from->ignored;
+	} else if (to->state == PIN_PENDING) {
+		to->ignored |= from->ignored;
+	}
 	pins_claim_name(p, r, to->name);
 }
 

@@ -398,7 +398,8 @@ static void members_of_other_software_survive_a_rewrite(void **state)
 		"{\"extra\":[1,{\"a\":null}],\"peers\":{\"" BOB
 		"\":{\"cap_accepted_at\":1753500000.25,"
 		"\"capability_hash\":\"a170\",\"capability_hash_pending\":\"c3ef\","
-		"\"capability_set\":[\"chat\",\"embed\"],\"fingerprint\":\"" BOB
+		"\"capability_set\":[\"chat\",\"embed\"],\"capability_set_pending\":[\"chat\",\"draw\"],"
+		"\"fingerprint\":\"" BOB
 		"\",\"first_seen\":1753500000.0,"
 		"\"last_seen\":1753500000.5,\"pinned_via\":\"invite\",\"pubkey\":\"" BOB_KEY "\","
 		"\"trust_state\":\"pending-cap-change\"}},\"revoked\":{\"" CAROL
@@ -409,7 +410,9 @@ static void members_of_other_software_survive_a_rewrite(void **state)
 
 	disk_make(&d);
 	assert_true(loads(&d, inner));
-	assert_int_equal(pin_of(&d.w, &bob)->state, PIN_PENDING);
+	assert_int_equal(pin_of(&d.w, &bob)->state, PIN_TRUSTED);
+	assert_true(pin_of(&d.w, &bob)->cap_change);
+	assert_false(pin_admits(pin_of(&d.w, &bob)));
 	assert_string_equal(pin_of(&d.w, &bob)->via, "invite");
 	assert_int_equal(pin_of(&d.w, &carol)->state, PIN_REVOKED);
 	assert_string_equal(pin_of(&d.w, &carol)->reason, "compromised");
@@ -422,7 +425,8 @@ static void members_of_other_software_survive_a_rewrite(void **state)
 	buf_init(&b, PINS_FILE_MAX);
 	assert_int_equal(pins_write_inner(d.w.p, &b), ERR_OK);
 	assert_non_null(strstr(buf_cstr(&b), "\"trust_state\":\"trusted\""));
-	assert_non_null(strstr(buf_cstr(&b), "\"capability_set\":[\"chat\",\"embed\"]"));
+	assert_non_null(strstr(buf_cstr(&b), "\"capability_hash\":\"c3ef\",\"capability_set\":[\"chat\",\"draw\"]"));
+	assert_null(strstr(buf_cstr(&b), "_pending"));
 	assert_non_null(strstr(buf_cstr(&b), "\"pinned_via\":\"invite\""));
 	assert_non_null(strstr(buf_cstr(&b), "\"extra\":[1,{\"a\":null}]"));
 	buf_fini(&b);
