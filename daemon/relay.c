@@ -17,8 +17,13 @@
 #define AGAIN_MS 30000            /* what one neighbour gave is forwarded again after */
 #define KEEP_BITE 64              /* objects that go in one turn of a destination */
 #define SWEEP_MS 30000
-#define RATE 500                  /* ROUTED of one trusted peer (18.3) */
+#define BUSY_MS 500               /* a next hop that took no more is asked again */
+#define SWEEP_BITE 64             /* destinations looked at in one step */
+#define RATE 500                  /* ROUTED of one trusted peer (18.3), and as much to one */
 #define BURST 2000
+#define RATE_RETRY_S 5
+#define QUOTA_RETRY_S 300
+#define FEEDBACK_RETRY_MAX_S 86400
 #define BYTES_RATE (16.0 * 1024 * 1024)
 #define BYTES_BURST (32.0 * 1024 * 1024)
 #define PENDING_MAX 1024
@@ -37,7 +42,8 @@ struct seen {
 };
 
 struct rate {
-	struct bucket objects, bytes;
+	struct bucket in, in_bytes; /* what we take from it */
+	struct bucket out, out_bytes; /* what it takes from us: its defaults */
 };
 
 /* Kept in the open group: answered once that is on disk. */
@@ -53,6 +59,7 @@ struct relay {
 	struct answer *pending;
 	size_t pending_n;
 	struct timer sweep;
+	struct node_id swept;      /* the last destination that the sweep looked at; hex "": from the start */
 	struct relay_view n;
 	struct buf rt, body;
 };
@@ -79,17 +86,47 @@ static struct conn *session_of(struct node *n, const struct node_id *id)
 	return p && p->conn && p->conn->online && p->conn->im2 && !p->conn->closing ? p->conn : NULL;
 }
 
+/* --- rates ------------------------------------------------------------------------------------------------ */
+static struct rate *rate_of(struct relay *r, const struct node_id *id)
+{
+	uint64_t now = env_now(r->node->env);
+	struct rate *a;
+	bool created;
+	void *v;
+
+	if (map_put(r->rates, bytes_of(id->hex, NODE_ID_LEN), 0, &v, &created) != ERR_OK)
+		return NULL;
+	a = v;
+	if (created) {
+		bucket_init(&a->in, RATE, BURST, now);
+		bucket_init(&a->out, RATE, BURST, now);
+		bucket_init(&a->in_bytes, BYTES_RATE, BYTES_BURST, now);
+		bucket_init(&a->out_bytes, BYTES_RATE, BYTES_BURST, now);
+	}
+	return a;
+}
+
+static bool take_both(struct bucket *objects, struct bucket *bytes, size_t n, uint64_t now)
+{
+	return bucket_wait_ms(objects, 1, now) == 0 && bucket_take(bytes, (double)n, now) && bucket_take(objects, 1, now);
+}
+
 /* --- items ------------------------------------------------------------------------------------------------ */
 enum err relay_send(struct conn *next, struct bytes rt, struct bytes body, unsigned hops, uint32_t age_s)
 {
+	struct relay *r = next->node->relay;
 	struct im2_fields f = { .schema = &im2_routed };
+	struct rate *a;
 	struct buf b;
 	enum err e;
 
-	if (next->closing)
+	if (next->closing || !next->online || !r)
 		return ERR_CLOSED;
 	if (hops > 16 || age_s > IM2_TTL_MAX || body.n > IM2_ROUTED_BODY_MAX)
 		return ERR_LIMIT;
+	a = rate_of(r, &next->peer->id);
+	if (!a || !take_both(&a->out, &a->out_bytes, rt.n + body.n, env_now(next->node->env)))
+		return ERR_AGAIN;
 	buf_init(&b, IM2_TRANSFER_MAX);
 	im2_set_b(&f, IM2_ROUTED_RT, rt);
 	im2_set_b(&f, IM2_ROUTED_BODY, body);
@@ -198,10 +235,20 @@ static void forwarded(struct relay *r, struct conn *back, const struct object *o
 			       node_id_eq(&next->peer->id, &o->to) ? ROUTEFB_HANDED : ROUTEFB_FORWARDED, 0);
 }
 
-static void sweep_soon(struct relay *r)
+static void dropped(struct relay *r, struct conn *c, const struct object *o, enum routefb code, uint32_t retry_s,
+		    uint64_t *counter)
 {
-	if (!timer_armed(&r->sweep))
-		timer_in(r->node->env, &r->sweep, SWEEP_MS);
+	++*counter;
+	r->n.dropped++;
+	relay_feedback(c, o->rid, code, retry_s);
+}
+
+static void sweep_in(struct relay *r, uint64_t ms)
+{
+	uint64_t at = env_now(r->node->env) + ms;
+
+	if (!timer_armed(&r->sweep) || r->sweep.at_ms > at)
+		timer_at(r->node->env, &r->sweep, at);
 }
 
 static void keep(struct relay *r, struct conn *c, const struct object *o)
@@ -219,8 +266,7 @@ static void keep(struct relay *r, struct conn *c, const struct object *o)
 		return; /* unanswered: the previous hop sends it again (10.4) */
 	}
 	if (e != ERR_OK && e != ERR_EXISTS) {
-		n->n.relay_quota++;
-		relay_feedback(c, o->rid, ROUTEFB_QUOTA, 300);
+		dropped(r, c, o, ROUTEFB_QUOTA, QUOTA_RETRY_S, &n->n.relay_quota);
 		return;
 	}
 	memcpy(r->pending[r->pending_n].rid, o->rid, sizeof o->rid);
@@ -228,31 +274,18 @@ static void keep(struct relay *r, struct conn *c, const struct object *o)
 	r->n.kept += e == ERR_OK;
 	n->n.relay_stored += e == ERR_OK;
 	node_store_hard(n);
-	sweep_soon(r);
+	sweep_in(r, SWEEP_MS);
 }
 
-static void dropped(struct relay *r, struct conn *c, const struct object *o, enum routefb code, uint64_t *counter)
+/* What was kept of it has gone another way. A crash before this is written sends it again: the recipient knows it then. */
+static void kept_no_more(struct relay *r, int64_t seq)
 {
-	++*counter;
-	r->n.dropped++;
-	relay_feedback(c, o->rid, code, 0);
-}
+	enum err e = transit_del(r->node->p.store, seq);
 
-static bool within_rate(struct relay *r, const struct node_id *id, size_t bytes)
-{
-	uint64_t now = env_now(r->node->env);
-	struct rate *a;
-	bool created;
-	void *v;
-
-	if (map_put(r->rates, bytes_of(id->hex, NODE_ID_LEN), 0, &v, &created) != ERR_OK)
-		return false;
-	a = v;
-	if (created) {
-		bucket_init(&a->objects, RATE, BURST, now);
-		bucket_init(&a->bytes, BYTES_RATE, BYTES_BURST, now);
-	}
-	return bucket_take(&a->objects, 1, now) && bucket_take(&a->bytes, (double)bytes, now);
+	if (e != ERR_OK)
+		node_store_failed(r->node);
+	else
+		node_store_soft(r->node);
 }
 
 /* In the order of 11.2; the object is for another node. */
@@ -260,30 +293,31 @@ static void pass(struct relay *r, struct conn *c, struct object *o)
 {
 	struct node *n = r->node;
 	const struct pin *pin = pins_get(n->p.pins, &c->peer->id);
+	uint32_t now = seconds_now(n);
 	struct transit_row row;
 	struct conn *next;
 	uint8_t raw[16];
 	struct seen *s;
-	uint32_t now = seconds_now(n);
 	bool stored;
 	int at;
 	enum err e;
 
 	if (n->c.routing != ROUTING_RELAY || !pin || pin->state != PIN_TRUSTED) {
-		dropped(r, c, o, ROUTEFB_POLICY, &n->n.relay_refused);
-		return;
-	}
-	if (!within_rate(r, &c->peer->id, o->rt.n + o->body.n)) {
-		dropped(r, c, o, ROUTEFB_QUOTA, &n->n.relay_quota);
+		dropped(r, c, o, ROUTEFB_POLICY, 0, &n->n.relay_refused);
 		return;
 	}
 	if (o->age_s >= o->head.ttl_s) {
-		dropped(r, c, o, ROUTEFB_EXPIRED, &n->n.relay_expired);
+		dropped(r, c, o, ROUTEFB_EXPIRED, 0, &n->n.relay_expired);
 		return;
 	}
+	stored = r->n.kept && transit_has(n->p.store, o->rid, &row) == ERR_OK;
+	if (stored && !routes_next(n, &o->to, &c->peer->id)) {
+		keep(r, c, o); /* the smaller age stays, and it is told again */
+		return;
+	}
+	if (stored && row.age_s < o->age_s)
+		o->age_s = row.age_s;
 	raw_of(&c->peer->id, raw);
-	e = r->n.kept ? transit_has(n->p.store, o->rid, &row) : ERR_NOTFOUND;
-	stored = e == ERR_OK;
 	s = seen_find(r, o->rid);
 	at = s ? seen_from(r, s, raw) : -1;
 	if (at >= 0 && s->from[at].on_s && now - s->from[at].on_s < AGAIN_MS / 1000) {
@@ -294,26 +328,28 @@ static void pass(struct relay *r, struct conn *c, struct object *o)
 	if (!s)
 		return;
 	if (o->hops == 0) {
-		dropped(r, c, o, ROUTEFB_HOPS, &n->n.relay_hops);
+		dropped(r, c, o, ROUTEFB_HOPS, 0, &n->n.relay_hops);
 		return;
 	}
 	e = forward(r, o, &c->peer->id, &next);
 	if (e == ERR_OK) {
 		s->from[at].on_s = now;
+		if (stored)
+			kept_no_more(r, row.seq);
 		forwarded(r, c, o, next);
-		return;
-	}
-	if (stored)
-		keep(r, c, o); /* the smaller age stays, and it is told again */
-	else if (e == ERR_NOTFOUND || e == ERR_AGAIN || e == ERR_CLOSED || e == ERR_WRONG_STATE)
+	} else if (e == ERR_LIMIT) {
+		dropped(r, c, o, ROUTEFB_NO_ROUTE, 0, &n->n.relay_no_route);
+	} else {
 		keep(r, c, o);
-	else
-		dropped(r, c, o, ROUTEFB_NO_ROUTE, &n->n.relay_no_route);
+		if (e != ERR_NOTFOUND)
+			sweep_in(r, BUSY_MS);
+	}
 }
 
 static void on_routed(struct relay *r, struct conn *c, struct bytes value)
 {
 	struct node *n = r->node;
+	struct rate *a;
 	struct object o;
 	struct im2_fields f;
 
@@ -328,6 +364,11 @@ static void on_routed(struct relay *r, struct conn *c, struct bytes value)
 	o.age_s = (uint32_t)f.v[IM2_ROUTED_AGE].u;
 	id_of(o.head.to, &o.to);
 	im2_rid(o.rt, o.body, o.rid);
+	a = rate_of(r, &c->peer->id);
+	if (!a || !take_both(&a->in, &a->in_bytes, value.n, env_now(n->env))) {
+		dropped(r, c, &o, ROUTEFB_QUOTA, RATE_RETRY_S, &n->n.relay_quota);
+		return;
+	}
 	if (node_id_eq(&o.to, keyring_id(n->p.keyring)))
 		courier_arrived(c, o.rid, o.rt, o.body, o.age_s);
 	else
@@ -347,7 +388,7 @@ static void on_feedback(struct relay *r, struct conn *c, struct bytes value)
 		return;
 	memcpy(rid, f.v[IM2_ROUTEFB_RID].b.p, sizeof rid);
 	code = (unsigned)f.v[IM2_ROUTEFB_CODE].u;
-	retry = f.v[IM2_ROUTEFB_RETRY].u < 86400 ? (uint32_t)f.v[IM2_ROUTEFB_RETRY].u : 86400;
+	retry = f.v[IM2_ROUTEFB_RETRY].u < FEEDBACK_RETRY_MAX_S ? (uint32_t)f.v[IM2_ROUTEFB_RETRY].u : FEEDBACK_RETRY_MAX_S;
 	courier_feedback(c, rid, code, retry);
 	s = seen_find(r, rid);
 	for (int i = 0; s && i < s->n; i++) {
@@ -376,40 +417,46 @@ void relay_item(struct conn *c, const struct session_event *e)
 }
 
 /* --- what is kept --------------------------------------------------------------------------------------------- */
-/* False: it stays. */
-static bool go_on(struct relay *r, const struct transit_row *row)
+/* ERR_OK: it goes from here. ERR_NOTFOUND: no way that it did not come by. ERR_AGAIN: the next one takes no more now. */
+static enum err go_on(struct relay *r, const struct transit_row *row)
 {
 	struct object o = { .to = row->to, .hops = row->hops, .age_s = row->age_s };
 	struct conn *next;
 	uint8_t raw[16];
 	struct seen *s;
 	int at;
+	enum err e;
 
 	if (row->age_s >= row->ttl_s || row->hops == 0)
-		return true;
+		return ERR_OK;
+	if (!routes_next(r->node, &row->to, &row->from))
+		return ERR_NOTFOUND;
 	memcpy(o.rid, row->rid, sizeof o.rid);
 	buf_reset(&r->rt);
 	buf_reset(&r->body);
-	if (transit_read(r->node->p.store, row->seq, &r->rt, &r->body) != ERR_OK)
-		return false;
+	e = transit_read(r->node->p.store, row->seq, &r->rt, &r->body);
+	if (e != ERR_OK)
+		return e;
 	o.rt = buf_bytes(&r->rt);
 	o.body = buf_bytes(&r->body);
-	if (forward(r, &o, &row->from, &next) != ERR_OK)
-		return false;
+	e = forward(r, &o, &row->from, &next);
+	if (e != ERR_OK)
+		return e == ERR_LIMIT ? ERR_OK : e;
 	raw_of(&row->from, raw);
 	s = remember(r, o.rid, raw, &at);
 	if (s)
 		s->from[at].on_s = seconds_now(r->node);
 	forwarded(r, session_of(r->node, &row->from), &o, next);
-	return true;
+	return ERR_OK;
 }
 
 void relay_wake(struct node *n, const struct node_id *to)
 {
 	struct relay *r = n->relay;
-	struct transit_row *rows;
-	int64_t after = 0;
+	struct transit_row *rows, last;
+	const struct transit_row *after = NULL;
 	size_t got = 0, gone = 0;
+	enum err e = ERR_OK;
 
 	if (!r || !r->n.kept || n->stopping || !routes_next(n, to, NULL))
 		return;
@@ -419,23 +466,24 @@ void relay_wake(struct node *n, const struct node_id *to)
 	do {
 		if (transit_list(n->p.store, to, after, rows, KEEP_BITE, &got) != ERR_OK)
 			break;
-		for (size_t i = 0; i < got; i++) {
-			after = rows[i].seq;
-			if (!go_on(r, &rows[i]))
-				continue;
-			/* A crash before this is written sends it again: the recipient knows it by then. */
-			if (transit_del(n->p.store, rows[i].seq) != ERR_OK) {
-				node_store_failed(n);
+		for (size_t i = 0; i < got && !n->group_failed; i++) {
+			e = go_on(r, &rows[i]);
+			if (e == ERR_OK) {
+				kept_no_more(r, rows[i].seq);
+				gone++;
+			} else if (e != ERR_NOTFOUND) {
 				break;
 			}
-			gone++;
 		}
-	} while (got == KEEP_BITE && gone < 16 * KEEP_BITE && !n->group_failed);
-	if (gone)
-		node_store_soft(n);
+		if (got) {
+			last = rows[got - 1];
+			after = &last;
+		}
+		e = e == ERR_NOTFOUND ? ERR_OK : e;
+	} while (e == ERR_OK && got == KEEP_BITE && gone < 16 * KEEP_BITE && !n->group_failed);
 	buf_trim(&r->body, 65536);
 	free(rows);
-	sweep_soon(r);
+	sweep_in(r, e == ERR_OK && got < KEEP_BITE ? SWEEP_MS : BUSY_MS);
 }
 
 void relay_committed(struct node *n)
@@ -459,11 +507,12 @@ void relay_rolled_back(struct node *n)
 		n->relay->pending_n = 0;
 }
 
+/* A way may have been there all the time, and the next hop too busy. */
 static void sweep_due(void *ctx)
 {
 	struct relay *r = ctx;
 	struct node *n = r->node;
-	struct node_id to[64];
+	struct node_id to[SWEEP_BITE];
 	uint64_t objects, bytes;
 	size_t gone = 0, got = 0;
 
@@ -476,11 +525,14 @@ static void sweep_due(void *ctx)
 	transit_count(n->p.store, &objects, &bytes);
 	if (!objects)
 		return;
-	/* A way may have been there all the time, and the next hop too busy. */
-	if (transit_destinations(n->p.store, to, 64, &got) == ERR_OK)
+	if (transit_destinations(n->p.store, r->swept.hex[0] ? &r->swept : NULL, to, SWEEP_BITE, &got) == ERR_OK)
 		for (size_t i = 0; i < got; i++)
 			relay_wake(n, &to[i]);
-	sweep_soon(r);
+	if (got == SWEEP_BITE)
+		r->swept = to[got - 1];
+	else
+		memset(&r->swept, 0, sizeof r->swept);
+	sweep_in(r, got == SWEEP_BITE || gone == 256 ? BUSY_MS : SWEEP_MS);
 }
 
 void relay_view(struct node *n, struct relay_view *out)
@@ -522,7 +574,7 @@ enum err relay_new(struct node *n)
 	transit_count(n->p.store, &objects, &bytes);
 	r->n.kept = objects; /* of an earlier life */
 	if (objects)
-		sweep_soon(r);
+		sweep_in(r, SWEEP_MS);
 	return ERR_OK;
 }
 

@@ -2,7 +2,7 @@
 
 #include "store/store_internal.h"
 
-#define RANK_OF(prio) (3 - (prio))
+#define RANK_OF(prio) (uint64_t)(3 - (prio))
 
 static enum err use_of(struct store *s, struct bytes src, uint64_t *objects, uint64_t *bytes)
 {
@@ -84,7 +84,7 @@ enum err transit_put(struct store *s, const struct transit_limits *l, const stru
 	bind_bytes(st, 1, BYTES_ARR(t->rid));
 	bind_bytes(st, 2, BYTES_ARR(dst));
 	bind_bytes(st, 3, BYTES_ARR(src));
-	bind_int(st, 4, t->prio > 3 ? 0 : RANK_OF(t->prio));
+	bind_int(st, 4, RANK_OF(t->prio & 3));
 	bind_int(st, 5, t->hops);
 	bind_int(st, 6, t->ttl_s);
 	bind_int(st, 7, ends);
@@ -109,7 +109,7 @@ static enum err row_of(struct store *s, sqlite3_stmt *st, struct transit_row *ou
 		return ERR_CORRUPT;
 	out->seq = sqlite3_column_int64(st, 0);
 	memcpy(out->rid, rid.p, sizeof out->rid);
-	out->prio = (uint8_t)RANK_OF(sqlite3_column_int(st, 4) & 3);
+	out->prio = (uint8_t)(3 - (sqlite3_column_int(st, 4) & 3));
 	out->hops = (uint8_t)sqlite3_column_int(st, 5);
 	out->ttl_s = (uint32_t)sqlite3_column_int64(st, 6);
 	/* Rounded up, as residence is (11.2). */
@@ -137,8 +137,8 @@ enum err transit_has(struct store *s, const uint8_t rid[static 16], struct trans
 	return e;
 }
 
-enum err transit_list(struct store *s, const struct node_id *to, int64_t after_seq, struct transit_row *rows, size_t max,
-		      size_t *n)
+enum err transit_list(struct store *s, const struct node_id *to, const struct transit_row *after, struct transit_row *rows,
+		      size_t max, size_t *n)
 {
 	uint8_t dst[PEER_BLOB_BYTES];
 	bool row = true;
@@ -149,13 +149,14 @@ enum err transit_list(struct store *s, const struct node_id *to, int64_t after_s
 	if (e != ERR_OK)
 		return e;
 	st = store_stmt(s, ST_TRANSIT_LIST,
-			"SELECT " ROW_COLUMNS " FROM transit WHERE dst = ?1 AND (rank, seq) >"
-			" (coalesce((SELECT rank FROM transit WHERE seq = ?2), -1), ?2) ORDER BY rank, seq LIMIT ?3");
+			"SELECT " ROW_COLUMNS " FROM transit WHERE dst = ?1 AND (rank, seq) > (?2, ?3)"
+			" ORDER BY rank, seq LIMIT ?4");
 	if (!st)
 		return ERR_STORE;
 	bind_bytes(st, 1, BYTES_ARR(dst));
-	bind_int(st, 2, (uint64_t)after_seq);
-	bind_int(st, 3, max);
+	bind_int(st, 2, after ? RANK_OF(after->prio) : 0);
+	bind_int(st, 3, after ? (uint64_t)after->seq : 0);
+	bind_int(st, 4, max);
 	while (*n < max) {
 		e = store_read(s, st, &row);
 		if (e != ERR_OK || !row)
@@ -200,25 +201,32 @@ enum err transit_del(struct store *s, int64_t seq)
 	return store_write(s, st);
 }
 
-enum err transit_destinations(struct store *s, struct node_id *out, size_t max, size_t *n)
+enum err transit_destinations(struct store *s, const struct node_id *after, struct node_id *out, size_t max, size_t *n)
 {
-	sqlite3_stmt *st = store_stmt(s, ST_TRANSIT_DST, "SELECT DISTINCT dst FROM transit");
+	uint8_t dst[PEER_BLOB_BYTES] = { 0 };
+	struct bytes from = bytes_of("", 0); /* before every id */
+	enum err e = after ? peer_blob(after, dst) : ERR_OK;
 	bool row = true;
-	enum err e = ERR_OK;
 
 	*n = 0;
-	if (!st)
-		return ERR_STORE;
-	while (*n < max) {
+	if (after)
+		from = BYTES_ARR(dst);
+	while (e == ERR_OK && row && *n < max) {
+		sqlite3_stmt *st = store_stmt(s, ST_TRANSIT_DST,
+					      "SELECT dst FROM transit WHERE dst > ?1 ORDER BY dst LIMIT 1");
+
+		if (!st)
+			return ERR_STORE;
+		bind_bytes(st, 1, from);
 		e = store_read(s, st, &row);
 		if (e != ERR_OK || !row)
 			break;
 		e = peer_from_column(st, 0, &out[*n]);
-		if (e != ERR_OK)
-			break;
-		++*n;
+		sqlite3_reset(st);
+		if (e == ERR_OK)
+			e = peer_blob(&out[(*n)++], dst);
+		from = BYTES_ARR(dst);
 	}
-	sqlite3_reset(st);
 	return e;
 }
 

@@ -34,12 +34,14 @@ struct transit_row {
 /* ERR_FULL at a limit; ERR_EXISTS: it is kept already, the smaller age stays. */
 enum err transit_put(struct store *s, const struct transit_limits *l, const struct transit_new *t) MUST_CHECK;
 enum err transit_has(struct store *s, const uint8_t rid[static 16], struct transit_row *out) MUST_CHECK; /* ERR_NOTFOUND */
-/* Rows for a destination, priority first, oldest first; after_seq 0 = from the start. */
-enum err transit_list(struct store *s, const struct node_id *to, int64_t after_seq, struct transit_row *rows, size_t max,
-		      size_t *n) MUST_CHECK;
+/* Rows for a destination, priority first, oldest first, behind `after`, which may be gone (NULL: from the start). */
+enum err transit_list(struct store *s, const struct node_id *to, const struct transit_row *after, struct transit_row *rows,
+		      size_t max, size_t *n) MUST_CHECK;
 enum err transit_read(struct store *s, int64_t seq, struct buf *rt, struct buf *body) MUST_CHECK;
 enum err transit_del(struct store *s, int64_t seq) MUST_CHECK;
-enum err transit_destinations(struct store *s, struct node_id *out, size_t max, size_t *n) MUST_CHECK;
+/* Whom something is kept for, in the order of their ids, behind `after` (NULL: from the start). One step of an index each. */
+enum err transit_destinations(struct store *s, const struct node_id *after, struct node_id *out, size_t max, size_t *n)
+	MUST_CHECK;
 /* Drops what is over its life; at most `max`. */
 enum err transit_expire(struct store *s, size_t max, size_t *n) MUST_CHECK;
 void transit_count(struct store *s, uint64_t *objects, uint64_t *bytes);

@@ -57,7 +57,7 @@ static void it_comes_back_as_it_went_over_a_restart(void **state)
 	w.now_ms += 5000;
 	store_close(s);
 	s = world_store(&w, NULL);
-	assert_int_equal(transit_list(s, &to, 0, rows, 4, &n), ERR_OK);
+	assert_int_equal(transit_list(s, &to, NULL, rows, 4, &n), ERR_OK);
 	assert_int_equal(n, 1);
 	assert_true(node_id_eq(&rows[0].to, &to));
 	assert_int_equal(rows[0].hops, 7);
@@ -69,10 +69,10 @@ static void it_comes_back_as_it_went_over_a_restart(void **state)
 	assert_int_equal(transit_read(s, rows[0].seq, &rt, &body), ERR_OK);
 	assert_string_equal(buf_cstr(&rt), "header");
 	assert_string_equal(buf_cstr(&body), "sealed bytes");
-	assert_int_equal(transit_destinations(s, dst, 4, &n), ERR_OK);
+	assert_int_equal(transit_destinations(s, NULL, dst, 4, &n), ERR_OK);
 	assert_int_equal(n, 1);
 	assert_int_equal(transit_del(s, rows[0].seq), ERR_OK);
-	assert_int_equal(transit_list(s, &to, 0, rows, 4, &n), ERR_OK);
+	assert_int_equal(transit_list(s, &to, NULL, rows, 4, &n), ERR_OK);
 	assert_int_equal(n, 0);
 	assert_int_equal(transit_read(s, rows[0].seq, &rt, &body), ERR_NOTFOUND);
 	buf_fini(&rt);
@@ -126,7 +126,7 @@ static void the_smaller_age_stays(void **state)
 static void order_is_priority_then_arrival(void **state)
 {
 	struct node_id to = world_peer(1);
-	struct transit_row rows[8];
+	struct transit_row rows[8], last;
 	struct transit_new t;
 	size_t n;
 
@@ -136,14 +136,41 @@ static void order_is_priority_then_arrival(void **state)
 		assert_int_equal(transit_put(s, &roomy, &t), ERR_OK);
 	}
 	assert_int_equal(put(9, 5, 2, "for another", &roomy), ERR_OK);
-	assert_int_equal(transit_list(s, &to, 0, rows, 4, &n), ERR_OK);
+	assert_int_equal(transit_list(s, &to, NULL, rows, 4, &n), ERR_OK);
 	assert_int_equal(n, 4);
 	assert_int_equal(rows[0].rid[0], 1);
 	assert_int_equal(rows[2].rid[0], 5);
 	assert_int_equal(rows[3].rid[0], 0);
-	assert_int_equal(transit_list(s, &to, rows[3].seq, rows, 8, &n), ERR_OK);
+	last = rows[3];
+	assert_int_equal(transit_del(s, last.seq), ERR_OK); /* it is the mark still */
+	assert_int_equal(transit_list(s, &to, &last, rows, 8, &n), ERR_OK);
 	assert_int_equal(n, 2);
 	assert_int_equal(rows[0].rid[0], 2);
+}
+
+static void destinations_come_in_pieces(void **state)
+{
+	struct node_id dst[3];
+	bool seen[8] = { false };
+	size_t n, all = 0;
+
+	for (unsigned i = 0; i < 14; i++)
+		assert_int_equal(put(i, i % 7, 9, "b", &roomy), ERR_OK);
+	assert_int_equal(transit_destinations(s, NULL, dst, 3, &n), ERR_OK);
+	while (n) {
+		for (size_t i = 0; i < n; i++)
+			for (unsigned k = 0; k < 7; k++) {
+				struct node_id id = world_peer(k);
+
+				if (node_id_eq(&id, &dst[i])) {
+					assert_false(seen[k]);
+					seen[k] = true;
+				}
+			}
+		all += n;
+		assert_int_equal(transit_destinations(s, &dst[n - 1], dst, 3, &n), ERR_OK);
+	}
+	assert_int_equal(all, 7);
 }
 
 static void what_is_over_goes_by_running_time(void **state)
@@ -171,6 +198,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(quotas_hold_and_are_given_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_smaller_age_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(order_is_priority_then_arrival, setup, teardown),
+		cmocka_unit_test_setup_teardown(destinations_come_in_pieces, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_over_goes_by_running_time, setup, teardown),
 	};
 
