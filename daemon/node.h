@@ -65,6 +65,7 @@ struct node_config {
 	bool seal_refuse;          /* im2.md 11.3: without a prekey a message fails instead of going marked no-fs */
 	bool no_seal_pad;          /* sealed objects as long as they are */
 	enum discovery_scope discovery; /* discovery.h */
+	bool cap_change_holds;     /* a trusted peer whose capabilities change is held until an operator accepts them */
 	bool open_discovery;       /* whoever is found is dialled */
 	bool rotate_keeps_verified; /* im2.md 13.4: a signed rotation moves what the operator verified too */
 	struct policy *policy;     /* borrowed */

@@ -108,12 +108,23 @@ static bool steers(const struct body *b)
 	return false;
 }
 
+/* Types whose payload is for the owner: what the neighbour itself states, or passes on signed by others (wire 4.2). */
+static bool between_daemons(const struct body *b)
+{
+	static const char *const words[] = { "ROUTE_ANNOUNCE", "ROUTE_UNREACHABLE", "CAPABILITY_ANNOUNCE", "REVOCATION" };
+
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (type_is(b, words[i]))
+			return true;
+	return false;
+}
+
 static void take_control(struct v09 *s, const struct body *b, bool new_key)
 {
 	struct session_event ev = { .type = SESSION_EV_CONTROL };
 	enum err e;
 
-	if (!steers(b)) {
+	if (!steers(b) && !between_daemons(b)) {
 		ev.word = v09_word(s, b->type);
 		v09_event(s, &ev);
 		return;
@@ -165,6 +176,7 @@ static void take_control(struct v09 *s, const struct body *b, bool new_key)
 		ev.type = SESSION_EV_KEY_ROTATE;
 	} else {
 		ev.word = v09_word(s, b->type);
+		ev.item = buf_bytes(&s->body);
 	}
 	v09_event(s, &ev);
 }
@@ -334,7 +346,8 @@ enum err v09_send_user(struct v09 *s, const struct message *m)
 	return e;
 }
 
-enum err v09_send_control(struct v09 *s, const char *type, struct bytes payload, bool inner_signature)
+static enum err send_control(struct v09 *s, const char *type, const struct node_id *to, struct bytes payload,
+			     bool inner_signature)
 {
 	const struct node_id *self = keyring_id(s->c.keyring);
 	uint8_t sig[SIG_BYTES], r[16];
@@ -343,7 +356,7 @@ enum err v09_send_control(struct v09 *s, const char *type, struct bytes payload,
 		.type = bytes_str(type),
 		.payload = payload,
 		.source = bytes_of(self->hex, NODE_ID_LEN),
-		.destination = BYTES_LIT("*"),
+		.destination = to ? bytes_of(to->hex, NODE_ID_LEN) : BYTES_LIT("*"),
 		.time_s = (double)env_wall(s->c.env) / 1000.0,
 		.priority = PRIO_NORMAL,
 		.ttl = TTL_CONTROL,
@@ -365,4 +378,20 @@ enum err v09_send_control(struct v09 *s, const char *type, struct bytes payload,
 		o.signature = sig;
 	}
 	return e == ERR_OK ? seal(s, &o) : e;
+}
+
+enum err v09_send_control(struct v09 *s, const char *type, struct bytes payload, bool inner_signature)
+{
+	return send_control(s, type, NULL, payload, inner_signature);
+}
+
+enum err v09_control(struct session *base, const char *type, const struct node_id *to, struct bytes payload)
+{
+	struct v09 *s = (struct v09 *)base;
+
+	if (!session_online(base) || s->state != V09_ONLINE)
+		return ERR_WRONG_STATE;
+	if (payload.n > CONTROL_MAX)
+		return ERR_LIMIT;
+	return send_control(s, type, to, payload, true);
 }

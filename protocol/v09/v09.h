@@ -20,6 +20,10 @@
 /* Copies the config. ERR_NOMEM. */
 enum err v09_session_new(const struct session_config *c, struct session **out) MUST_CHECK;
 
+/* A frame between daemons (wire 4.1): ROUTE_ANNOUNCE, CAPABILITY_ANNOUNCE, ... `to` NULL: "*". `s` is an online session of
+ * 0.9. ERR_WRONG_STATE, ERR_LIMIT (64 KiB), ERR_FULL. */
+enum err v09_control(struct session *s, const char *type, const struct node_id *to, struct bytes payload) MUST_CHECK;
+
 /* "ironmesh/0.9" -> VERSION_OF(0, 9); anything else parses as wire 2.7.1 and 11.3 say (0 on failure;
  * parts above 255 saturate). */
 uint16_t v09_version_parse(struct bytes text);
