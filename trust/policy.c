@@ -68,43 +68,6 @@ enum err policy_allow(struct policy *p, const char *list, struct fault *f)
 	return ERR_OK;
 }
 
-/* How far an allow-list entry vouches for an identity. */
-enum vouch {
-	VOUCH_NONE,
-	VOUCH_NAME, /* anybody can call himself so */
-	VOUCH_KEY,  /* the entry is this id, or a name that is pinned to it */
-};
-
-static enum vouch vouches(const struct policy *p, const struct pins *pins, const struct node_id *id,
-			  const char *name)
-{
-	const struct rec *r = pins_rec(pins, id);
-	enum vouch best = VOUCH_NONE;
-
-	for (size_t i = 0; i < p->allowed_count; i++) {
-		const char *entry = p->allowed[i];
-
-		if (strcmp(entry, id->hex) == 0)
-			return VOUCH_KEY;
-		if (r && r->pin.alias[0] != '\0' && strcmp(entry, r->pin.alias) == 0)
-			return VOUCH_KEY;
-		if (r && r->name_bound && strcmp(entry, r->pin.name) == 0)
-			return VOUCH_KEY;
-		/* An entry that is an id is never matched by a name that looks like it. */
-		if (strcmp(entry, name) == 0 && !hex_valid(bytes_str(entry), NODE_ID_LEN))
-			best = VOUCH_NAME;
-	}
-	return best;
-}
-
-bool policy_allows(const struct policy *p, const struct pins *pins, const struct node_id *id,
-		   const char *name)
-{
-	char cleaned[NAME_MAX_CHARS + 1];
-
-	return vouches(p, pins, id, pins_clean_name(name, cleaned)) != VOUCH_NONE;
-}
-
 /* --- refusals ------------------------------------------------------------------------------ */
 
 static void refuse_self(struct admit_result *out)
@@ -221,11 +184,7 @@ static void refuse_unlisted(struct admit_result *out, const struct admit_request
 {
 	char name[NAME_MAX_CHARS + 1];
 
-	fault_set(&out->fault, out->verdict = ERR_DENIED, EXIT_POLICY,
-		  "%s (calls itself %s) is not among the allowed peers", r->id.hex,
-		  pins_clean_name(r->name, name));
-	fault_means(&out->fault, "the list of allowed peers is set and does not name it");
-	fault_next(&out->fault, "add %s to --allowed-peers", r->id.hex);
+	out->verdict = policy_unlisted(&out->fault, &r->id, pins_clean_name(r->name, name));
 }
 
 static void refuse_full(struct admit_result *out)
@@ -279,9 +238,14 @@ static void refuse_shared_x(struct admit_result *out, const struct admit_request
 static void admit_new(const struct policy *p, const struct pins *pins,
 		      const struct admit_request *r, const char *name, struct admit_result *out)
 {
-	enum vouch v = vouches(p, pins, &r->id, name);
+	const struct rec *owner;
+	enum vouch v = policy_vouches(p, pins, &r->id, name, &owner);
 
 	out->is_new = true;
+	if (v == VOUCH_NONE && owner) {
+		refuse_key_changed(out, r, name, false, &owner->pin.id);
+		return;
+	}
 	if (v != VOUCH_NONE) {
 		out->state = v == VOUCH_KEY || p->trust_on_first_use ? PIN_TRUSTED : PIN_PENDING;
 		out->via = "allow-list";
@@ -297,6 +261,25 @@ static void admit_new(const struct policy *p, const struct pins *pins,
 	}
 	if (!pins_has_room(pins, out->state))
 		refuse_full(out);
+}
+
+/* A list is a promise: whom it does not mean is refused, however well he is known. By his name alone somebody is asked for,
+ * not let in; who is trusted already is meant by what is pinned to his key, or not at all. */
+static void admit_known(const struct policy *p, const struct pins *pins, const struct admit_request *r,
+			const struct pin *pin, const char *name, struct admit_result *out)
+{
+	const struct rec *owner;
+	enum vouch v = policy_vouches(p, pins, &r->id, name, &owner);
+
+	if (v == VOUCH_KEY || (v == VOUCH_NAME && pin->state == PIN_PENDING))
+		return;
+	if (v == VOUCH_NONE && owner) {
+		refuse_key_changed(out, r, name, false, &owner->pin.id);
+		return;
+	}
+	refuse_unlisted(out, r);
+	if (v == VOUCH_NAME) /* valid as a word: it is on the list */
+		fault_next(&out->fault, "ironmesh peers alias %s %s", r->id.hex, name);
 }
 
 void policy_admit(const struct policy *p, const struct pins *pins, const struct admit_request *r,
@@ -376,4 +359,6 @@ void policy_admit(const struct policy *p, const struct pins *pins, const struct 
 	}
 	if (!pin)
 		admit_new(p, pins, r, name, out);
+	else if (p->allowed_count != 0)
+		admit_known(p, pins, r, pin, name, out);
 }

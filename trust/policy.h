@@ -33,6 +33,13 @@ void policy_fini(struct policy *p);
 enum err policy_allow(struct policy *p, const char *list, struct fault *f) MUST_CHECK;
 bool policy_allows(const struct policy *p, const struct pins *pins, const struct node_id *id,
 		   const char *name);
+/* Before anything goes out to this identity (a dial, a hint, a relayed answer), and whether a session with it may go on:
+ * could policy_admit() find it on the list? ERR_OK without a list. ERR_DENIED with its fault. */
+enum err policy_may_meet(const struct policy *p, const struct pins *pins, const struct node_id *id, struct fault *f) MUST_CHECK;
+/* It is meant only by the name that is bound to it: under another one it would be refused. */
+bool policy_needs_name(const struct policy *p, const struct pins *pins, const struct node_id *id);
+/* An entry is this very id. */
+bool policy_lists(const struct policy *p, const struct node_id *id);
 
 struct admit_request {
 	struct node_id id;
@@ -65,7 +72,9 @@ struct admit_result {
  * key that another identity has proven (EXISTS); version minimum, then the floor of this identity, and
  * that it confirms messages if it ever did (who strips that from a HELLO could swallow messages unseen);
  * name bound to another identity; address bound to another identity (no alarm when the identity
- * is already trusted: it moved); then known state, else allow-list -> trusted when the entry is this
+ * is already trusted: it moved); then, when an allow-list is set, whom it does not mean by id, by an alias or bound name, or,
+ * as long as it is pending, by the name it claims (DENIED; KEY_CHANGED when the name it claims is an entry that means another
+ * peer); then known state, else allow-list -> trusted when the entry is this
  * id or a name already pinned to this key, pending when it is a bare name of a stranger
  * (trusted with trust_on_first_use); else
  * DENIED when an allow-list is set (it also limits trust_on_first_use); else trust_on_first_use ->
