@@ -36,6 +36,10 @@ struct bytes inbox_ad(enum in_part part, const struct inbox_row *r, uint64_t kee
 		wr_bytes(&w, BYTES_ARR(r->wire_id));
 		wr_u64(&w, keep);
 	}
+	if (r->sealed != INBOX_OPEN) {
+		wr_u8(&w, (uint8_t)r->sealed);
+		wr_u64(&w, r->arrived_ms);
+	}
 	enum err e = wr_end(&w, &ad);
 	BUG_ON(e != ERR_OK);
 	return ad;
@@ -162,8 +166,8 @@ static enum err insert_row(struct store *s, const struct inbox_row *r, uint64_t 
 	sqlite3_stmt *st =
 		store_stmt(s, ST_IN_INSERT,
 			   "INSERT INTO inbox (seq, author, via, id, priority, state, proven,"
-			   " reported, created, received, read, body_len, words, wire, keep)"
-			   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, 0, ?10, ?11, ?12, ?13)");
+			   " reported, created, received, read, body_len, words, wire, keep, sealed, arrived)"
+			   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15)");
 	if (!st)
 		return ERR_STORE;
 	sqlite3_bind_int64(st, 1, r->seq);
@@ -182,6 +186,8 @@ static enum err insert_row(struct store *s, const struct inbox_row *r, uint64_t 
 	else
 		sqlite3_bind_null(st, 12);
 	bind_int(st, 13, keep);
+	sqlite3_bind_int(st, 14, (int)r->sealed);
+	bind_int(st, 15, r->arrived_ms);
 	return store_write(s, st);
 }
 
@@ -203,7 +209,7 @@ static void copy_text(char *out, struct bytes in)
 	out[in.n] = 0;
 }
 
-static void fill_row(struct inbox_row *r, const struct inbox_new *m, struct bytes id, int64_t seq)
+static void fill_row(struct store *s, struct inbox_row *r, const struct inbox_new *m, struct bytes id, int64_t seq)
 {
 	r->seq = seq;
 	r->author = m->author;
@@ -215,6 +221,8 @@ static void fill_row(struct inbox_row *r, const struct inbox_new *m, struct byte
 	r->received_ms = clip_time(m->received_ms);
 	r->body_len = (uint32_t)m->body.n;
 	r->has_wire = m->has_wire;
+	r->sealed = m->sealed;
+	r->arrived_ms = m->sealed != INBOX_OPEN ? store_running_ms(s) : 0;
 	if (m->has_wire)
 		memcpy(r->wire_id, m->wire_id, sizeof(r->wire_id));
 }
@@ -244,7 +252,7 @@ enum err inbox_put(struct store *s, const struct inbox_new *m, int64_t *seq,
 		return e;
 	if (full(s, count.peer, r.state, m->body.n))
 		return ERR_FULL;
-	fill_row(&r, m, id, s->last_seq[BOX_IN] + 1);
+	fill_row(s, &r, m, id, s->last_seq[BOX_IN] + 1);
 	count.to = (uint8_t)r.state;
 	count.bytes = r.body_len;
 

@@ -22,6 +22,10 @@
 enum inbox_state { INBOX_NEW, INBOX_READ, INBOX_HELD, INBOX_DROPPED, INBOX_STATES };
 const char *inbox_state_word(enum inbox_state s); /* "new", "read", "held", "dropped" */
 
+/* Through whom it came: its author's own session, or relays, sealed to a prekey of ours or to our long-term key
+ * (then without forward secrecy, im2.md 11.3). */
+enum inbox_sealed { INBOX_OPEN, INBOX_SEALED, INBOX_SEALED_NO_FS };
+
 struct inbox_new {
 	struct node_id author, via; /* via: the neighbour that brought it */
 	struct bytes id, type;
@@ -39,6 +43,7 @@ struct inbox_new {
 	uint64_t ttl_s;             /* 0 = a day; cut at 30 days */
 	bool clock_plausible;       /* ours; false: remembered for 7 days at least */
 	uint64_t keep_s;            /* remembered for so long at least: until a prekey is erased; 0 = as above */
+	enum inbox_sealed sealed;
 };
 
 struct inbox_row {
@@ -53,12 +58,13 @@ struct inbox_row {
 	uint32_t body_len;
 	bool has_wire;
 	uint64_t keep_ms;           /* with a wire id: remembered until then, in running time */
+	enum inbox_sealed sealed;
+	uint64_t arrived_ms;        /* running time, when it came sealed */
 	uint8_t wire_id[16];
 	uint16_t meta_len;
 	uint8_t meta[INBOX_META_MAX];
 };
-/* How long it has been here, in running time, when inbox_put() was told this of it and no keep_s. 0 without a wire
- * id. */
+/* How long it has been here, in running time, when inbox_put() was told this of it. 0 without a wire id. */
 uint64_t inbox_age_ms(struct store *s, const struct inbox_row *r, uint64_t ttl_s, bool clock_plausible);
 
 /* ERR_EXISTS: a repeat (*state tells what the kept one is: NEW/READ -> confirm again, HELD -> not).
@@ -94,9 +100,12 @@ enum err inbox_mark_read(struct store *s, int64_t seq, uint64_t wall_ms, bool *c
  * to it since. The second keeps `r` up to date. */
 enum err inbox_row_body(struct store *s, const struct inbox_row *r, struct buf *out) MUST_CHECK;
 enum err inbox_row_read(struct store *s, struct inbox_row *r, uint64_t wall_ms, bool *changed) MUST_CHECK;
-/* Rows read whose receipt has not gone out yet: survive restarts. */
+/* Rows read whose receipt has not gone out yet: survive restarts. The first: those that came in the session of `via`;
+ * the second: those of `author` that came sealed, after row `after_seq`. */
 enum err inbox_unreported(struct store *s, const struct node_id *via, struct inbox_row *rows, size_t max,
 			  size_t *n) MUST_CHECK;
+enum err inbox_unreported_sealed(struct store *s, const struct node_id *author, int64_t after_seq,
+				 struct inbox_row *rows, size_t max, size_t *n) MUST_CHECK;
 enum err inbox_mark_reported(struct store *s, int64_t seq) MUST_CHECK;
 /* HELD rows of `author` become NEW (approved) or DROPPED (blocked); up to max rows returned. */
 enum err inbox_release(struct store *s, const struct node_id *author, bool accept, struct inbox_row *rows,

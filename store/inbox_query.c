@@ -40,6 +40,7 @@ static enum err read_row(struct store *s, sqlite3_stmt *st, struct inbox_row *r,
 	struct bytes id = column_bytes(st, 3), wire = column_bytes(st, 12);
 	int64_t priority = sqlite3_column_int64(st, 4), state = sqlite3_column_int64(st, 5);
 	int64_t proven = sqlite3_column_int64(st, 6), len = sqlite3_column_int64(st, 10);
+	int64_t sealed = sqlite3_column_int64(st, 14);
 
 	*has_digest = false;
 	r->id[0] = r->type[0] = 0;
@@ -57,11 +58,13 @@ static enum err read_row(struct store *s, sqlite3_stmt *st, struct inbox_row *r,
 	r->body_len = (uint32_t)len;
 	r->has_wire = wire.n == sizeof(r->wire_id);
 	r->keep_ms = r->has_wire ? (uint64_t)sqlite3_column_int64(st, 13) : 0;
+	r->sealed = (enum inbox_sealed)sealed;
+	r->arrived_ms = (uint64_t)sqlite3_column_int64(st, 15);
 	if (r->has_wire)
 		memcpy(r->wire_id, wire.p, sizeof(r->wire_id));
 	if (author != ERR_OK || via != ERR_OK || !row_id_ok(id, wire) || priority < 0 ||
 	    priority >= OUTBOX_PRIORITIES || state < 0 || state >= INBOX_STATES || proven < 0 ||
-	    proven > 1 || len < 0 || len > STORE_BODY_MAX)
+	    proven > 1 || len < 0 || len > STORE_BODY_MAX || sealed < INBOX_OPEN || sealed > INBOX_SEALED_NO_FS)
 		return ERR_CORRUPT;
 	if (id.n) {
 		memcpy(r->id, id.p, id.n);
@@ -262,10 +265,29 @@ enum err inbox_unreported(struct store *s, const struct node_id *via, struct inb
 	sqlite3_stmt *st =
 		store_stmt(s, ST_IN_UNREPORTED,
 			   "SELECT " IN_COLUMNS " FROM inbox INDEXED BY inbox_unreported"
-			   " WHERE state = 1 AND reported = 0 AND via = ?1 ORDER BY seq");
+			   " WHERE state = 1 AND reported = 0 AND sealed = 0 AND via = ?1 ORDER BY seq");
 	if (!st)
 		return ERR_STORE;
 	bind_bytes(st, 1, BYTES_ARR(blob));
+	return inbox_collect(s, st, rows, max, n);
+}
+
+enum err inbox_unreported_sealed(struct store *s, const struct node_id *author, int64_t after_seq,
+				 struct inbox_row *rows, size_t max, size_t *n)
+{
+	uint8_t blob[PEER_BLOB_BYTES];
+
+	if (peer_blob(author, blob) != ERR_OK)
+		return ERR_MALFORMED;
+	sqlite3_stmt *st =
+		store_stmt(s, ST_IN_UNREPORTED_SEALED,
+			   "SELECT " IN_COLUMNS " FROM inbox INDEXED BY inbox_unreported_sealed"
+			   " WHERE state = 1 AND reported = 0 AND sealed <> 0 AND author = ?1 AND seq > ?2"
+			   " ORDER BY seq");
+	if (!st)
+		return ERR_STORE;
+	bind_bytes(st, 1, BYTES_ARR(blob));
+	sqlite3_bind_int64(st, 2, after_seq);
 	return inbox_collect(s, st, rows, max, n);
 }
 

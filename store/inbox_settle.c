@@ -84,8 +84,10 @@ static uint64_t remembered(uint64_t ttl_s, bool clock_plausible)
 
 uint64_t inbox_age_ms(struct store *s, const struct inbox_row *r, uint64_t ttl_s, bool clock_plausible)
 {
-	uint64_t end = store_running_ms(s) + remembered(ttl_s, clock_plausible);
+	uint64_t now = store_running_ms(s), end = now + remembered(ttl_s, clock_plausible);
 
+	if (r->sealed != INBOX_OPEN)
+		return now > r->arrived_ms ? now - r->arrived_ms : 0;
 	return r->has_wire && end > r->keep_ms ? end - r->keep_ms : 0;
 }
 

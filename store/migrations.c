@@ -111,10 +111,20 @@ static const char VERSION_3[] =
 	" DELETE FROM transit_use WHERE src = old.src AND n = 0;"
 	" END;";
 
+/*
+ * Version 4: what came sealed through relays: enum inbox_sealed, and when in running milliseconds. Its read receipts go to
+ * its author and not to who brought it.
+ */
+static const char VERSION_4[] =
+	"ALTER TABLE inbox ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE inbox ADD COLUMN arrived INTEGER NOT NULL DEFAULT 0;"
+	"CREATE INDEX inbox_unreported_sealed ON inbox (author, seq) WHERE state = 1 AND reported = 0 AND sealed <> 0;";
+
 const struct migration MIGRATIONS[] = {
 	{1, VERSION_1},
 	{2, VERSION_2},
 	{3, VERSION_3},
+	{4, VERSION_4},
 };
 const size_t MIGRATIONS_N = sizeof(MIGRATIONS) / sizeof(MIGRATIONS[0]);
 

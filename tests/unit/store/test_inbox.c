@@ -204,6 +204,58 @@ static void unreported_rows_survive_restarts(void **state)
 	assert_int_equal(n, 1);
 }
 
+static struct inbox_new sealed(uint8_t number, enum inbox_sealed how)
+{
+	struct inbox_new m = message("");
+
+	m.has_wire = true;
+	memset(m.wire_id, 9, 8);
+	m.wire_id[15] = number;
+	m.digest[0] = number;
+	m.ttl_s = 100;
+	m.keep_s = 400 * 86400;
+	m.sealed = how;
+	m.clock_plausible = true;
+	return m;
+}
+
+static void what_came_sealed_says_so_and_is_reported_to_its_author(void **state)
+{
+	struct inbox_new m[3] = { sealed(1, INBOX_OPEN), sealed(2, INBOX_SEALED), sealed(3, INBOX_SEALED_NO_FS) };
+	enum inbox_state st;
+	struct inbox_row rows[8];
+	int64_t seq[3];
+	bool changed;
+	size_t n;
+
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(inbox_put(s, &m[i], &seq[i], &st), ERR_OK);
+		assert_int_equal(inbox_mark_read(s, seq[i], 5, &changed), ERR_OK);
+	}
+	assert_int_equal(store_commit(s), ERR_OK);
+	w.now_ms += 60000;
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(inbox_get(s, seq[i], &rows[i]), ERR_OK);
+		assert_int_equal(rows[i].sealed, i);
+	}
+	/* However long it is remembered, it has been here for a minute. */
+	for (int i = 1; i < 3; i++)
+		assert_int_equal(inbox_age_ms(s, &rows[i], 100, true), 60000);
+	reopen();
+	assert_int_equal(inbox_unreported(s, &m[0].via, rows, 8, &n), ERR_OK);
+	assert_int_equal(n, 1);
+	assert_int_equal(rows[0].seq, seq[0]);
+	assert_int_equal(inbox_unreported_sealed(s, &m[0].author, 0, rows, 8, &n), ERR_OK);
+	assert_int_equal(n, 2);
+	assert_int_equal(rows[1].seq, seq[2]);
+	assert_int_equal(inbox_unreported_sealed(s, &m[0].author, seq[1], rows, 8, &n), ERR_OK);
+	assert_int_equal(n, 1);
+	assert_int_equal(inbox_mark_reported(s, seq[2]), ERR_OK);
+	assert_int_equal(store_commit(s), ERR_OK);
+	assert_int_equal(inbox_unreported_sealed(s, &m[0].author, seq[1], rows, 8, &n), ERR_OK);
+	assert_int_equal(n, 0);
+}
+
 static void release_shows_or_drops_what_was_held(void **state)
 {
 	struct node_id one = world_peer(1), two = world_peer(2);
@@ -377,6 +429,7 @@ int main(void)
 		T(same_id_of_another_author_is_another_message),
 		T(mark_read_is_idempotent_and_not_for_held_rows),
 		T(unreported_rows_survive_restarts),
+		T(what_came_sealed_says_so_and_is_reported_to_its_author),
 		T(release_shows_or_drops_what_was_held),
 		T(list_shows_new_and_read_oldest_first),
 		T(delete_keeps_the_memory_of_the_id),
