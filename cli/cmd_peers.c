@@ -1,3 +1,5 @@
+#include <inttypes.h>
+
 #include "base/text.h"
 #include "cli/commands.h"
 
@@ -25,7 +27,7 @@ static int run_list(struct cli *c)
 			show_peers(c, list);
 		}
 		if (pending)
-			out_hint(&c->out, "ironmesh peers approve NAME   (after comparing the fingerprint)");
+			out_hint(&c->out, "ironmesh peers pending");
 	}
 	json_decref(result);
 	return code;
@@ -66,6 +68,107 @@ static int run_block(struct cli *c)
 		   json_pack("{s:s, s:s*}", "peer", cli_arg(c, 0), "reason",
 			     options_text(&c->opts, "reason")),
 		   NULL);
+}
+
+static void print_pending(const struct cli *c, const json_t *result)
+{
+	static const char *const heads[] = { "NAME", "STATE", "SINCE", "HELD", "FINGERPRINT", NULL };
+	const json_t *list = json_object_get(result, "pending");
+	struct table *t = table_new(heads);
+	char text[256];
+	json_t *p;
+	size_t i;
+
+	json_array_foreach (list, i, p) {
+		bool ignored = json_is_true(json_object_get(p, "ignored"));
+
+		table_cell(t, STYLE_BOLD, show_party(p, text, sizeof(text)));
+		snprintf(text, sizeof(text), "%s%s", json_str(p, "state") ? json_str(p, "state") : "?",
+			 ignored ? ", ignored" : "");
+		table_cell(t, ignored ? STYLE_DIM : STYLE_WARN, text);
+		table_cell(t, STYLE_NONE, time_text((uint64_t)show_int(p, "since_ms"), text, sizeof(text)));
+		table_cellf(t, "%" PRId64, show_int(p, "held"));
+		table_cell(t, STYLE_NONE, fingerprint_groups(json_str(p, "fingerprint"), text, sizeof(text)));
+	}
+	table_print(&c->out, t);
+	json_array_foreach (list, i, p)
+		if (json_str(p, "next") && i < 4)
+			out_hint(&c->out, "%s   (after comparing the fingerprint)", json_str(p, "next"));
+}
+
+static int run_pending(struct cli *c)
+{
+	bool all = options_given(&c->opts, "all");
+	int code = EXIT_DONE;
+	json_t *result = cli_result(c, "peers.pending", json_pack("{s:b}", "all", all), &code);
+
+	if (!result)
+		return code;
+	if (!cli_printed_json(c, result)) {
+		if (json_array_size(json_object_get(result, "pending")))
+			print_pending(c, result);
+		else
+			out_note(&c->out, "nobody waits for you");
+		if (!all && show_int(result, "ignored"))
+			out_hint(&c->out, "ironmesh peers pending --all   (%" PRId64 " ignored)", show_int(result, "ignored"));
+	}
+	json_decref(result);
+	return code;
+}
+
+static int run_ignore(struct cli *c)
+{
+	char hint[240], word[120];
+
+	snprintf(hint, sizeof(hint), "ironmesh peers approve %s   (undoes it)",
+		 word_for_shell(cli_arg(c, 0), word, sizeof(word)));
+	return one(c, "peers.ignore", json_pack("{s:s}", "peer", cli_arg(c, 0)), hint);
+}
+
+static void print_refused(const struct cli *c, const json_t *list)
+{
+	static const char *const heads[] = { "WHO", "REASON", "TIMES", "LAST", "ADDRESS", "NODE ID", NULL };
+	struct table *t = table_new(heads);
+	char text[256];
+	json_t *p;
+	size_t i;
+
+	json_array_foreach (list, i, p) {
+		const char *name = json_str(p, "name"), *reason = json_str(p, "reason");
+
+		table_cell(t, STYLE_BOLD, name ? name : "?");
+		table_cell(t, STYLE_BAD, reason);
+		table_cellf(t, "%" PRId64, show_int(p, "count"));
+		table_cell(t, STYLE_NONE, time_text((uint64_t)show_int(p, "last_ms"), text, sizeof(text)));
+		table_cellf(t, "%s%s", json_is_true(json_object_get(p, "dialled")) ? "dialled " : "",
+			    json_str(p, "address") ? json_str(p, "address") : "?");
+		table_cell(t, STYLE_DIM, json_str(p, "id"));
+	}
+	table_print(&c->out, t);
+	json_array_foreach (list, i, p) {
+		if (i == 4)
+			break;
+		out_note(&c->out, "%s", json_str(p, "what") ? json_str(p, "what") : "refused");
+		if (json_str(p, "next"))
+			out_hint(&c->out, "%s", json_str(p, "next"));
+	}
+}
+
+static int run_refused(struct cli *c)
+{
+	int code = EXIT_DONE;
+	json_t *result = cli_result(c, "peers.refused", json_object(), &code);
+
+	if (!result)
+		return code;
+	if (!cli_printed_json(c, result)) {
+		if (json_array_size(json_object_get(result, "refused")))
+			print_refused(c, json_object_get(result, "refused"));
+		else
+			out_note(&c->out, "nobody was refused since the daemon started");
+	}
+	json_decref(result);
+	return code;
 }
 
 static int run_forget(struct cli *c)
@@ -113,6 +216,19 @@ static const struct example forget_examples[] = {
 	{ "ironmesh peers forget bob --yes", NULL },
 	{ 0 },
 };
+static const struct example pending_examples[] = {
+	{ "ironmesh peers pending", "who waits for your approval, and how many messages are held" },
+	{ "ironmesh peers pending --json | jq -r '.pending[].next'", NULL },
+	{ 0 },
+};
+static const struct example ignore_examples[] = {
+	{ "ironmesh peers ignore eve", "it stays pending, and what it sends is refused" },
+	{ 0 },
+};
+static const struct example refused_examples[] = {
+	{ "ironmesh peers refused", "who was not let in or not dialled, and the command that would allow it" },
+	{ 0 },
+};
 static const struct example alias_examples[] = {
 	{ "ironmesh peers alias 3fa9 workshop", "your own name for it, on this node only" },
 	{ "ironmesh peers alias workshop --remove", NULL },
@@ -124,6 +240,10 @@ static const struct opt list_opts[] = {
 };
 static const struct opt block_opts[] = {
 	{ "reason", 0, OPT_TEXT, "TEXT", "kept with the peer and in the audit log" },
+	{ 0 },
+};
+static const struct opt pending_opts[] = {
+	{ "all", 0, OPT_FLAG, NULL, "also those that are ignored" },
 	{ 0 },
 };
 static const struct opt alias_opts[] = {
@@ -138,6 +258,12 @@ static const struct command subs[] = {
 	  .min_args = 1, .max_args = 1, .flags = CMD_PASSPHRASE, .run = run_show },
 	{ .name = "approve", .args = "PEER", .summary = "trust a pending or blocked peer",
 	  .examples = approve_examples, .min_args = 1, .max_args = 1, .flags = CMD_PASSPHRASE, .run = run_approve },
+	{ .name = "pending", .args = "", .summary = "who waits for your decision, and what is held of them",
+	  .examples = pending_examples, .opts = pending_opts, .flags = CMD_PASSPHRASE, .run = run_pending },
+	{ .name = "ignore", .args = "PEER", .summary = "hear no more of a pending peer, and refuse what it sends",
+	  .examples = ignore_examples, .min_args = 1, .max_args = 1, .flags = CMD_PASSPHRASE, .run = run_ignore },
+	{ .name = "refused", .args = "", .summary = "who was not let in or not dialled, and why",
+	  .examples = refused_examples, .run = run_refused },
 	{ .name = "block", .args = "PEER", .summary = "refuse a peer, and drop what was held from it",
 	  .examples = block_examples, .opts = block_opts, .min_args = 1, .max_args = 1, .flags = CMD_PASSPHRASE, .run = run_block },
 	{ .name = "forget", .args = "PEER", .summary = "remove the record of a peer",
@@ -149,7 +275,7 @@ static const struct command subs[] = {
 
 const struct command cmd_peers = {
 	.name = "peers",
-	.summary = "who is known: list, show, approve, block, forget, alias",
+	.summary = "who is known: list, show, pending, approve, ignore, block, refused, forget, alias",
 	.examples = list_examples,
 	.text = "PEER is an alias, a name, a node id, or the first digits of one (at least 4).",
 	.subs = subs,

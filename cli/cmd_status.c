@@ -56,6 +56,25 @@ static void troubles(const struct cli *c, const json_t *status)
 		out_field(&c->out, "warning", json_string_value(v));
 }
 
+static void refused(const struct cli *c, const json_t *status)
+{
+	const json_t *o = json_object_get(status, "refused");
+	char who[120], when[40];
+	json_t *v;
+	size_t i;
+
+	if (show_int(status, "allowed_peers"))
+		out_fieldf(&c->out, "allowed peers", "%" PRId64 " on the list, nobody else", show_int(status, "allowed_peers"));
+	if (!show_int(o, "contacts"))
+		return;
+	out_fieldf(&c->out, "refused", "%" PRId64 " contact(s)", show_int(o, "contacts"));
+	json_array_foreach (json_object_get(o, "last"), i, v)
+		out_fieldf(&c->out, "", "%s from %s: %s, %" PRId64 " time(s), last %s", show_party(v, who, sizeof(who)),
+			   json_str(v, "address") ? json_str(v, "address") : "?",
+			   json_str(v, "reason") ? json_str(v, "reason") : "?", show_int(v, "count"),
+			   time_text((uint64_t)show_int(v, "last_ms"), when, sizeof(when)));
+}
+
 static void revocation(const struct cli *c, const json_t *status)
 {
 	const json_t *o = json_object_get(status, "revocation"), *admins = json_object_get(o, "admins");
@@ -96,6 +115,7 @@ static void print_status(const struct cli *c, const json_t *s)
 		   "%" PRId64 " online; %" PRId64 " trusted, %" PRId64 " pending, %" PRId64 " blocked",
 		   show_int(peers, "online"), show_int(peers, "trusted"), show_int(peers, "pending"),
 		   show_int(peers, "blocked") + show_int(peers, "revoked"));
+	refused(c, s);
 	revocation(c, s);
 	counts(c, "outbox", json_object_get(s, "outbox"), "empty");
 	counts(c, "inbox", json_object_get(s, "inbox"), "empty");
@@ -106,7 +126,9 @@ static void print_status(const struct cli *c, const json_t *s)
 		counts(c, "counters", json_object_get(s, "counters"), "all zero");
 	troubles(c, s);
 	if (show_int(peers, "pending"))
-		out_hint(&c->out, "ironmesh peers list --state pending");
+		out_hint(&c->out, "ironmesh peers pending");
+	if (show_int(json_object_get(s, "refused"), "contacts"))
+		out_hint(&c->out, "ironmesh peers refused");
 }
 
 static int run_status(struct cli *c)

@@ -163,6 +163,62 @@ static int run_allow_downgrade(struct cli *c)
 	return one(c, "trust.allow_downgrade", json_pack("{s:s}", "peer", cli_arg(c, 0)));
 }
 
+static void print_names(const struct cli *c, const json_t *list, char sign, enum style style)
+{
+	char safe[300];
+	json_t *name;
+	size_t i;
+
+	json_array_foreach (list, i, name)
+		printf("%s%c %s%s\n", out_on(&c->out, style), sign,
+		       text_safe(bytes_of(json_string_value(name), json_string_length(name)), safe, sizeof(safe)),
+		       out_off(&c->out, style));
+}
+
+static int cap_change(struct cli *c, const char *method)
+{
+	int code = EXIT_DONE;
+	json_t *d = cli_result(c, method, json_pack("{s:s}", "peer", cli_arg(c, 0)), &code);
+	const json_t *peer = json_object_get(d, "peer");
+	char name[120], word[160];
+
+	if (!d)
+		return code;
+	if (!cli_printed_json(c, d)) {
+		show_party(peer, name, sizeof(name));
+		out_field(&c->out, "peer", name);
+		out_fieldf(&c->out, "state", "%s%s", json_str(d, "state") ? json_str(d, "state") : "?",
+			   json_is_true(json_object_get(d, "ignored")) ? ", what it sends is refused" : "");
+		out_field(&c->out, "accepted", json_str(d, "accepted_digest"));
+		out_field(&c->out, "announced", json_str(d, "announced_digest"));
+		if (!json_is_true(json_object_get(d, "names_known")))
+			out_note(&c->out, "of one of the two sets only the digest was kept");
+		print_names(c, json_object_get(d, "kept"), ' ', STYLE_NONE);
+		print_names(c, json_object_get(d, "removed"), '-', STYLE_BAD);
+		print_names(c, json_object_get(d, "added"), '+', STYLE_GOOD);
+		if (json_is_true(json_object_get(d, "changed")))
+			out_hint(&c->out, "ironmesh trust cap-accept %s   or   ironmesh trust cap-reject %s",
+				 word_for_shell(cli_arg(c, 0), word, sizeof(word)), word);
+	}
+	json_decref(d);
+	return code;
+}
+
+static int run_cap_diff(struct cli *c)
+{
+	return cap_change(c, "trust.cap_diff");
+}
+
+static int run_cap_accept(struct cli *c)
+{
+	return cap_change(c, "trust.cap_accept");
+}
+
+static int run_cap_reject(struct cli *c)
+{
+	return cap_change(c, "trust.cap_reject");
+}
+
 static int run_export(struct cli *c)
 {
 	struct fault f = { 0 };
@@ -214,6 +270,18 @@ static const struct example downgrade_examples[] = {
 	{ "ironmesh trust allow-downgrade bob --yes", "bob went back to the old software, and told you so himself" },
 	{ 0 },
 };
+static const struct example diff_examples[] = {
+	{ "ironmesh trust cap-diff bob", "what bob can do now (+), and could before (-)" },
+	{ 0 },
+};
+static const struct example accept_examples[] = {
+	{ "ironmesh trust cap-accept bob", "what it sent meanwhile was held, and is delivered now" },
+	{ 0 },
+};
+static const struct example reject_examples[] = {
+	{ "ironmesh trust cap-reject bob", "what was held goes, what it sends is refused until you accept or approve" },
+	{ 0 },
+};
 static const struct example export_examples[] = {
 	{ "ironmesh trust export --out trust.json", "signed by this node" },
 	{ 0 },
@@ -255,6 +323,15 @@ static const struct command subs[] = {
 		  "like it there, where the passphrase can be guessed at. This forgets that it did, with its\n"
 		  "addresses; the next time it speaks im2 the rule holds again.",
 	  .flags = CMD_PASSPHRASE | CMD_YES, .min_args = 1, .max_args = 1, .run = run_allow_downgrade },
+	{ .name = "cap-diff", .args = "PEER", .summary = "how what a peer can do differs from what you accepted",
+	  .examples = diff_examples,
+	  .text = "The first capabilities that a trusted peer announces are pinned. When they change, it is said;\n"
+		  "with 'run --cap-change hold' its messages are held as well until you decide.",
+	  .flags = CMD_PASSPHRASE, .min_args = 1, .max_args = 1, .run = run_cap_diff },
+	{ .name = "cap-accept", .args = "PEER", .summary = "accept the changed capabilities of a peer",
+	  .examples = accept_examples, .flags = CMD_PASSPHRASE, .min_args = 1, .max_args = 1, .run = run_cap_accept },
+	{ .name = "cap-reject", .args = "PEER", .summary = "refuse what a peer with changed capabilities sends",
+	  .examples = reject_examples, .flags = CMD_PASSPHRASE, .min_args = 1, .max_args = 1, .run = run_cap_reject },
 	{ .name = "export", .args = "", .summary = "the trust store as signed JSON",
 	  .examples = export_examples, .opts = export_opts, .flags = CMD_PASSPHRASE, .run = run_export },
 	{ 0 },
@@ -262,7 +339,7 @@ static const struct command subs[] = {
 
 const struct command cmd_trust = {
 	.name = "trust",
-	.summary = "whose key is whose: list, show, pin, verify, set-state, revoke, repin, allow-downgrade, export",
+	.summary = "whose key is whose: list, show, pin, verify, set-state, revoke, repin, allow-downgrade, cap-diff, cap-accept, cap-reject, export",
 	.examples = list_examples,
 	.subs = subs,
 };

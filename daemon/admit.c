@@ -5,6 +5,7 @@
 #include "daemon/node_internal.h"
 #include "daemon/parts.h"
 #include "daemon/records.h"
+#include "daemon/refusals.h"
 
 #include "base/text.h"
 
@@ -60,12 +61,24 @@ static void judge(struct conn *c, const struct session_peer *sp, struct admit_re
 	policy_admit(n->c.policy, n->p.pins, &req, out);
 }
 
+/* A name on the list of allowed peers means the key that it is pinned to: that key keeps it. */
+static const char *kept_name(struct node *n, const struct session_peer *sp)
+{
+	const struct pin *pin = pins_get(n->p.pins, &sp->id);
+	const char *name = name_of(n, sp);
+
+	if (!pin || strcmp(pin->name, name) == 0 || !policy_needs_name(n->c.policy, n->p.pins, &sp->id))
+		return name;
+	log_warn("name-on-the-list-kept peer=%s name=%s asks=%s", sp->id.hex, pin->name, name);
+	return pin->name;
+}
+
 static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
 {
 	struct node *n = c->node;
 	const struct pin *known = pins_get(n->p.pins, &sp->id);
 	struct admit_result r;
-	struct pin_update u = { .id = sp->id, .ed = sp->ed, .name = name_of(n, sp), .version = sp->version,
+	struct pin_update u = { .id = sp->id, .ed = sp->ed, .name = kept_name(n, sp), .version = sp->version,
 				.x25519 = sp->has_x25519 ? sp->x25519 : NULL, .confirms = known && known->confirms,
 				.wall_ms = env_wall(n->env) };
 	bool created = false, changed;
@@ -131,7 +144,12 @@ void admit_identified(struct conn *c)
 		/* Each is written to the trust store, at the pace of whoever knows the passphrase and makes up identities. */
 		if (stranger && !c->dialled && n->c.limits.strangers_per_s > 0 &&
 		    !bucket_take(&n->strangers, 1, env_now(n->env))) {
+			struct fault f = { 0 };
+
 			n->n.admission_refused++;
+			fault_set(&f, ERR_AGAIN, EXIT_RETRY, "more unknown identities came at once than are written down");
+			fault_next(&f, "ironmesh peers pending   (it tries again by itself)");
+			refuse_conn(c, &sp->id, name_of(n, sp), "too-many-strangers", &f, false);
 			session_refuse(c->session, ERR_AGAIN, "too-many-strangers");
 			return;
 		}
@@ -148,10 +166,11 @@ void admit_identified(struct conn *c)
 		 c->address, err_word(r.verdict), r.fault.what, r.fault.next);
 	if (r.verdict == ERR_KEY_CHANGED)
 		key_changed(c, sp, &r);
-	else if (r.verdict != ERR_SELF)
-		audit_note(n->p.audit, r.verdict == ERR_DOWNGRADE ? "DOWNGRADE_REFUSED" : "PEER_REFUSED",
-			   bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name", name_of(n, sp), "reason",
-			   err_word(r.verdict), NULL);
+	else if (r.verdict == ERR_DOWNGRADE)
+		audit_note(n->p.audit, "DOWNGRADE_REFUSED", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name",
+			   name_of(n, sp), "reason", err_word(r.verdict), NULL);
+	refuse_conn(c, &sp->id, name_of(n, sp), err_word(r.verdict), &r.fault,
+		    r.verdict != ERR_SELF && r.verdict != ERR_DOWNGRADE);
 	const struct pin *pin = pins_get(n->p.pins, &sp->id);
 	bool needs_im2 = r.verdict == ERR_DOWNGRADE && n->c.policy->im2 != IM2_OFF && pin && pin->im2_since_ms;
 
@@ -165,10 +184,6 @@ void admit_identified(struct conn *c)
 			 r.verdict == ERR_KEY_CHANGED ? ": ironmesh trust list" : "");
 		c->explained = true;
 	}
-	struct node_event e = { .type = "peer.refused", .peer = sp->id, .name = name_of(n, sp),
-				.reason = err_word(r.verdict) };
-
-	node_event(n, &e);
 	session_refuse(c->session, r.verdict, needs_im2 ? SESSION_REFUSE_NEEDS_IM2 : err_word(r.verdict));
 }
 
@@ -230,6 +245,12 @@ void admit_renamed(struct conn *c, const char *name)
 			   "owner", owner->id.hex, NULL);
 		return;
 	}
+	if (policy_needs_name(n->c.policy, n->p.pins, &sp->id)) {
+		log_warn("name-on-the-list-kept peer=%s name=%s asks=%s", sp->id.hex, pin->name, name);
+		audit_note(n->p.audit, "NAME_REFUSED", bytes_str(sp->id.hex), "peer_id", sp->id.hex, "name", name,
+			   "owner", sp->id.hex, NULL);
+		return;
+	}
 	snprintf(was, sizeof was, "%s", pin->name);
 	if (pins_observe(n->p.pins, &u, NULL) != ERR_OK)
 		return;
@@ -251,6 +272,7 @@ void admit_online(struct conn *c)
 	if (c->target)
 		c->target->bad_dials = 0;
 	ladder_clear(n->by_identity, bytes_str(sp->id.hex));
+	refusals_forget(n->refusals, &sp->id);
 	if (!p) {
 		conn_close(c, "peer-table-full");
 		return;
@@ -310,7 +332,7 @@ void admit_online(struct conn *c)
 		return;
 	inbound_report_reads(c);
 	/* Approved, and a crash came before its messages were released. */
-	if (pins_get(n->p.pins, &p->id)->state == PIN_TRUSTED)
+	if (pin_admits(pins_get(n->p.pins, &p->id)))
 		(void)inbound_release(n, &p->id, true);
 }
 
@@ -393,7 +415,45 @@ bool admit_tls_key_changed(struct node *n, const struct link_info *info)
 			   "kind", "tls-key", "peer_id", pin->id.hex, NULL);
 		if (pins_alarm(n->p.pins, &a) == ERR_OK)
 			node_pins_flush(n, "alarm");
+
+		struct fault f = { 0 };
+
+		fault_set(&f, ERR_KEY_CHANGED, EXIT_INTEGRITY, "%.120s shows another TLS key than before", info->address);
+		fault_next(&f, "ironmesh trust list");
+		refuse_contact(n, &pin->id, pin->name, info->address, info->source, true, "tls-key-changed", &f, false);
 		return true;
 	}
+	return false;
+}
+
+/* Every end of a session is said to the operator as a refusal: with the command that would allow it. */
+void admit_review(struct node *n)
+{
+	struct list *l, *next;
+
+	if (n->c.policy->allowed_count == 0)
+		return;
+	for (l = n->conns_list.next; l != &n->conns_list; l = next) {
+		struct conn *c = list_entry(l, struct conn, link);
+		struct fault f = { 0 };
+
+		next = l->next;
+		if (c->closing || !c->peer || policy_may_meet(n->c.policy, n->p.pins, &c->peer->id, &f) == ERR_OK)
+			continue;
+		refuse_conn(c, &c->peer->id, peer_name(n, &c->peer->id), err_word(ERR_DENIED), &f, true);
+		conn_close(c, "not among the allowed peers any more");
+	}
+	dial_retry(n);
+}
+
+bool admit_relayed(struct conn *from, const struct node_id *author)
+{
+	struct node *n = from->node;
+	struct fault f = { 0 };
+
+	if (policy_may_meet(n->c.policy, n->p.pins, author, &f) == ERR_OK)
+		return true;
+	n->n.admission_refused++;
+	refuse_conn(from, author, peer_name(n, author), err_word(ERR_DENIED), &f, true);
 	return false;
 }

@@ -31,6 +31,8 @@ enum err store_refused(struct call *c, enum err e);
 json_t *peer_ref(const struct command_ctx *cx, const struct node_id *id);
 json_t *peer_result(const struct command_ctx *cx, const struct pin *pin);
 json_t *alarms_json(const struct pins *p);
+json_t *refused_json(const struct command_ctx *cx, size_t max); /* the newest; needs a node */
+json_t *refused_summary(const struct command_ctx *cx);
 /* Borrowed text from outside, made safe; "" becomes null. */
 json_t *text_or_null(const char *text);
 json_t *base64_json(struct bytes b);
@@ -68,6 +70,8 @@ enum err draft_send(struct call *c, struct draft *d, submit_done done, void *ctx
 void command_audit(struct command_ctx *cx, const char *event, const char *peer_id, const char *state);
 /* Pins after a mutation of ours: written, or a fault. */
 enum err pins_written(struct call *c) MUST_CHECK;
+/* Offline: held messages of this peer become new, or go. */
+enum err command_release_held(struct call *c, const struct node_id *id, bool accept) MUST_CHECK;
 
 #define COMMAND(name) enum err name(struct call *c)
 COMMAND(command_version);
@@ -90,6 +94,9 @@ COMMAND(command_peers_approve);
 COMMAND(command_peers_block);
 COMMAND(command_peers_forget);
 COMMAND(command_peers_alias);
+COMMAND(command_peers_pending);
+COMMAND(command_peers_ignore);
+COMMAND(command_peers_refused);
 COMMAND(command_ping);
 COMMAND(command_keys_show);
 COMMAND(command_keys_fingerprint);
@@ -105,6 +112,9 @@ COMMAND(command_trust_revoke);
 COMMAND(command_trust_repin);
 COMMAND(command_trust_allow_downgrade);
 COMMAND(command_trust_export);
+COMMAND(command_trust_cap_diff);
+COMMAND(command_trust_cap_accept);
+COMMAND(command_trust_cap_reject);
 COMMAND(command_caps_find);
 COMMAND(command_caps_set);
 COMMAND(command_caps_add);

@@ -130,7 +130,7 @@ enum err command_status(struct call *c)
 	return result_is(
 		c,
 		json_pack("{s:s, s:s, s:i, s:o, s:s, s:s, s:i, s:I, s:o, s:b, s:b, s:o, s:o, s:o, s:{s:I, s:I, s:I},"
-			  " s:{s:I}, s:o, s:o, s:o, s:o, s:o, s:o}",
+			  " s:{s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}",
 			  "schema", "ironmesh.status/1", "version", IRONMESH_VERSION, "api", CONTROL_API, "name",
 			  text_or_null(cx->name), "id", id->hex, "fingerprint", fingerprint_text(id, fp), "pid",
 			  (int)getpid(), "uptime_ms", (json_int_t)(env_now(cx->env) - cx->info.started_ms),
@@ -142,7 +142,9 @@ enum err command_status(struct call *c)
 			  "trust_store", trust_store_json(cx->pins), "alarms", alarms_json(cx->pins), "counters",
 			  counters_json(cx), "warnings",
 			  texts(cx->info.warnings[0], 8, sizeof cx->info.warnings[0]), "im2",
-			  im2_json(&cx->info), "revocation", admins_json(cx->info.admins)));
+			  im2_json(&cx->info), "revocation", admins_json(cx->info.admins), "refused",
+			  refused_summary(cx), "allowed_peers",
+			  (json_int_t)(cx->info.policy ? cx->info.policy->allowed_count : 0)));
 }
 
 enum err command_subscribe(struct call *c)
@@ -219,7 +221,7 @@ static json_t *peer_json(const struct command_ctx *cx, const struct pin *p, cons
 		"{s:s, s:s, s:o, s:o, s:s, s:b, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:I, s:I, s:I, s:o,"
 		" s:o, s:o, s:b, s:o, s:I}",
 		"id", p->id.hex, "fingerprint", fingerprint_text(&p->id, fp), "name", text_or_null(p->name), "alias",
-		text_or_null(p->alias), "state", pin_state_word(p->state), "verified", p->verified, "via",
+		text_or_null(p->alias), "state", pin_word(p), "verified", p->verified, "via",
 		text_or_null(p->via), "online", v.online, "transport", text_or_null(v.online ? v.transport : NULL),
 		"generation", text_or_null(v.generation), "version", version_json(p->version_floor), "confirms",
 		v.online ? json_boolean(v.confirms) : p->confirms ? json_true() : json_null(), "address",
@@ -439,6 +441,8 @@ enum err command_peers_alias(struct call *c)
 				c->f);
 	if (e != ERR_OK)
 		return e;
+	if (c->cx->node)
+		node_review(c->cx->node); /* an alias on the list of allowed peers lets somebody in, or no longer */
 	return result_is(c, peer_result(c->cx, pins_get(c->cx->pins, &id)));
 }
 

@@ -1,24 +1,6 @@
 /* trust.*, and the decisions of peers.* that are the same thing */
 #include "daemon/commands_internal.h"
 
-/* Offline: what the node does to held messages, on the database alone. The senders are told when they
- * send them again. */
-static enum err release_held(struct call *c, const struct node_id *id, bool accept)
-{
-	struct inbox_row rows[64];
-	size_t got = 0;
-	enum err e = ERR_OK;
-
-	if (!c->cx->store)
-		return ERR_OK;
-	do
-		e = inbox_release(c->cx->store, id, accept, rows, 64, &got);
-	while (e == ERR_OK && got == 64);
-	if (e == ERR_OK)
-		e = store_commit(c->cx->store);
-	return e == ERR_OK ? e : store_refused(c, e);
-}
-
 /* The one way a state changes, with and without a node. */
 static enum err move_peer(struct call *c, const struct node_id *who, enum pin_state state, const char *reason)
 {
@@ -43,7 +25,7 @@ static enum err move_peer(struct call *c, const struct node_id *who, enum pin_st
 							     "PEER_STATE_CHANGED",
 				      id.hex, pin_state_word(state));
 			if (state != PIN_PENDING)
-				e = release_held(c, &id, state == PIN_TRUSTED);
+				e = command_release_held(c, &id, state == PIN_TRUSTED);
 		}
 	}
 	if (e != ERR_OK)
@@ -200,7 +182,7 @@ enum err command_trust_repin(struct call *c)
 			e = pins_written(c);
 		if (e == ERR_OK) {
 			command_audit(c->cx, "PEER_STATE_CHANGED", id.hex, "repinned");
-			e = release_held(c, &id, true);
+			e = command_release_held(c, &id, true);
 		}
 	}
 	if (e != ERR_OK)

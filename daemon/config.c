@@ -39,6 +39,7 @@ enum opt {
 	OPT_SIGN_ALWAYS,
 	OPT_TLS_BINDING,
 	OPT_ROTATE_VERIFIED,
+	OPT_CAP_CHANGE,
 	OPT_REVOKE_ADMINS,
 	OPT_REVOKE_QUORUM,
 	OPT_MESH,
@@ -64,7 +65,7 @@ static const struct row {
 	  OPT_KEY_PASSPHRASE_FILE },
 	{ "--clear-keys", NULL, "store a new identity without encryption", OPT_CLEAR_KEYS },
 	{ "--peer", "HOST:PORT[#ID]", "dial this peer and stay connected; may be repeated", OPT_PEER },
-	{ "--allowed-peers", "LIST", "names or node ids, separated by commas, or @FILE; may be repeated",
+	{ "--allowed-peers", "LIST", "talk to nobody else: node ids, aliases, names, by commas, or @FILE; may be repeated",
 	  OPT_ALLOWED },
 	{ "--trust-on-first-use", NULL, "trust a new peer that knows the passphrase without asking", OPT_TOFU },
 	{ "--allow-plaintext-ws", NULL, "accept ws:// too, and dial it when wss:// fails", OPT_PLAINTEXT },
@@ -86,6 +87,8 @@ static const struct row {
 	  OPT_TLS_BINDING },
 	{ "--rotate-verified", "keep|drop", "whether a verified peer stays so when a signed record changes its key (drop)",
 	  OPT_ROTATE_VERIFIED },
+	{ "--cap-change", "show|hold", "when what a trusted peer can do changes: say so, or hold its messages too (show)",
+	  OPT_CAP_CHANGE },
 	{ "--revoke-admins", "LIST", "public keys of who together may revoke any identity, or @FILE; on all nodes alike",
 	  OPT_REVOKE_ADMINS },
 	{ "--revoke-quorum", "K", "so many of them have to sign (the majority: 2 of 3)", OPT_REVOKE_QUORUM },
@@ -241,16 +244,18 @@ static enum err add_admins(struct run_config *c, const char *list, struct fault 
 	return admins_add(&c->admins, list, f);
 }
 
-/* A list as typed, or in @FILE: one or more entries a line, '#' begins a comment. */
+/* A list as typed, or in @FILE: one or more entries a line, '#' begins a comment. No entry but a public key holds a '/', so
+ * that the path of a file of names needs no '@'. */
 static enum err list_take(struct run_config *c, const char *v,
 			  enum err (*add)(struct run_config *, const char *, struct fault *), struct fault *f)
 {
-	const char *path = v + 1;
+	bool is_path = v[0] == '@' || (add == add_allowed && strchr(v, '/'));
+	const char *path = v[0] == '@' ? v + 1 : v;
 	struct buf b;
 	char *text;
 	enum err e;
 
-	if (v[0] != '@') {
+	if (!is_path) {
 		e = add(c, v, f);
 		if (e != ERR_OK && f && !f->next[0])
 			fault_next(f, "ironmesh run --help");
@@ -396,6 +401,11 @@ static enum err take(struct run_config *c, enum opt opt, const char *v, struct f
 		c->rotate_keeps_verified = strcmp(v, "keep") == 0;
 		if (!c->rotate_keeps_verified && strcmp(v, "drop") != 0)
 			return usage(f, NULL, "--rotate-verified: '%s' is not keep or drop", v);
+		return ERR_OK;
+	case OPT_CAP_CHANGE:
+		c->cap_change_holds = strcmp(v, "hold") == 0;
+		if (!c->cap_change_holds && strcmp(v, "show") != 0)
+			return usage(f, NULL, "--cap-change: '%s' is not show or hold", v);
 		return ERR_OK;
 	case OPT_REVOKE_ADMINS:
 		return list_take(c, v, add_admins, f);

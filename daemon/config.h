@@ -40,6 +40,7 @@ struct run_config {
 	enum routing_mode routing; /* im2.md 11; passive */
 	bool seal_refuse, no_seal_pad; /* im2.md 11.3 */
 	bool rotate_keeps_verified; /* im2.md 13.4 */
+	bool cap_change_holds; /* a trusted peer whose capabilities change is held until the operator decides */
 	bool im2_given, require_im2; /* as typed */
 	struct admins admins; /* who together may revoke; empty: nobody */
 	double connect_rate; /* accepted per second and source; 0: no limit, < 0: the standard */

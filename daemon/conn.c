@@ -8,6 +8,7 @@
 #include "daemon/mesh09.h"
 #include "daemon/node_internal.h"
 #include "daemon/parts.h"
+#include "daemon/refusals.h"
 
 #include <stdlib.h>
 
@@ -57,6 +58,17 @@ void conn_free(struct conn *c)
 	free(c);
 }
 
+/* Somebody who did not know the passphrase: who he is was never said. */
+static void not_proven(struct conn *c, const char *why)
+{
+	struct fault f = { 0 };
+
+	fault_set(&f, ERR_AUTH, EXIT_INTEGRITY, "whoever is at %.100s did not prove the passphrase of the mesh (%.80s)",
+		  c->address, why);
+	fault_next(&f, "compare the passphrase and --mesh of both ends, then restart them");
+	refuse_conn(c, NULL, NULL, err_word(ERR_AUTH), &f, false);
+}
+
 /* Cuts a conn from its peer and target; the session is over from here on. Idempotent. */
 void conn_end(struct conn *c, const char *why, uint64_t min_wait_ms)
 {
@@ -72,6 +84,7 @@ void conn_end(struct conn *c, const char *why, uint64_t min_wait_ms)
 		log_info("passphrase-not-proven source=%s", c->source);
 		audit_note(n->p.audit, "AUTH_FAILURE", bytes_str(c->source), "source", c->source, "reason",
 			   "passphrase-not-proven", NULL);
+		not_proven(c, "passphrase-not-proven");
 		conn_blame(n, c->source, "passphrase-not-proven");
 	}
 	if (min_wait_ms < c->min_wait_ms)
@@ -159,6 +172,7 @@ static void downgrade(struct conn *c)
 	log_error("downgrade-refused address=%s what=\"%s\" next=\"%s\"", c->address, f.what, f.next);
 	audit_note(n->p.audit, "DOWNGRADE_REFUSED", bytes_str(c->address), "address", c->address, "reason", f.what,
 		   NULL);
+	refuse_conn(c, pin ? &pin->id : NULL, pin ? pin->name : NULL, err_word(ERR_DOWNGRADE), &f, false);
 	if (!t || !f.what[0])
 		return;
 	snprintf(t->why, sizeof t->why, "%.120s: %.120s", f.what, f.next);
@@ -182,6 +196,7 @@ static void on_over(struct conn *c, const struct session_event *e)
 			n->n.handshake_auth_failures++;
 			audit_note(n->p.audit, "AUTH_FAILURE", bytes_str(c->source), "source", c->source,
 				   "reason", why, NULL);
+			not_proven(c, why);
 		}
 		if ((e->blame == BLAME_AUTH || e->blame == BLAME_GARBAGE) && !c->dialled) {
 			c->guessing = false;

@@ -8,10 +8,12 @@
 
 #include "base/text.h"
 #include "daemon/inbound.h"
+#include "daemon/refusals.h"
 #include "protocol/im2/content.h"
 
 #define RECEIPT_WAIT_MS 200        /* for company; at most 5 s by 10.2 */
 #define RECEIPT_TTL_S 86400
+#define ECHO_TTL_S 600
 #define RECEIPT_AGAIN_MS 5000
 #define NO_FS_KEEP_S (400u * 86400u)
 
@@ -47,6 +49,7 @@ static bool admit_author(struct courier *k, const struct im2_opened *o, const st
 	policy_admit(n->c.policy, n->p.pins, &rq, &rs);
 	if (rs.verdict != ERR_OK) {
 		n->n.admission_refused++;
+		refuse_contact(n, id, o->author_name, "a relay", id->hex, false, err_word(rs.verdict), &rs.fault, true);
 		log_info("sealed-author-refused peer=%s what=\"%s\"", id->hex, rs.fault.what);
 		return false;
 	}
@@ -88,22 +91,29 @@ static void take_messages(struct courier *k, struct conn *from, const struct im2
 	}
 }
 
-static void probed(struct courier *k, const struct node_id *author, struct bytes value)
+/* One PING or PONG, which looks like a short message to relays. */
+static bool send_echo(struct courier *k, const struct node_id *to, struct conn *next, uint16_t tag, struct bytes value)
 {
 	struct buf items, rt, body;
 	struct im2_sealed sealed;
-	struct conn *next = routes_next(k->node, author, NULL);
+	bool good;
 
 	buf_init(&items, 64);
 	buf_init(&rt, IM2_RT_MAX);
 	buf_init(&body, 4096);
-	im2_item_add(&items, IM2_ITEM_PONG, value);
-	if (next && items.err == ERR_OK &&
-	    courier_wrap(k, author, buf_bytes(&items), 600, PRIO_NORMAL, true, &rt, &body, &sealed) == ERR_OK)
-		(void)!relay_send(next, buf_bytes(&rt), buf_bytes(&body), RELAY_HOPS, 0);
+	im2_item_add(&items, tag, value);
+	good = next && items.err == ERR_OK &&
+	       courier_wrap(k, to, buf_bytes(&items), ECHO_TTL_S, PRIO_NORMAL, true, &rt, &body, &sealed) == ERR_OK &&
+	       relay_send(next, buf_bytes(&rt), buf_bytes(&body), RELAY_HOPS, 0) == ERR_OK;
 	buf_fini(&items);
 	buf_fini(&rt);
 	buf_fini(&body);
+	return good;
+}
+
+bool courier_probe(struct node *n, const struct node_id *to, struct conn *via, const uint8_t nonce[static 8])
+{
+	return n->courier && send_echo(n->courier, to, via, IM2_ITEM_PING, bytes_of(nonce, 8));
 }
 
 void courier_arrived(struct conn *from, const uint8_t rid[static 16], struct bytes rt, struct bytes body, uint32_t age_s)
@@ -141,7 +151,7 @@ void courier_arrived(struct conn *from, const uint8_t rid[static 16], struct byt
 		return;
 	}
 	pin = pins_get(n->p.pins, &author);
-	if (!pin || pin->state == PIN_BLOCKED || pin->state == PIN_REVOKED) {
+	if (!pin || pin->state == PIN_BLOCKED || pin->state == PIN_REVOKED || !admit_relayed(from, &author)) {
 		n->n.sealed_refused++;
 		buf_wipe(&k->plain);
 		return;
@@ -153,9 +163,9 @@ void courier_arrived(struct conn *from, const uint8_t rid[static 16], struct byt
 		else if (tag == IM2_ITEM_SRECEIPT)
 			records_receipt(n, value);
 		else if (tag == IM2_ITEM_PING && pin->state == PIN_TRUSTED)
-			probed(k, &author, value);
+			(void)send_echo(k, &author, routes_next(n, &author, NULL), IM2_ITEM_PONG, value);
 		else if (tag == IM2_ITEM_PONG)
-			routes_delivered(n, &author, &from->peer->id, 0);
+			routes_probe_answered(n, &author, value);
 	}
 	buf_wipe(&k->plain);
 }

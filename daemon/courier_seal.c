@@ -194,7 +194,7 @@ enum err courier_seal(struct courier *k, struct destination *d, struct parcel **
 
 	if (n->ops_n || n->group_failed || store_failed(n->p.store))
 		return ERR_AGAIN;
-	if (!pin || pin->state != PIN_TRUSTED)
+	if (!pin || pin->state != PIN_TRUSTED || policy_may_meet(n->c.policy, n->p.pins, &d->id, NULL) != ERR_OK)
 		return ERR_NOTFOUND;
 	if (should_ask(k, d))
 		return ERR_AGAIN;

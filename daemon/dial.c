@@ -3,6 +3,7 @@
  * why a peer is not connected.
  */
 #include "daemon/node_internal.h"
+#include "daemon/refusals.h"
 
 #include <stdlib.h>
 
@@ -48,6 +49,7 @@ static void dial_now(void *ctx)
 	struct dial_ctx *d = ctx;
 	struct node *n = d->node;
 	struct target *t = &d->target;
+	struct fault f = { 0 };
 	const struct pin *pin;
 	enum err e;
 
@@ -71,6 +73,12 @@ static void dial_now(void *ctx)
 		snprintf(t->why, sizeof t->why, "%s is %s: ironmesh peers approve %.32s", peer_name(n, &pin->id),
 			 pin_state_word(pin->state), pin->id.hex);
 		return;
+	}
+	if (t->has_known && policy_may_meet(n->c.policy, n->p.pins, &t->known, &f) != ERR_OK) {
+		snprintf(t->why, sizeof t->why, "%.110s: %.130s", f.what, f.next);
+		refuse_contact(n, &t->known, peer_name(n, &t->known), t->address, t->address, true, err_word(ERR_DENIED), &f,
+			       true);
+		return; /* again when a name or an alias changes */
 	}
 	n->n.dials++;
 	e = tp_dial(n->tp, t->address, &t->dialling);

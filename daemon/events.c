@@ -258,6 +258,8 @@ static void build(struct events *h, const struct node_event *e)
 	member(b, "msg_id", e->msg_id);
 	member(b, "reason", e->reason);
 	member(b, "via", e->via);
+	member(b, "address", e->address);
+	member(b, "next", e->next);
 	if (e->seq)
 		buf_printf(b, ",\"inbox_seq\":%lld", (long long)e->seq);
 	if (inbox || e->size)

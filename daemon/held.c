@@ -79,7 +79,7 @@ void inbound_release_due(void *node)
 		struct conn *c = list_entry(l, struct conn, link);
 		const struct pin *pin = c->peer ? pins_get(n->p.pins, &c->peer->id) : NULL;
 
-		if (pin && pin->state == PIN_TRUSTED && inbound_release(n, &pin->id, true) != ERR_OK)
+		if (pin && pin_admits(pin) && inbound_release(n, &pin->id, true) != ERR_OK)
 			return;
 	}
 }

@@ -128,7 +128,7 @@ static void inbound_volatile(struct conn *c, const struct message *m, const stru
 	struct node *n = c->node;
 	struct node_event ev = { .type = "message.volatile", .peer = m->source, .size = m->body.n, .message = m };
 
-	if (pin->state != PIN_TRUSTED) {
+	if (!pin_admits(pin)) {
 		n->n.volatile_dropped++;
 		return;
 	}
@@ -166,6 +166,12 @@ static void inbound_take(struct conn *c, const struct message *said, const struc
 		n->n.messages_refused++;
 		return;
 	}
+	if (pin->ignored) {
+		n->n.messages_refused++;
+		if (!(m->ext.flags & MSG_VOLATILE))
+			refuse(c, m, sealed, "refused", IM2_REASON_OPERATOR);
+		return;
+	}
 	if (m->ext.hop > HOPS_MAX) {
 		n->n.messages_refused++;
 		if (!(m->ext.flags & MSG_VOLATILE))
@@ -193,7 +199,7 @@ static void inbound_take(struct conn *c, const struct message *said, const struc
 		.priority = (uint8_t)m->priority,
 		.created_ms = m->created_ms,
 		.received_ms = env_wall(n->env),
-		.held = pin->state == PIN_PENDING,
+		.held = !pin_admits(pin),
 		.proven = m->source_proven,
 		.body = m->body,
 		.has_wire = m->has_wire_id,
@@ -254,7 +260,7 @@ static void inbound_take(struct conn *c, const struct message *said, const struc
 		return;
 	}
 
-	if (e == ERR_EXISTS && state == INBOX_HELD && pin->state == PIN_TRUSTED) {
+	if (e == ERR_EXISTS && state == INBOX_HELD && pin_admits(pin)) {
 		/* Approved, and the disk refused the release: now it goes with all others of its author. */
 		(void)inbound_release(n, &m->source, true);
 		return;

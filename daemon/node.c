@@ -4,6 +4,7 @@
  */
 #include "daemon/node_internal.h"
 #include "daemon/parts.h"
+#include "daemon/refusals.h"
 
 #include <malloc.h>
 #include <stdlib.h>
@@ -129,6 +130,10 @@ enum err node_new(const struct node_config *c, const struct node_parts *p, struc
 	mo.value_size = sizeof(uint64_t);
 	n->friends = map_new(&mo);
 	env_random(n->env, key, sizeof key);
+	if (refusals_new(n->env, &n->refusals) != ERR_OK) {
+		node_free(n);
+		return ERR_NOMEM;
+	}
 	n->by_source = ladder_new(key, LADDER_SOURCES);
 	n->by_identity = ladder_new(key, LADDER_SOURCES);
 	if (!n->conns || !n->peers || !n->items || !n->connects || !n->friends || !n->by_source || !n->by_identity) {
@@ -205,6 +210,7 @@ void node_free(struct node *n)
 	map_free(n->items);
 	map_free(n->connects);
 	map_free(n->friends);
+	refusals_free(n->refusals);
 	ladder_free(n->by_source);
 	ladder_free(n->by_identity);
 	free(n);
@@ -393,9 +399,24 @@ void node_observe(struct node *n, void (*fn)(void *ctx, const struct node_event 
 	n->observer_ctx = ctx;
 }
 
+/* Of who is ignored only what the operator does himself is told. */
+static bool ignored(struct node *n, const struct node_event *e)
+{
+	static const char *const kept[] = { "peer.approved", "peer.blocked", "peer.ignored", "peer.key_changed" };
+	const struct pin *pin;
+
+	if (strncmp(e->type, "peer.", 5) != 0 || !e->peer.hex[0])
+		return false;
+	for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
+		if (strcmp(e->type, kept[i]) == 0)
+			return false;
+	pin = pins_get(n->p.pins, &e->peer);
+	return pin && pin->ignored;
+}
+
 void node_event(struct node *n, const struct node_event *e)
 {
-	if (n->observer && !n->stopping)
+	if (n->observer && !n->stopping && !ignored(n, e))
 		n->observer(n->observer_ctx, e);
 }
 

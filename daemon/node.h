@@ -60,6 +60,7 @@ struct node_config {
 	bool seal_direct;
 	bool im2_pad, im2_sign_always; /* im2.md 7.8, 9.4; whether im2 runs at all is policy->im2 */
 	struct im2_limits im2;     /* zero members: what follows from the other limits, then the defaults of im2.md */
+	const char *mesh;          /* its name (im2.md 2.4); borrowed; NULL = "" */
 	bool tls_binding;          /* im2.md 5.1 cb: handshakes are bound to the TLS connection that carries them */
 	enum routing_mode routing; /* routes.h */
 	bool seal_refuse;          /* im2.md 11.3: without a prekey a message fails instead of going marked no-fs */
@@ -184,6 +185,15 @@ enum err node_peer_revoke(struct node *n, const struct node_id *id, const char *
 enum err node_peer_pending(struct node *n, const struct node_id *id, struct fault *f) MUST_CHECK;
 enum err node_peer_forget(struct node *n, const struct node_id *id, struct fault *f) MUST_CHECK;
 enum err node_peer_repin(struct node *n, const char *subject, const struct node_id *id, struct fault *f) MUST_CHECK;
+/* No events of it, what it sends is refused, and what was held of it goes; it stays pending (pins_ignore()). */
+enum err node_peer_ignore(struct node *n, const struct node_id *id, struct fault *f) MUST_CHECK;
+/* A change of what it can do (pins_caps.h): accepted, and what was held is delivered; or rejected, and it goes. */
+enum err node_caps_accept(struct node *n, const struct node_id *id, struct fault *f) MUST_CHECK;
+enum err node_caps_reject(struct node *n, const struct node_id *id, struct fault *f) MUST_CHECK;
+/* Who was refused, and why (refusals.h). */
+const struct refusals *node_refusals(const struct node *n);
+/* An alias or a name was changed: sessions that the list of allowed peers does not cover any more end. */
+void node_review(struct node *n);
 /* PING over the session; `done` with rtt_ms or an error. ERR_CLOSED when there is no session. */
 typedef void (*ping_done)(void *ctx, enum err e, double rtt_ms);
 enum err node_ping(struct node *n, const struct node_id *id, uint64_t timeout_ms, ping_done done, void *ctx) MUST_CHECK;
@@ -211,6 +221,7 @@ struct node_event {
 	/* "message.volatile": what came and is nowhere else; borrowed during the call. NULL otherwise. */
 	const struct message *message;
 	const struct pin_alarm *alarm;
+	const char *address, *next; /* peer.refused: from where, the command that would allow it; or NULL */
 };
 void node_observe(struct node *n, void (*fn)(void *ctx, const struct node_event *e), void *ctx);
 
@@ -223,6 +234,7 @@ void node_observe(struct node *n, void (*fn)(void *ctx, const struct node_event 
 	X(handshake_auth_failures, "handshake_auth_failures")                                      \
 	X(handshake_timeouts, "handshake_timeouts")                                                \
 	X(admission_refused, "admission_refused")                                                  \
+	X(contacts_refused, "contacts_refused")                                                    \
 	X(duplicate_sessions, "duplicate_sessions")                                                \
 	X(bans, "bans")                                                                            \
 	X(strangers, "strangers")                                                                  \

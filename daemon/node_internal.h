@@ -230,6 +230,7 @@ struct node {
 	struct ladder *by_source, *by_identity;
 	struct map *friends;       /* source -> monotonic ms of the last im2 session of a trusted peer from there */
 	struct bucket guesses;     /* of the whole daemon (im2.md 18.2) */
+	struct refusals *refusals;
 	struct bucket strangers;   /* first contacts that are written to the trust store */
 	struct list conns_list;    /* online */
 	struct list shaking;       /* not online yet */
@@ -325,6 +326,11 @@ void admit_renamed(struct conn *c, const char *name); /* it says so, while onlin
 bool admit_untimely(const struct session_event *e);
 bool admit_proves_key(const struct session_event *e);
 bool admit_tls_key_changed(struct node *n, const struct link_info *info);
+/* Sessions whose peer the list of allowed peers does not cover any more end. */
+void admit_review(struct node *n);
+/* Whether what relays brought of a known author may be opened further; refused, and written down, when a list of allowed
+ * peers does not cover him. */
+bool admit_relayed(struct conn *from, const struct node_id *author);
 
 /* peer.c */
 struct peer *peer_find(struct node *n, const struct node_id *id);

@@ -58,7 +58,7 @@ static enum err check_peer(struct node *n, const struct submit *s, struct fault 
 		return ERR_NOTFOUND;
 	}
 	if (pin->state == PIN_TRUSTED)
-		return ERR_OK;
+		return policy_may_meet(n->c.policy, n->p.pins, &s->to, f);
 	fault_set(f, ERR_UNTRUSTED, EXIT_PEER_UNTRUSTED, "%s is %s", peer_name(n, &s->to),
 		  pin_state_word(pin->state));
 	if (pin->state == PIN_PENDING) {

@@ -294,6 +294,7 @@ enum err node_peer_approve(struct node *n, const struct node_id *id, struct faul
 	if (p && p->conn)
 		sched_wake(p);
 	dial_peer_offline(n, id);
+	admit_review(n);
 	if (e != ERR_OK) {
 		fault_set(f, e, EXIT_RETRY, "the peer is trusted now, but its held messages could not be released");
 		fault_means(f, "they are released when it connects again, or when you approve it again");
@@ -360,6 +361,7 @@ enum err node_peer_forget(struct node *n, const struct node_id *id, struct fault
 	native_revoke(n, id, ed);
 	conn_close_peer(n, id, "forgotten");
 	node_simple_event(n, "trust.changed", id, "forgotten");
+	admit_review(n);
 	return inbound_release(n, id, false);
 }
 
@@ -387,5 +389,6 @@ enum err node_peer_repin(struct node *n, const char *subject, const struct node_
 	node_simple_event(n, "trust.changed", id, "repinned");
 	e = inbound_release(n, id, true);
 	dial_peer_offline(n, id);
+	admit_review(n);
 	return e;
 }

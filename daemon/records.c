@@ -218,10 +218,17 @@ void records_free(struct node *n)
 }
 
 /* --- time --------------------------------------------------------------------------------------------------- */
+/* While the list of allowed peers holds an old id, its record must say what became of it: as a stranger with that id the old
+ * key would be let in. */
+static bool listed(const void *policy, const struct node_id *id)
+{
+	return policy_lists(policy, id);
+}
+
 static void hourly(struct records *r)
 {
 	struct node *n = r->node;
-	size_t gone = pins_expire_rotated(n->p.pins, env_wall(n->env));
+	size_t gone = pins_expire_rotated_but(n->p.pins, env_wall(n->env), listed, n->c.policy);
 
 	im2_records_sweep(r->cache);
 	if (!gone)

@@ -213,6 +213,9 @@ bool pins_same(const struct pins *p, const struct node_id *a, const struct node_
 size_t pins_former(const struct pins *p, const struct node_id *id, struct node_id *out, size_t max);
 /* Drops the old records whose time is over; blocked and revoked ones stay. How many went. */
 size_t pins_expire_rotated(struct pins *p, uint64_t wall_ms);
+/* The same, but for those that `keep` wants: of whom an old id is still written down somewhere, and would be a stranger. */
+size_t pins_expire_rotated_but(struct pins *p, uint64_t wall_ms, bool (*keep)(const void *ctx, const struct node_id *id),
+			       const void *ctx);
 
 /* The trust export: canonical JSON of trusted pins signed under SIG_TRUST_EXPORT. */
 enum err pins_export(const struct pins *p, const struct keyring *k, uint64_t wall_ms, struct buf *out) MUST_CHECK;

@@ -200,6 +200,12 @@ void pins_void_rotation(struct pins *p, struct rec *r)
 
 size_t pins_expire_rotated(struct pins *p, uint64_t wall_ms)
 {
+	return pins_expire_rotated_but(p, wall_ms, NULL, NULL);
+}
+
+size_t pins_expire_rotated_but(struct pins *p, uint64_t wall_ms, bool (*keep)(const void *ctx, const struct node_id *id),
+			       const void *ctx)
+{
 	size_t gone = 0;
 
 	if (p->read_only)
@@ -208,7 +214,8 @@ size_t pins_expire_rotated(struct pins *p, uint64_t wall_ms)
 		struct rec *r = p->recs[i];
 
 		if (!rotated(r) || r->pin.state == PIN_BLOCKED || r->pin.state == PIN_REVOKED ||
-		    wall_ms < r->pin.rotated_ms || wall_ms - r->pin.rotated_ms < PINS_ROTATED_KEEP_MS)
+		    wall_ms < r->pin.rotated_ms || wall_ms - r->pin.rotated_ms < PINS_ROTATED_KEEP_MS ||
+		    (keep && keep(ctx, &r->pin.id)))
 			continue;
 		pins_remove(p, r);
 		p->dirty = true;

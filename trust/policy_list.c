@@ -99,6 +99,12 @@ enum err policy_may_meet(const struct policy *p, const struct pins *pins, const 
 	if (p->allowed_count == 0)
 		return ERR_OK;
 	pin = pins_get(pins, id);
+	if (pin && pin->successor.hex[0] != '\0' && pins_current(pins, id) != pin) {
+		fault_set(f, ERR_DENIED, EXIT_POLICY, "%s has changed its identity to %s", id->hex, pin->successor.hex);
+		fault_means(f, "with a list of allowed peers its old key is taken for nothing any more");
+		fault_next(f, "ironmesh peers show %s", pin->successor.hex);
+		return ERR_DENIED;
+	}
 	v = policy_vouches(p, pins, id, pin ? pin->name : "", NULL);
 	if (v == VOUCH_KEY || (v == VOUCH_NAME && pin->state == PIN_PENDING) || (!pin && waits_for_a_name(p, pins)))
 		return ERR_OK;

@@ -518,7 +518,7 @@ def a_pending_peer_is_exit_5_until_it_is_approved():
     assert "peers approve" in got["next"], got
     done = im("peers", *home(carol))
     assert "pending" in done.text and "peers approve" in done.err, done
-    assert im("status", *home(carol)).err.count("peers list --state pending") == 1
+    assert im("status", *home(carol)).err.count("peers pending") == 1
     im("send", *home(alice), "carol", "held", "--wait", "300ms", exit=6)
     rows = wait_for(lambda: as_json("inbox", *home(carol), "--state", "held")["messages"], 10, what="a held message")
     assert im("inbox", "show", rows[0]["seq"], "--raw", *home(carol)).out == b"held"
