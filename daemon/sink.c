@@ -2,6 +2,7 @@
  * sink.c -- what the transport tells us: may this source connect, a link opened, a unit came, it closed.
  */
 #include "daemon/node_internal.h"
+#include "daemon/pairing.h"
 
 #include <stdlib.h>
 
@@ -100,6 +101,10 @@ static void sink_opened(void *ctx, const struct link_info *info)
 	struct conn *c;
 	void *slot;
 
+	if (info->pair) {
+		pairing_opened(n, info);
+		return;
+	}
 	for (size_t i = 0; info->dialled && i < n->target_count; i++)
 		if (n->targets[i]->dialling == info->id)
 			t = n->targets[i];
@@ -193,6 +198,8 @@ static void sink_unit(void *ctx, link_id id, struct bytes unit, bool text)
 	uint64_t received, receipts = n->n.receipts_received, unknown = n->n.receipts_unknown;
 	bool could_send;
 
+	if (!c && pairing_unit(n, id, unit))
+		return;
 	if (!c || c->closing || !c->session)
 		return;
 	c->heard_ms = env_now(n->env);
@@ -225,6 +232,8 @@ static void sink_closed(void *ctx, link_id id, enum link_end why, const char *de
 	struct node *n = ctx;
 	struct conn *c = conn_find(n, id);
 
+	if (!c && pairing_closed(n, id, why, detail))
+		return;
 	if (!c) { /* a dial that never opened */
 		for (size_t i = 0; i < n->target_count; i++) {
 			struct target *t = n->targets[i];

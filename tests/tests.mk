@@ -57,6 +57,7 @@ fuzz-run: $(FUZZ_BIN)
 
 # --- simulator, benches --------------------------------------------------------------------------
 -include tests/sim/sim.mk
+-include tests/mesh/mesh.mk
 -include tests/bench/bench.mk
 -include tests/diff/im2_diff.mk
 

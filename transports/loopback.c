@@ -36,17 +36,20 @@ static void stopped_run(void *ctx)
 static enum err loopback_dial(struct transport *t, const char *address, link_id *out)
 {
 	struct loop_endpoint *e = endpoint_of(t);
-	size_t n = strlen(address);
+	char bare[LINK_ADDRESS_MAX + 1];
 	struct loop_fate fate;
 	struct loop_half *h;
+	bool pair;
 
 	if (e->dead || e->stopping)
 		return ERR_CLOSED;
-	if (n == 0 || n > LINK_ADDRESS_MAX)
+	if (link_address_split(address, bare, &pair) != ERR_OK || !bare[0])
 		return ERR_USAGE;
+	address = bare;
 	h = loop_half_new(e, true, address);
 	if (!h)
 		return ERR_FULL;
+	h->info.pair = pair;
 	e->stats.dialled++;
 	fate = fate_of(e->net, e->address, address, bytes_of(NULL, 0));
 	if (fate.cut) {

@@ -262,6 +262,7 @@ static void dial_arrive(struct loop_half *a)
 		return;
 	}
 	to->stats.accepted++;
+	b->info.pair = a->info.pair;
 	a->peer = b;
 	b->peer = a;
 	a->state = b->state = HALF_OPEN;

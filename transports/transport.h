@@ -22,6 +22,8 @@ struct transport;
 typedef uint64_t link_id; /* 0 = none */
 
 #define LINK_ADDRESS_MAX 255
+/* Behind an address that is dialled: a link that pairs two nodes (im2.md 15.1). link_info.address is without it. */
+#define LINK_PAIR_PATH "/im2/pair"
 
 struct link_info {
 	link_id id;
@@ -29,6 +31,7 @@ struct link_info {
 	const char *kind;                   /* "ws", "loopback" */
 	char address[LINK_ADDRESS_MAX + 1]; /* dialled: as given to tp_dial; else "ip:port" of the peer */
 	char source[64];                    /* what limits are keyed by (base/limit.h) */
+	bool pair;                          /* of the path of pairings, not of peers */
 	bool secure;                        /* TLS */
 	bool has_tls_key;
 	uint8_t tls_key[32];                /* dialled over TLS: SHA-256 of the peer's SubjectPublicKeyInfo */
@@ -49,6 +52,8 @@ enum link_end {
 	LINK_END_COUNT
 };
 const char *link_end_word(enum link_end e);
+/* Whether `address` ends in LINK_PAIR_PATH; `bare` is what stands before it, or all of it. ERR_USAGE when too long. */
+enum err link_address_split(const char *address, char bare[static LINK_ADDRESS_MAX + 1], bool *pair) MUST_CHECK;
 
 struct transport_sink {
 	void *ctx;

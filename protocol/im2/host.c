@@ -132,6 +132,7 @@ struct im2_peer *im2_peer_get(struct im2_host *h, const uint8_t ed[static ED_BYT
 	p->trusted = trusted;
 	bucket_init(&p->buckets[CLASS_MESSAGE], h->c.radio ? 2 : 50, h->c.radio ? 20 : 500, now);
 	bucket_init(&p->buckets[CLASS_ITEM], 200, 1000, now);
+	bucket_init(&p->buckets[CLASS_ROUTED], h->c.radio ? 2 : 50, h->c.radio ? 20 : 200, now);
 	bucket_init(&p->buckets[CLASS_RECORD], 2, 40, now);
 	bucket_init(&p->buckets[CLASS_REQUEST], 2, 20, now);
 	bucket_init(&p->buckets[CLASS_KEY], 1, 10, now);
@@ -222,6 +223,12 @@ struct bytes im2_host_prs(const struct im2_host *h, uint16_t passgen)
 		if (h->passgen[i] == passgen)
 			return secret_bytes(&h->mesh[i]);
 	return bytes_of(NULL, 0);
+}
+
+struct bytes im2_host_mesh(const struct im2_host *h, uint16_t *passgen)
+{
+	*passgen = h->mesh_n ? h->passgen[0] : 0;
+	return h->mesh_n ? secret_bytes(&h->mesh[0]) : bytes_of(NULL, 0);
 }
 
 enum err im2_host_mesh_key(struct im2_host *h, uint16_t passgen, struct bytes key)

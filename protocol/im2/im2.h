@@ -83,6 +83,8 @@ void im2_host_free(struct im2_host *h); /* after its links; wipes; accepts NULL 
  * dialler waits (ERR_AGAIN). Two generations at most; `passgen` names each. The first is used to dial. Copies. */
 enum err im2_host_mesh_key(struct im2_host *h, uint16_t passgen, struct bytes key) MUST_CHECK;
 bool im2_host_has_mesh_key(const struct im2_host *h);
+/* The first one, borrowed, to hand it on (15.3); empty: none. */
+struct bytes im2_host_mesh(const struct im2_host *h, uint16_t *passgen);
 /* Trust changed: sessions of this identity are erased, with CLOSE 4 on its paths. */
 void im2_host_revoke(struct im2_host *h, const uint8_t ed[static ED_BYTES]);
 /* Erases what is over: call at the deadline, and at least once a minute. */

@@ -93,7 +93,7 @@ static bool op_next_unit(struct session *base, struct session_unit *out)
 void v09_event(struct v09 *s, const struct session_event *e)
 {
 	BUG_ON(s->events_n == EVENTS_MAX); /* the owner drains after every call */
-	s->events[s->events_n++] = (struct waiting){ e->type, e->err, e->blame, e->word, e->rtt_ms };
+	s->events[s->events_n++] = (struct waiting){ e->type, e->err, e->blame, e->word, e->rtt_ms, e->item };
 	if (e->type == SESSION_EV_MESSAGE)
 		s->message = e->message;
 }
@@ -117,7 +117,7 @@ static bool op_next_event(struct session *base, struct session_event *out)
 		const struct waiting *w = &s->events[s->events_at++];
 
 		*out = (struct session_event){ .type = w->type, .err = w->err, .blame = w->blame,
-					       .word = w->word, .rtt_ms = w->rtt_ms };
+					       .word = w->word, .rtt_ms = w->rtt_ms, .item = w->item };
 		if (w->type == SESSION_EV_MESSAGE)
 			out->message = s->message;
 		return true;

@@ -51,6 +51,7 @@ struct waiting {
 	enum session_blame blame;
 	const char *word;
 	uint64_t rtt_ms;
+	struct bytes item; /* borrows as `message` does */
 };
 
 /*

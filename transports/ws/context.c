@@ -114,6 +114,14 @@ static int upgrade_confirm(const char *to)
 	return to && strcasecmp(to, "websocket") == 0 ? 0 : -1; /* never "h2c" */
 }
 
+/* Every other path is the one of peers, as it always was. */
+static bool asks_to_pair(struct lws *wsi)
+{
+	char uri[sizeof LINK_PAIR_PATH + 1];
+
+	return lws_hdr_copy(wsi, uri, sizeof uri, WSI_TOKEN_GET_URI) > 0 && strcmp(uri, LINK_PAIR_PATH) == 0;
+}
+
 static int peer_closes(struct ws_link *l, const uint8_t *code, size_t n)
 {
 	l->peer_closed = true;
@@ -137,8 +145,10 @@ static int event(struct lws *wsi, enum lws_callback_reasons reason, void *user, 
 		l = NULL;
 	switch (reason) {
 	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-		if (l && l->half)
+		if (l && l->half) {
 			l->half->request_seen = true;
+			l->half->pair = asks_to_pair(wsi);
+		}
 		return l ? upgrade_confirm(in) : -1;
 	case LWS_CALLBACK_FILTER_HTTP_CONNECTION:
 	case LWS_CALLBACK_HTTP:

@@ -174,7 +174,7 @@ static void attempt(struct ws_link *l)
 	info.vhost = w->plain;
 	info.address = ip;
 	info.port = h->port;
-	info.path = "/";
+	info.path = h->pair ? LINK_PAIR_PATH : "/";
 	info.host = host;
 	info.local_protocol_name = w->protocols[0].name;
 	info.ietf_version_or_minus_one = -1;
@@ -333,11 +333,14 @@ static enum err resolve(struct ws_link *l)
 
 enum err ws_dial_start(struct ws *w, const char *address, link_id *out)
 {
-	char host[WS_HOST_MAX + 1];
+	char host[WS_HOST_MAX + 1], bare[LINK_ADDRESS_MAX + 1];
 	uint16_t port;
 	struct ws_link *l;
-	enum err e = ws_address_parse(address, host, &port);
+	bool pair;
+	enum err e = link_address_split(address, bare, &pair);
 
+	if (e == ERR_OK)
+		e = ws_address_parse(bare, host, &port);
 	if (e != ERR_OK)
 		return e;
 	if (w->stopping)
@@ -348,7 +351,8 @@ enum err ws_dial_start(struct ws *w, const char *address, link_id *out)
 	if (!l)
 		return ERR_NOMEM;
 	memcpy(l->half->host, host, sizeof host);
-	snprintf(l->half->address, sizeof l->half->address, "%s", address);
+	snprintf(l->half->address, sizeof l->half->address, "%s", bare);
+	l->half->pair = pair;
 	source_of_address(host, l->half->source);
 	l->half->port = port;
 	w->stats.dialled++;

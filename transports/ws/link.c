@@ -191,6 +191,7 @@ void ws_link_opened(struct ws_link *l, struct lws *wsi)
 	struct link_info info = {
 		.id = l->id,
 		.dialled = l->dialled,
+		.pair = h->pair,
 		.kind = "ws",
 		.secure = l->tls,
 	};

@@ -49,6 +49,7 @@ struct half {
 	int fd; /* of the accepted socket; lws owns it after WS_KNOCKING */
 	struct knock *knock;
 	bool tls_done, request_seen, timed_out;
+	bool pair; /* the path of pairings is dialled, or was asked for */
 	bool unwanted; /* tp_close() or tp_stop(): ends with the next run of its timer */
 	/* dial */
 	char host[WS_HOST_MAX + 1]; /* without brackets */
