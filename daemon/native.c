@@ -4,6 +4,7 @@
  */
 #include "daemon/node_internal.h"
 #include "daemon/records.h"
+#include "daemon/routes.h"
 
 #include "base/text.h"
 
@@ -309,6 +310,7 @@ void native_revoke(struct node *n, const struct node_id *id, const uint8_t *ed)
 		return;
 	im2_host_revoke(n->im2, ed ? ed : pin->ed);
 	records_forget(n, ed ? ed : pin->ed);
+	routes_forget(n, ed ? ed : pin->ed);
 	/* The CLOSE that says so leaves before the link ends. */
 	if (p && p->conn && p->conn->im2)
 		conn_pump(p->conn);
@@ -325,6 +327,7 @@ void native_trust_changed(struct node *n, const struct node_id *id)
 	im2_link_trusted(p->conn->session, pin && pin->state == PIN_TRUSTED);
 	if (pin && pin->state == PIN_TRUSTED && !p->conn->dialled)
 		befriend(n, p->conn->source);
+	routes_trust(n, id);
 }
 
 enum err node_peer_allow_downgrade(struct node *n, const struct node_id *id, struct fault *f)

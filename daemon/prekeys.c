@@ -3,6 +3,7 @@
  * node id || prekey id, so that those of an earlier identity are found and dropped.
  */
 #include "daemon/records_internal.h"
+#include "daemon/routes.h"
 
 #include <stdlib.h>
 
@@ -206,6 +207,7 @@ static void announce(struct records *r)
 
 	if (!record.n || im2_records_own(r->cache, record) != ERR_OK)
 		return;
+	routes_again(n); /* it names the prekey */
 	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {
 		struct conn *c = list_entry(l, struct conn, link);
 

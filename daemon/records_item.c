@@ -287,15 +287,15 @@ static void on_request(struct records *r, struct conn *c, struct bytes value)
 		raw = im2_records_get(r->cache, ed, f.v[IM2_RECREQ_TYPE].u, key);
 	else
 		return;
-	if (!raw.n && ed && f.v[IM2_RECREQ_TYPE].u == IM2_REC_PREKEY_T) {
+	if (raw.n && im2_record_parse(raw, &rec) == IM2_FINE &&
+	    (!im2_has(&f, IM2_RECREQ_HAVE) || rec.gen > f.v[IM2_RECREQ_HAVE].u)) {
+		(void)records_send(c, IM2_ITEM_RECORD, raw);
+	} else if (ed && ed != keyring_ed(r->node->p.keyring) && f.v[IM2_RECREQ_TYPE].u == IM2_REC_PREKEY_T) {
 		struct node_id author;
 
 		node_id_of(ed, &author);
 		ask_onward(r, c, &author);
 	}
-	if (raw.n && im2_record_parse(raw, &rec) == IM2_FINE &&
-	    (!im2_has(&f, IM2_RECREQ_HAVE) || rec.gen > f.v[IM2_RECREQ_HAVE].u))
-		(void)records_send(c, IM2_ITEM_RECORD, raw);
 }
 
 /* It holds that: an answer to a notice, or more than we know. What it says is proven by the record alone. */

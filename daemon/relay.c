@@ -19,13 +19,19 @@
 #define SWEEP_MS 30000
 #define BUSY_MS 500               /* a next hop that took no more is asked again */
 #define SWEEP_BITE 64             /* destinations looked at in one step */
-#define RATE 500                  /* ROUTED of one trusted peer (18.3), and as much to one */
+/* ROUTED of one peer (18.3), and as much to one. */
+#define RATE 500
 #define BURST 2000
 #define RATE_RETRY_S 5
 #define QUOTA_RETRY_S 300
 #define FEEDBACK_RETRY_MAX_S 86400
 #define BYTES_RATE (16.0 * 1024 * 1024)
 #define BYTES_BURST (32.0 * 1024 * 1024)
+/* The same of one that is not trusted. */
+#define OTHER_RATE 50
+#define OTHER_BURST 200
+#define OTHER_BYTES_RATE (1.0 * 1024 * 1024)
+#define OTHER_BYTES_BURST (4.0 * 1024 * 1024)
 #define PENDING_MAX 1024
 
 static const struct transit_limits limits = { .objects_per_from = 1000, .bytes_per_from = 16u << 20, .bytes = 1ull << 30 };
@@ -44,6 +50,7 @@ struct seen {
 struct rate {
 	struct bucket in, in_bytes; /* what we take from it */
 	struct bucket out, out_bytes; /* what it takes from us: its defaults */
+	bool trusted;
 };
 
 /* Kept in the open group: answered once that is on disk. */
@@ -89,6 +96,8 @@ static struct conn *session_of(struct node *n, const struct node_id *id)
 /* --- rates ------------------------------------------------------------------------------------------------ */
 static struct rate *rate_of(struct relay *r, const struct node_id *id)
 {
+	const struct pin *pin = pins_get(r->node->p.pins, id);
+	bool trusted = pin && pin->state == PIN_TRUSTED;
 	uint64_t now = env_now(r->node->env);
 	struct rate *a;
 	bool created;
@@ -98,10 +107,14 @@ static struct rate *rate_of(struct relay *r, const struct node_id *id)
 		return NULL;
 	a = v;
 	if (created) {
-		bucket_init(&a->in, RATE, BURST, now);
 		bucket_init(&a->out, RATE, BURST, now);
-		bucket_init(&a->in_bytes, BYTES_RATE, BYTES_BURST, now);
 		bucket_init(&a->out_bytes, BYTES_RATE, BYTES_BURST, now);
+	}
+	if (created || a->trusted != trusted) {
+		bucket_init(&a->in, trusted ? RATE : OTHER_RATE, trusted ? BURST : OTHER_BURST, now);
+		bucket_init(&a->in_bytes, trusted ? BYTES_RATE : OTHER_BYTES_RATE,
+			    trusted ? BYTES_BURST : OTHER_BYTES_BURST, now);
+		a->trusted = trusted;
 	}
 	return a;
 }

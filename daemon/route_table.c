@@ -1,12 +1,9 @@
+/* route_table.c -- what neighbours said, who may say how much, and when it is over (im2.md 11.5). */
 #include "daemon/route_table.h"
 
 #include <stdlib.h>
 
-struct route_table {
-	struct route_table_config c;
-	struct map *dests; /* node id -> struct route_dest * */
-	struct map *shares; /* neighbour -> how many destinations it alone brought */
-};
+#include "daemon/route_table_internal.h"
 
 struct route_table *route_table_new(const struct route_table_config *c)
 {
@@ -22,7 +19,10 @@ struct route_table *route_table_new(const struct route_table_config *c)
 	mo.value_size = sizeof(uint32_t);
 	mo.capacity = c->destinations * ROUTE_WAYS + 1;
 	t->shares = map_new(&mo);
-	if (t->dests && t->shares)
+	mo.policy = MAP_EVICT_LRU;
+	mo.value_size = sizeof(struct grudge);
+	t->grudges = map_new(&mo);
+	if (t->dests && t->shares && t->grudges)
 		return t;
 	route_table_free(t);
 	return NULL;
@@ -45,6 +45,7 @@ void route_table_free(struct route_table *t)
 		map_each(t->dests, free_one, NULL);
 	map_free(t->dests);
 	map_free(t->shares);
+	map_free(t->grudges);
 	free(t);
 }
 
@@ -96,85 +97,42 @@ static void share_sub(struct route_table *t, const struct node_id *via)
 		map_del(t->shares, bytes_of(via->hex, NODE_ID_LEN));
 }
 
-/* --- choosing --------------------------------------------------------------------------------------------- */
-static bool feasible(const struct route_dest *d, const struct route_way *w)
+/* --- grudges ------------------------------------------------------------------------------------------------ */
+static struct bytes grudge_key(const struct node_id *to, const struct node_id *via, uint8_t out[static GRUDGE_KEY])
 {
-	return w->gen > d->adv_gen || (w->gen == d->adv_gen && w->hops < d->adv_hops);
+	memcpy(out, to->hex, NODE_ID_LEN);
+	memcpy(out + NODE_ID_LEN, via->hex, NODE_ID_LEN);
+	return bytes_of(out, GRUDGE_KEY);
 }
 
-static bool penalised(const struct route_way *w, uint64_t now)
+static void grudge_keep(struct route_table *t, const struct node_id *to, const struct route_way *w)
 {
-	return w->penalty_until_ms > now;
+	uint8_t key[GRUDGE_KEY];
+	bool created;
+	void *v;
+
+	if ((w->in_a_row || w->penalty_ms != ROUTE_PENALTY_MS) &&
+	    map_put(t->grudges, grudge_key(to, &w->via, key), 0, &v, &created) == ERR_OK)
+		*(struct grudge *)v = (struct grudge){ w->penalty_until_ms, w->penalty_ms, w->in_a_row };
 }
 
-/* Newest generation, fewest hops, then what was measured or claimed. */
-static bool better(const struct route_way *a, const struct route_way *b, uint64_t now)
+static void grudge_recall(struct route_table *t, const struct node_id *to, struct route_way *w)
 {
-	double x, y;
+	uint8_t key[GRUDGE_KEY];
+	struct bytes k = grudge_key(to, &w->via, key);
+	const struct grudge *g = map_peek(t->grudges, k);
 
-	if (penalised(a, now) != penalised(b, now))
-		return !penalised(a, now);
-	if (a->gen != b->gen)
-		return a->gen > b->gen;
-	if (a->hops != b->hops)
-		return a->hops < b->hops;
-	x = a->rtt_ms >= 0 ? a->rtt_ms : a->cost_ms;
-	y = b->rtt_ms >= 0 ? b->rtt_ms : b->cost_ms;
-	return x < y;
-}
-
-static int choose(const struct route_dest *d, const struct node_id *except, const struct node_id *not_this, uint64_t now)
-{
-	int best = -1;
-
-	for (int i = 0; i < d->ways_n; i++) {
-		const struct route_way *w = &d->ways[i];
-
-		if (w->expires_ms <= now || !feasible(d, w) || (except && node_id_eq(&w->via, except)) ||
-		    (not_this && node_id_eq(&w->via, not_this)))
-			continue;
-		if (best < 0 || better(w, &d->ways[best], now))
-			best = i;
-	}
-	return best;
-}
-
-/* What counts as the same is told to nobody. */
-struct in_use {
-	struct node_id via;
-	uint64_t gen;
-	uint8_t hops;
-	bool is;
-};
-
-static struct in_use in_use(const struct route_dest *d)
-{
-	struct in_use u = { .is = d->best >= 0 };
-
-	if (u.is) {
-		u.via = d->ways[d->best].via;
-		u.gen = d->ways[d->best].gen;
-		u.hops = d->ways[d->best].hops;
-	}
-	return u;
-}
-
-static void rechoose(struct route_table *t, struct route_dest *d, struct in_use was, uint64_t now)
-{
-	struct in_use is;
-	bool other;
-
-	d->best = (int8_t)choose(d, NULL, NULL, now);
-	is = in_use(d);
-	other = is.is != was.is || (is.is && !node_id_eq(&is.via, &was.via));
-	if (!other && is.gen == was.gen && is.hops == was.hops)
+	if (!g)
 		return;
-	d->dirty = true;
-	t->c.changed(t->c.ctx, d, other);
+	w->penalty_until_ms = g->penalty_until_ms;
+	w->penalty_ms = g->penalty_ms;
+	w->in_a_row = g->in_a_row;
+	map_del(t->grudges, k);
 }
 
 static void way_drop(struct route_table *t, struct route_dest *d, int i)
 {
+	grudge_keep(t, &d->id, &d->ways[i]);
 	share_sub(t, &d->ways[i].via);
 	d->ways[i] = d->ways[--d->ways_n];
 	d->best = -1; /* the caller chooses anew */
@@ -193,14 +151,6 @@ static bool is_wanted(const struct route_table *t, const struct node_id *id)
 	return t->c.wanted && t->c.wanted(t->c.ctx, id);
 }
 
-static int way_of(const struct route_dest *d, const struct node_id *via)
-{
-	for (int i = 0; i < d->ways_n; i++)
-		if (node_id_eq(&d->ways[i].via, via))
-			return i;
-	return -1;
-}
-
 static bool look_victim(void *ctx, struct bytes key, void *value)
 {
 	struct victim *v = ctx;
@@ -210,10 +160,11 @@ static bool look_victim(void *ctx, struct bytes key, void *value)
 	memcpy(&d, value, sizeof d);
 	if (v->alternative || node_id_eq(&d->id, v->not_id))
 		return true;
-	at = v->via ? way_of(d, v->via) : 0;
+	at = v->via ? route_way_of(d, v->via) : 0;
 	if (at < 0)
 		return true;
-	if (v->via && d->best >= 0 && at != d->best) {
+	/* A destination without a way is but a memory. */
+	if (v->via ? d->best >= 0 && at != d->best : d->ways_n == 0 && !d->dirty) {
 		v->dest = d;
 		v->alternative = true;
 	} else if (!v->dest && !is_wanted(v->t, &d->id)) {
@@ -222,14 +173,13 @@ static bool look_victim(void *ctx, struct bytes key, void *value)
 	return true;
 }
 
-static void way_drop(struct route_table *t, struct route_dest *d, int i);
 static void dest_free(struct route_table *t, struct route_dest *d);
 
 /* Room for one more way of `via` (NULL: for one more destination), towards `id`. */
 static bool make_room(struct route_table *t, const struct node_id *via, const struct node_id *id, uint64_t now)
 {
 	struct victim v = { .t = t, .via = via, .not_id = id };
-	struct in_use was;
+	struct route_in_use was;
 
 	map_each(t->dests, look_victim, &v);
 	if (!v.dest || (!v.alternative && !is_wanted(t, id)))
@@ -238,9 +188,9 @@ static bool make_room(struct route_table *t, const struct node_id *via, const st
 		dest_free(t, v.dest);
 		return true;
 	}
-	was = in_use(v.dest);
-	way_drop(t, v.dest, way_of(v.dest, via));
-	rechoose(t, v.dest, was, now);
+	was = route_in_use(v.dest);
+	way_drop(t, v.dest, route_way_of(v.dest, via));
+	route_rechoose(t, v.dest, was, now);
 	return true;
 }
 
@@ -268,13 +218,10 @@ static struct route_dest *dest_get(struct route_table *t, const struct node_id *
 	return d;
 }
 
-static uint64_t newest(const struct route_dest *d)
+/* Nobody has a way, and nothing of it has to be remembered. */
+static bool is_over(const struct route_dest *d, uint64_t now)
 {
-	uint64_t gen = 0;
-
-	for (int i = 0; i < d->ways_n; i++)
-		gen = d->ways[i].gen > gen ? d->ways[i].gen : gen;
-	return gen;
+	return !d->ways_n && !d->dirty && !d->moved && d->newest_ends_ms <= now;
 }
 
 static void dest_free(struct route_table *t, struct route_dest *d)
@@ -285,104 +232,99 @@ static void dest_free(struct route_table *t, struct route_dest *d)
 	free(d);
 }
 
+/* The place of one more way; the worst makes room when the new one is better. -1: it is not. */
+static int way_place(struct route_table *t, struct route_dest *d, const struct route_way *fresh, uint64_t now)
+{
+	int worst = 0;
+
+	if (d->ways_n < ROUTE_WAYS)
+		return d->ways_n;
+	for (int i = 1; i < d->ways_n; i++)
+		if (route_better(&d->ways[worst], &d->ways[i], now))
+			worst = i;
+	if (!route_better(fresh, &d->ways[worst], now))
+		return -1;
+	way_drop(t, d, worst);
+	return d->ways_n;
+}
+
+static enum err way_add(struct route_table *t, struct route_dest *d, struct route_way *fresh, uint64_t now)
+{
+	int at;
+
+	grudge_recall(t, &d->id, fresh);
+	at = way_place(t, d, fresh, now);
+	/* An alternative alone displaces nothing of its neighbour. */
+	if (at < 0 || !share_add(t, &fresh->via)) {
+		grudge_keep(t, &d->id, fresh);
+		return at < 0 ? ERR_OK : ERR_FULL;
+	}
+	d->ways[at] = *fresh;
+	d->ways_n++;
+	return ERR_OK;
+}
+
+/* The same neighbour says something new: what was measured stays. */
+static void way_renew(struct route_way *w, const struct route_said *s, uint64_t ends_ms, uint64_t now)
+{
+	w->gen = s->gen;
+	w->hops = s->hops;
+	w->cost_ms = s->cost_ms;
+	w->expires_ms = ends_ms;
+	w->heard_ms = now;
+}
+
+/* Only what it said before, and not what it knows from an older generation. */
+static void way_gone(struct route_table *t, struct route_dest *d, int at, uint64_t gen, uint64_t now)
+{
+	struct route_in_use was = route_in_use(d);
+
+	if (gen < d->ways[at].gen)
+		return;
+	way_drop(t, d, at);
+	route_rechoose(t, d, was, now);
+}
+
 enum err route_table_take(struct route_table *t, const struct route_said *s, uint64_t now)
 {
-	struct route_way fresh = { .via = *s->via, .gen = s->gen, .hops = s->hops, .cost_ms = s->cost_ms, .rtt_ms = -1,
-				   .expires_ms = now + s->life_ms, .heard_ms = now, .penalty_ms = ROUTE_PENALTY_MS };
+	struct route_way fresh = { .via = *s->via, .rtt_ms = -1, .penalty_ms = ROUTE_PENALTY_MS };
 	struct route_dest *d;
 	struct node_id id;
-	struct in_use was;
+	struct route_in_use was;
+	enum err e = ERR_OK;
 	int at;
 
 	if (s->record.n > ROUTE_RECORD_MAX || (s->hops > ROUTE_HOPS_MAX && s->hops != ROUTE_HOPS_GONE))
 		return ERR_LIMIT;
 	node_id_of(s->ed, &id);
 	d = route_table_find(t, &id);
-	at = d ? way_of(d, s->via) : -1;
+	at = d ? route_way_of(d, s->via) : -1;
 	if (s->hops == ROUTE_HOPS_GONE) {
-		/* Only what it said before, and not what it knows from an older life of the destination. */
-		if (at < 0 || s->gen < d->ways[at].gen)
-			return ERR_OK;
-		was = in_use(d);
-		way_drop(t, d, at);
-		rechoose(t, d, was, now);
+		if (at >= 0)
+			way_gone(t, d, at, s->gen, now);
 		return ERR_OK;
 	}
-	if (d && s->gen < newest(d))
+	if (d && (s->gen < d->newest_gen || (s->gen == d->newest_gen && d->newest_ends_ms <= now)))
 		return ERR_EXPIRED;
 	if (!d && (share(t, s->via) < t->c.per_neighbour || make_room(t, s->via, &id, now)))
 		d = dest_get(t, &id, s->ed, now);
 	if (!d)
 		return ERR_FULL;
-	was = in_use(d);
-	if (at < 0) {
-		if (d->ways_n == ROUTE_WAYS) {
-			int worst = 0;
-
-			for (int i = 1; i < d->ways_n; i++)
-				if (better(&d->ways[worst], &d->ways[i], now))
-					worst = i;
-			if (!better(&fresh, &d->ways[worst], now))
-				return ERR_OK;
-			way_drop(t, d, worst);
-		}
-		/* An alternative alone displaces nothing of its neighbour. */
-		if (!share_add(t, s->via)) {
-			if (!d->ways_n)
-				dest_free(t, d);
-			else
-				rechoose(t, d, was, now);
-			return ERR_FULL;
-		}
-		d->ways[d->ways_n++] = fresh;
-	} else {
-		struct route_way *w = &d->ways[at];
-
-		if (w->gen == s->gen && w->hops == s->hops) {
-			w->heard_ms = now;
-			return ERR_OK; /* its life goes on from its arrival */
-		}
-		/* What was measured stays with the neighbour. */
-		if (w->gen == s->gen)
-			fresh.expires_ms = w->expires_ms;
-		fresh.penalty_until_ms = w->penalty_until_ms;
-		fresh.penalty_ms = w->penalty_ms;
-		fresh.delivered = w->delivered;
-		fresh.unanswered = w->unanswered;
-		fresh.in_a_row = w->in_a_row;
-		fresh.rtt_ms = w->rtt_ms;
-		*w = fresh;
-	}
-	if (s->gen >= newest(d)) {
+	was = route_in_use(d);
+	if (s->gen > d->newest_gen) {
+		d->newest_gen = s->gen;
+		d->newest_ends_ms = now + s->life_ms;
 		memcpy(d->record, s->record.p, s->record.n);
 		d->record_n = (uint16_t)s->record.n;
 	}
-	rechoose(t, d, was, now);
-	return ERR_OK;
-}
-
-struct route_way *route_table_way(struct route_table *t, const struct node_id *to, const struct node_id *except,
-				  const struct node_id *not_this, uint64_t now)
-{
-	struct route_dest *d = route_table_find(t, to);
-	int at = d ? choose(d, except, not_this, now) : -1;
-
-	return at < 0 ? NULL : &d->ways[at];
-}
-
-void route_table_advertised(struct route_dest *d)
-{
-	d->dirty = false;
-	if (d->best < 0)
-		return;
-	const struct route_way *w = &d->ways[d->best];
-	uint8_t hops = (uint8_t)(w->hops + 1);
-
-	/* Of one generation the smallest counts: who heard it may use us until the next. */
-	if (w->gen > d->adv_gen || hops < d->adv_hops) {
-		d->adv_gen = w->gen;
-		d->adv_hops = hops;
+	if (at >= 0) {
+		way_renew(&d->ways[at], s, d->newest_ends_ms, now);
+	} else {
+		way_renew(&fresh, s, d->newest_ends_ms, now);
+		e = way_add(t, d, &fresh, now);
 	}
+	route_rechoose(t, d, was, now);
+	return e;
 }
 
 /* --- ends ---------------------------------------------------------------------------------------------------- */
@@ -399,16 +341,16 @@ static bool lose(void *ctx, struct bytes key, void *value)
 {
 	struct walk *k = ctx;
 	struct route_dest *d;
-	struct in_use was;
+	struct route_in_use was;
 	int at;
 
 	memcpy(&d, value, sizeof d);
-	at = way_of(d, k->via);
+	at = route_way_of(d, k->via);
 	if (at < 0)
 		return true;
-	was = in_use(d);
+	was = route_in_use(d);
 	way_drop(k->t, d, at);
-	rechoose(k->t, d, was, k->now);
+	route_rechoose(k->t, d, was, k->now);
 	return true;
 }
 
@@ -431,10 +373,11 @@ static bool sweep_one(void *ctx, struct bytes key, void *value)
 {
 	struct walk *k = ctx;
 	struct route_dest *d;
-	struct in_use was;
+	struct route_in_use was;
+	bool free_again = false;
 
 	memcpy(&d, value, sizeof d);
-	was = in_use(d);
+	was = route_in_use(d);
 	for (int i = 0; i < d->ways_n;) {
 		if (d->ways[i].expires_ms <= k->now) {
 			way_drop(k->t, d, i);
@@ -442,15 +385,27 @@ static bool sweep_one(void *ctx, struct bytes key, void *value)
 		}
 		if (d->ways[i].expires_ms < k->next)
 			k->next = d->ways[i].expires_ms;
-		/* A penalty that ends may change the choice. */
-		if (penalised(&d->ways[i], k->now) && d->ways[i].penalty_until_ms < k->next)
-			k->next = d->ways[i].penalty_until_ms;
+		if (route_penalised(&d->ways[i], k->now)) {
+			if (d->ways[i].penalty_until_ms < k->next)
+				k->next = d->ways[i].penalty_until_ms;
+		} else if (d->ways[i].penalty_until_ms) {
+			d->ways[i].penalty_until_ms = 0;
+			free_again |= i == d->best;
+		}
 		i++;
 	}
-	rechoose(k->t, d, was, k->now);
-	/* What was advertised is remembered for as long as somebody may act on it: gone only after it was told. */
-	if (d->ways_n || d->dirty)
+	route_rechoose(k->t, d, was, k->now);
+	/* While it was penalised it was advertised to nobody. */
+	if (free_again && !d->dirty && d->best >= 0) {
+		d->dirty = true;
+		k->t->c.changed(k->t->c.ctx, d, false);
+	}
+	/* What was advertised is remembered for as long as somebody may act on it. */
+	if (!is_over(d, k->now)) {
+		if (!d->ways_n && d->newest_ends_ms < k->next)
+			k->next = d->newest_ends_ms;
 		return true;
+	}
 	free(d);
 	return false;
 }
@@ -461,50 +416,6 @@ uint64_t route_table_sweep(struct route_table *t, uint64_t now)
 
 	map_each(t->dests, sweep_one, &k);
 	return k.next;
-}
-
-/* --- what is measured ------------------------------------------------------------------------------------------ */
-void route_table_delivered(struct route_table *t, const struct node_id *to, const struct node_id *via, double rtt_ms,
-			   uint64_t now)
-{
-	struct route_dest *d = route_table_find(t, to);
-	int at = d ? way_of(d, via) : -1;
-	struct route_way *w;
-	struct in_use was;
-
-	if (at < 0)
-		return;
-	w = &d->ways[at];
-	w->delivered++;
-	w->in_a_row = 0;
-	w->rtt_ms = w->rtt_ms < 0 ? rtt_ms : w->rtt_ms * 7 / 8 + rtt_ms / 8;
-	if (!w->penalty_until_ms)
-		return;
-	was = in_use(d);
-	w->penalty_until_ms = 0;
-	w->penalty_ms = ROUTE_PENALTY_MS;
-	rechoose(t, d, was, now);
-}
-
-bool route_table_unanswered(struct route_table *t, const struct node_id *to, const struct node_id *via, uint64_t now)
-{
-	struct route_dest *d = route_table_find(t, to);
-	int at = d ? way_of(d, via) : -1;
-	struct route_way *w;
-	struct in_use was;
-
-	if (at < 0)
-		return false;
-	w = &d->ways[at];
-	w->unanswered++;
-	if (++w->in_a_row < ROUTE_UNANSWERED)
-		return false;
-	was = in_use(d);
-	w->in_a_row = 0;
-	w->penalty_until_ms = now + w->penalty_ms;
-	w->penalty_ms = w->penalty_ms * 2 < ROUTE_PENALTY_MAX_MS ? w->penalty_ms * 2 : ROUTE_PENALTY_MAX_MS;
-	rechoose(t, d, was, now);
-	return true;
 }
 
 static bool each_one(void *ctx, struct bytes key, void *value)

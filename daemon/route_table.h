@@ -4,9 +4,11 @@
  * A way to a destination is what one neighbour said: the generation of the destination's signed record, and how many hops
  * that neighbour is from it. The table keeps the best way and two alternatives of other neighbours for each destination.
  *
- * No loops: what is used has fewer hops than we last advertised for that generation, or a newer one. Since a generation comes
- * from the destination alone, a neighbour can neither invent a destination nor keep a dead one alive; it can lie about hops and
- * then drop, which route_table_unanswered() finds out.
+ * No loops: what is used has fewer hops than the fewest we ever advertised for that generation, or a newer one; a destination
+ * is remembered, without ways, until its newest record is over. Since a generation comes from the destination alone, a
+ * neighbour can neither invent a destination nor keep a dead one alive; it can lie about hops and then drop, which
+ * route_table_unanswered() finds out. What is penalised is used when there is nothing else, and advertised to nobody. A
+ * penalty outlives the way: taking back a route and bringing it again clears nothing.
  *
  * Bounded: `destinations` in all, and `per_neighbour` ways of one neighbour. When a share is full, an alternative of that
  * neighbour makes room, or the way to a destination that nobody here asked for, when the new one is wanted. Times are
@@ -25,6 +27,7 @@
 #define ROUTE_UNANSWERED 3         /* in a row, then it is penalised */
 #define ROUTE_PENALTY_MS 300000
 #define ROUTE_PENALTY_MAX_MS 3600000
+#define ROUTE_COST_NONE UINT32_MAX
 
 struct route_way {
 	struct node_id via;
@@ -41,9 +44,12 @@ struct route_way {
 struct route_dest {
 	struct node_id id;
 	uint8_t ed[ED_BYTES];
+	uint64_t newest_gen, newest_ends_ms; /* of any way, also of one that is gone; from the first arrival */
 	uint64_t adv_gen;          /* advertised last; 0 = never */
-	uint8_t adv_hops;          /* ours, with it */
+	uint8_t adv_hops;          /* the fewest with it */
 	bool dirty;                /* to be advertised */
+	bool moved;                /* for the owner: another way than what `shown` names may be in use */
+	struct node_id shown;      /* for the owner; hex "": none */
 	uint8_t ways_n;
 	int8_t best;               /* index of the one in use; -1: none */
 	uint16_t record_n;
@@ -69,7 +75,7 @@ size_t route_table_bytes(const struct route_table *t);
 
 struct route_said {
 	const uint8_t *ed;
-	uint64_t gen, life_ms;     /* of the record, from its arrival */
+	uint64_t gen, life_ms;     /* of the record, from its first arrival */
 	struct bytes record;
 	uint8_t hops;              /* ROUTE_HOPS_GONE: a way that is no more */
 	uint32_t cost_ms;
@@ -87,11 +93,19 @@ void route_table_neighbour_gone(struct route_table *t, const struct node_id *via
 void route_table_drop(struct route_table *t, const struct node_id *to);
 /* Drops what is over. Returns when it has to be looked at again; UINT64_MAX: never. */
 uint64_t route_table_sweep(struct route_table *t, uint64_t now);
-/* What we advertise of it now has left. */
-void route_table_advertised(struct route_dest *d);
+/* What neighbours are to be told of it: our hops, or ROUTE_HOPS_GONE. False: nothing. */
+bool route_table_advert(const struct route_dest *d, uint64_t now, uint8_t *hops);
+/* That has left: to somebody, or to everybody. */
+void route_table_told(struct route_dest *d, uint64_t now);
+void route_table_advertised(struct route_dest *d, uint64_t now);
+/* It is a way that may be used. */
+bool route_table_feasible(const struct route_dest *d, const struct route_way *w);
 
 void route_table_delivered(struct route_table *t, const struct node_id *to, const struct node_id *via, double rtt_ms,
 			   uint64_t now);
+/* A probe came back through it: the penalty ends, and the next unanswered message begins a longer one. */
+void route_table_probed(struct route_table *t, const struct node_id *to, const struct node_id *via, double rtt_ms,
+			uint64_t now);
 /* True: it is penalised from now on. */
 bool route_table_unanswered(struct route_table *t, const struct node_id *to, const struct node_id *via, uint64_t now);
 void route_table_each(struct route_table *t, bool (*fn)(void *ctx, struct route_dest *d), void *ctx);

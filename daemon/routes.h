@@ -6,7 +6,8 @@
  * (highest generation, then fewest hops + 1, then cost) and two alternatives from other neighbours. An alternative is used
  * only if its hops are fewer than those we last advertised for that generation. Bounded: 1,024 destinations, 256 from one
  * neighbour. A route whose last 3 messages got no receipt in their time is penalised 300 s, doubling to 1 h, with an
- * audit record; a sealed PING to the destination probes it.
+ * audit record; a sealed PING to the destination probes it. When a neighbour of ours goes, our record gets a new generation
+ * at once, so that others may use the ways that are left.
  *
  * Modes: off (no routes, nothing relayed), passive (learns and uses routes, advertises itself alone, relays nothing),
  * relay (advertises and forwards for others).
@@ -29,6 +30,7 @@ enum err routes_new(struct node *n) MUST_CHECK;
 void routes_free(struct node *n);
 void routes_online(struct conn *c);
 void routes_offline(struct node *n, const struct node_id *id);
+void routes_trust(struct node *n, const struct node_id *id); /* the trust in this peer has changed: it may be a neighbour now */
 void routes_item(struct conn *c, const struct session_event *e); /* ROUTEADV */
 void routes_again(struct node *n); /* our record is issued anew, at once */
 void routes_forget(struct node *n, const uint8_t ed[static ED_BYTES]); /* revoked: no route to or through it */
@@ -45,6 +47,9 @@ const uint8_t *routes_ed(struct node *n, const struct node_id *id);
 /* Measured delivery decides between paths: a message to `to` through `via` got its receipt, or none in its time. */
 void routes_delivered(struct node *n, const struct node_id *to, const struct node_id *via, double rtt_ms);
 void routes_unanswered(struct node *n, const struct node_id *to, const struct node_id *via);
+/* A penalised way is probed each minute: `probe` sends a sealed PING through `via`, false when it cannot. It came back. */
+void routes_probe_with(struct node *n, bool (*probe)(struct node *n, const struct node_id *to, struct conn *via));
+void routes_probed(struct node *n, const struct node_id *to, const struct node_id *via, double rtt_ms);
 /* Called when a destination becomes reachable through somebody, or by another way than before. */
 void routes_watch(struct node *n, void (*reachable)(struct node *n, const struct node_id *to));
 

@@ -60,7 +60,7 @@ struct im2_session {
 };
 
 /* Buckets of 18.3, by what an item is. */
-enum im2_class { CLASS_MESSAGE, CLASS_ITEM, CLASS_RECORD, CLASS_REQUEST, CLASS_KEY, CLASS_SHAKE, CLASS_COUNT };
+enum im2_class { CLASS_MESSAGE, CLASS_ITEM, CLASS_ROUTED, CLASS_RECORD, CLASS_REQUEST, CLASS_KEY, CLASS_SHAKE, CLASS_COUNT };
 
 /* A message in pieces, and how it went. */
 #define IM2_CARRIED_MAX (2 * IM2_TRANSFERS_MAX)

@@ -258,6 +258,17 @@ static bool within_limits(struct im2_link *l, uint16_t tag, struct bytes value)
 			return true;
 		c = CLASS_MESSAGE;
 		break;
+	case IM2_ITEM_ROUTED:
+		/* Those of a trusted peer are counted where they are forwarded, which is answered (11.2), and so is what
+		 * becomes of ours. */
+		if (p->trusted && !l->host->c.radio)
+			return true;
+		c = CLASS_ROUTED;
+		break;
+	case IM2_ITEM_ROUTEFB:
+		if (p->trusted && !l->host->c.radio)
+			return true;
+		break;
 	case IM2_ITEM_RECEIPT:
 	case IM2_ITEM_XOPEN:
 	case IM2_ITEM_FRAG:
