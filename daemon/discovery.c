@@ -37,8 +37,9 @@ void discovery_call(struct conn *c, const struct session_event *e)
 {
 }
 
-void discovery_found(struct node *n, const struct discovery_service *s)
+bool discovery_found(struct node *n, const struct discovery_service *s)
 {
+	return false;
 }
 
 void discovery_lost(struct node *n, const char *instance)

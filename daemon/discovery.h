@@ -48,7 +48,9 @@ struct discovery_service {
 	const char (*addresses)[80];
 	size_t addresses_n;
 };
-void discovery_found(struct node *n, const struct discovery_service *s);
+/* True: it is of use (a member's tag of our fleet, or the idhash or allowed name of somebody we want), so mDNS keeps it when
+ * its table is full. */
+bool discovery_found(struct node *n, const struct discovery_service *s);
 void discovery_lost(struct node *n, const char *instance);
 
 /* What is to be published now; asked again when it said so (`changed`) and every hour. */

@@ -7,8 +7,12 @@
  *
  * avahi-daemon may be absent, start later, restart or be killed: `state` says so and everything that was published and
  * browsed is made again when it is back. Nothing here blocks the loop longer than one answer of the bus.
- * A bind address restricts what is published (its interface alone) and what is believed (addresses reachable from it);
- * bound to loopback, only the loopback interface is used.
+ * A bind address restricts what is published (its interface alone) and what is believed (addresses of its kind on the
+ * nets of that interface); bound to loopback, only the loopback interface is used.
+ *
+ * dns_sd.h of avahi talks to the system bus in each call that begins something, and waits there for up to 25 s when
+ * avahi hangs. Such calls are made on threads of their own; a stop does not wait for them. What publishers say
+ * changes without notice (TXT records are not watched): each service is asked again every 15 minutes or so.
  */
 #ifndef TRANSPORTS_MDNS_MDNS_H
 #define TRANSPORTS_MDNS_MDNS_H
@@ -52,9 +56,10 @@ const char *mdns_state_word(enum mdns_state s);
 
 struct mdns_sink {
 	void *ctx;
-	void (*found)(void *ctx, const struct mdns_service *s); /* new, or changed */
+	/* New, changed, or asked again. True: it is of use, so it is not pushed out when the table is full. */
+	bool (*found)(void *ctx, const struct mdns_service *s);
 	void (*lost)(void *ctx, const char *type, const char *instance);
-	void (*state)(void *ctx, enum mdns_state s, const char *why); /* why: for people */
+	void (*state)(void *ctx, enum mdns_state s, const char *why); /* why: for people; "" when up */
 };
 struct mdns_config {
 	uv_loop_t *loop;
@@ -65,20 +70,24 @@ struct mdns_config {
 };
 struct mdns_stats {
 	uint64_t found, lost, dropped_limit, dropped_malformed, restarts;
-	uint32_t services;
+	uint32_t services;         /* known now; the same one on two interfaces counts twice */
+	uint32_t published;        /* slots that stand */
 };
 
+/* Callbacks come from the loop, never from inside a call below. ERR_NOMEM, ERR_FULL (no descriptors). */
 enum err mdns_new(const struct mdns_config *c, struct mdns **out) MUST_CHECK;
 /* Publishes, or replaces what `slot` (0..3) published. `txt`: `n` pairs. Kept and published again after a restart of
- * avahi. A name conflict renames the instance; nobody is keyed by it. */
+ * avahi. A name conflict renames the instance; nobody is keyed by it. Our own are never found. ERR_USAGE, ERR_LIMIT. */
 enum err mdns_publish(struct mdns *m, unsigned slot, const char *type, const char *instance, uint16_t port,
 		      const struct mdns_pair *txt, size_t n) MUST_CHECK;
 void mdns_withdraw(struct mdns *m, unsigned slot);
-enum err mdns_browse(struct mdns *m, const char *type) MUST_CHECK; /* at most 4 types */
-void mdns_browse_stop(struct mdns *m, const char *type);
+/* The name it stands under; NULL while it does not. */
+const char *mdns_published(const struct mdns *m, unsigned slot);
+enum err mdns_browse(struct mdns *m, const char *type) MUST_CHECK; /* at most 4 types: ERR_FULL. Twice is as once. */
+void mdns_browse_stop(struct mdns *m, const char *type); /* what was found is forgotten, without `lost` */
 void mdns_stats(const struct mdns *m, struct mdns_stats *out);
 /* Withdraws everything; `done` once nothing of it is on the loop. Then free. */
 void mdns_stop(struct mdns *m, void (*done)(void *), void *ctx);
-void mdns_free(struct mdns *m);
+void mdns_free(struct mdns *m); /* accepts NULL */
 
 #endif
