@@ -14,6 +14,7 @@
 #include "daemon/meshkey.h"
 #include "daemon/notify.h"
 #include "daemon/ownkey.h"
+#include "daemon/pairing.h"
 #include "daemon/rotation.h"
 #include "daemon/unlock.h"
 #include "transports/ws/ws.h"
@@ -389,6 +390,8 @@ static void warn_of_choices(struct app *a)
 		warn(a, "keys cannot be locked into memory (ulimit -l); they may reach the swap");
 	if (a->unlock.from_environment)
 		warn(a, "the passphrase came from the environment, where other programs of this user see it");
+	if (c->no_passphrase && !a->unlock.mesh.n && !node_has_mesh_key(a->node))
+		warn(a, "this node has no key of a mesh: ironmesh pair CODE, with the code that another machine shows");
 	if (c->policy.trust_on_first_use)
 		warn(a, "trust on first use: whoever knows the passphrase first is trusted without a person");
 	if (c->allow_plaintext)
@@ -442,6 +445,18 @@ static enum err open_state(struct app *a, struct fault *f)
 	if (e == ERR_OK)
 		e = open_store(a, f);
 	return e;
+}
+
+/* Started without a passphrase: an earlier pairing may have brought it. Else the old wire, which asks for it, is off. */
+static enum err without_passphrase(struct app *a, struct fault *f)
+{
+	enum err e = pairing_passphrase(a->store, &a->unlock.mesh);
+
+	if (e == ERR_NOTFOUND)
+		((struct policy *)&a->c->policy)->im2 = IM2_REQUIRE;
+	else if (e != ERR_OK)
+		return fault_set(f, e, EXIT_GENERIC, "the passphrase that a pairing brought cannot be read");
+	return ERR_OK;
 }
 
 static enum err open_node(struct app *a, struct fault *f)
@@ -581,6 +596,10 @@ static void start_mesh_key(struct app *a)
 {
 	if (a->c->policy.im2 == IM2_OFF)
 		return;
+	if (!a->unlock.mesh.n) {
+		a->mesh.state = "none";
+		return;
+	}
 	a->mesh = (struct meshkey){ .env = env_of(a), .loop = &a->loop.uv, .mesh = a->c->mesh, .take = take_mesh_key,
 				    .idle = mesh_key_idle, .ctx = a,
 				    .passphrase = secret_bytes(&a->unlock.mesh) };
@@ -644,6 +663,8 @@ static enum err start(struct app *a, struct fault *f)
 		e = home_lock(a->home, &a->lock, f);
 	if (e == ERR_OK)
 		e = open_state(a, f);
+	if (e == ERR_OK && a->c->no_passphrase)
+		e = without_passphrase(a, f);
 	if (e == ERR_OK)
 		e = open_node(a, f);
 	if (e != ERR_OK)

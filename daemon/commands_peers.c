@@ -76,11 +76,15 @@ json_t *alarms_json(const struct pins *p)
 	return list;
 }
 
-static json_t *im2_json(const struct app_info *i)
+static json_t *im2_json(const struct app_info *i, const struct node *n)
 {
+	const char *key = i->mesh_key ? *i->mesh_key : "off";
+
+	if (strcmp(key, "none") == 0 && n && node_has_mesh_key(n))
+		key = "ready"; /* a pairing brought it */
 	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:b}", "setting",
 			 im2_setting_word(i->policy ? i->policy->im2 : IM2_OFF), "mesh_key",
-			 i->mesh_key ? *i->mesh_key : "off", "mesh", i->mesh ? i->mesh : "", "pad", i->im2_pad,
+			 key, "mesh", i->mesh ? i->mesh : "", "pad", i->im2_pad,
 			 "sign_always", i->im2_sign_always, "tls_binding", i->tls_binding);
 }
 
@@ -142,7 +146,7 @@ enum err command_status(struct call *c)
 			  "trust_store", trust_store_json(cx->pins), "alarms", alarms_json(cx->pins), "counters",
 			  counters_json(cx), "warnings",
 			  texts(cx->info.warnings[0], 8, sizeof cx->info.warnings[0]), "im2",
-			  im2_json(&cx->info), "revocation", admins_json(cx->info.admins), "refused",
+			  im2_json(&cx->info, cx->node), "revocation", admins_json(cx->info.admins), "refused",
 			  refused_summary(cx), "allowed_peers",
 			  (json_int_t)(cx->info.policy ? cx->info.policy->allowed_count : 0)));
 }

@@ -22,6 +22,7 @@ enum opt {
 	OPT_PASSPHRASE_FD,
 	OPT_KEY_PASSPHRASE_FILE,
 	OPT_CLEAR_KEYS,
+	OPT_NO_PASSPHRASE,
 	OPT_PEER,
 	OPT_ALLOWED,
 	OPT_TOFU,
@@ -64,6 +65,8 @@ static const struct row {
 	{ "--key-passphrase-file", "FILE", "the passphrase of the key file, when it is another one",
 	  OPT_KEY_PASSPHRASE_FILE },
 	{ "--clear-keys", NULL, "store a new identity without encryption", OPT_CLEAR_KEYS },
+	{ "--no-passphrase", NULL, "start without the passphrase of the mesh: `ironmesh pair` brings what it needs",
+	  OPT_NO_PASSPHRASE },
 	{ "--peer", "HOST:PORT[#ID]", "dial this peer and stay connected; may be repeated", OPT_PEER },
 	{ "--allowed-peers", "LIST", "talk to nobody else: node ids, aliases, names, by commas, or @FILE; may be repeated",
 	  OPT_ALLOWED },
@@ -329,6 +332,9 @@ static enum err take(struct run_config *c, enum opt opt, const char *v, struct f
 		return ERR_OK;
 	case OPT_CLEAR_KEYS:
 		c->clear_keys = true;
+		return ERR_OK;
+	case OPT_NO_PASSPHRASE:
+		c->no_passphrase = true;
 		return ERR_OK;
 	case OPT_PEER:
 		if (c->peer_count == RUN_PEERS_MAX)

@@ -27,6 +27,7 @@ struct run_config {
 	const char *passphrase_file, *key_passphrase_file;
 	int passphrase_fd; /* -1: none */
 	bool clear_keys;
+	bool no_passphrase; /* of the mesh */
 	const char *peers[RUN_PEERS_MAX];
 	size_t peer_count;
 	struct policy policy;

@@ -248,6 +248,11 @@ void native_free(struct node *n)
 	n->im2 = NULL;
 }
 
+bool node_has_mesh_key(const struct node *n)
+{
+	return n->im2 && im2_host_has_mesh_key(n->im2);
+}
+
 enum err node_mesh_key(struct node *n, uint16_t passgen, struct bytes key)
 {
 	enum err e = n->im2 ? im2_host_mesh_key(n->im2, passgen, key) : ERR_OK;

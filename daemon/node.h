@@ -203,6 +203,7 @@ void node_announce_rotation(struct node *n, const uint8_t new_ed[static ED_BYTES
 
 /* The mesh key of im2 (im2.md 2.4), once the worker has it. Copies. Until then no first contact over im2 begins. */
 enum err node_mesh_key(struct node *n, uint16_t passgen, struct bytes key) MUST_CHECK;
+bool node_has_mesh_key(const struct node *n);
 /* Clears what makes 0.9 with this identity a downgrade: the operator says so. */
 enum err node_peer_allow_downgrade(struct node *n, const struct node_id *id, struct fault *f) MUST_CHECK;
 

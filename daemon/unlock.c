@@ -105,7 +105,8 @@ static enum err nobody_said(struct fault *f)
 {
 	fault_set(f, ERR_USAGE, EXIT_USAGE, "the passphrase of the mesh is needed, and stdin is not a terminal");
 	fault_means(f, "Give it with --passphrase-file FILE. The first machine of a mesh makes one with "
-		       "`ironmesh keys generate --name NAME --new-mesh FILE`.");
+		       "`ironmesh keys generate --name NAME --new-mesh FILE`. A machine that is to be paired "
+		       "starts with --no-passphrase.");
 	fault_next(f, "ironmesh run --passphrase-file FILE");
 	return ERR_USAGE;
 }
@@ -116,6 +117,8 @@ static enum err find_mesh(const struct run_config *c, const char *home, bool fre
 	char path[4096];
 	enum err e;
 
+	if (c->no_passphrase)
+		return ERR_OK;
 	if (c->passphrase_file)
 		return passphrase_from_file(c->passphrase_file, &u->mesh, f);
 	if (c->passphrase_fd >= 0)
@@ -139,10 +142,17 @@ enum err unlock_find(const struct run_config *c, const char *home, bool fresh, s
 	struct unlock u = { 0 };
 	enum err e = find_mesh(c, home, fresh, &u, f);
 
-	if (e == ERR_OK) {
+	if (e == ERR_OK && c->no_passphrase && !c->key_passphrase_file && (c->clear_keys || !fresh)) {
+		u.key_is_mesh = true; /* no passphrase at all: the key file is, or will be, in clear */
+	} else if (e == ERR_OK) {
 		e = c->key_passphrase_file ? passphrase_from_file(c->key_passphrase_file, &u.key, f) :
 					     passphrase_from_credential("ironmesh-key", &u.key, f);
-		if (e == ERR_NOTFOUND && !c->key_passphrase_file) {
+		if (e == ERR_NOTFOUND && c->no_passphrase) {
+			fault_set(f, ERR_USAGE, EXIT_USAGE, "the key of this node needs a passphrase of its own");
+			fault_means(f, "without the passphrase of the mesh nothing else encrypts it on disk");
+			fault_next(f, "ironmesh run --no-passphrase --key-passphrase-file FILE   (or --clear-keys)");
+			e = ERR_USAGE;
+		} else if (e == ERR_NOTFOUND && !c->key_passphrase_file) {
 			u.key_is_mesh = true;
 			e = ERR_OK;
 		}
