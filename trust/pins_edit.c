@@ -260,6 +260,7 @@ enum err pins_ignore(struct pins *p, const struct node_id *id, struct fault *f)
 	if (r->pin.state != PIN_PENDING && !r->pin.cap_change) {
 		fault_set(f, ERR_WRONG_STATE, EXIT_GENERIC, "%s is %s, and only a pending peer can be ignored", id->hex,
 			  pin_word(&r->pin));
+		fault_means(f, "who is trusted is heard, who is blocked or revoked is refused anyway");
 		fault_next(f, "ironmesh peers block %s", id->hex);
 		return ERR_WRONG_STATE;
 	}
