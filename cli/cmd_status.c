@@ -87,6 +87,32 @@ static void revocation(const struct cli *c, const json_t *status)
 		out_field(&c->out, "", json_string_value(v));
 }
 
+static void discovery(const struct cli *c, const json_t *status)
+{
+	const json_t *d = json_object_get(status, "discovery"), *list = json_object_get(d, "publishes");
+	const char *scope = json_str(d, "scope"), *mdns = json_str(d, "mdns"), *why = json_str(d, "why");
+	struct buf says;
+	json_t *v;
+	size_t i;
+
+	if (!scope || !mdns)
+		return;
+	if (strcmp(scope, "off") == 0) {
+		out_field(&c->out, "discovery", "off");
+		return;
+	}
+	buf_init(&says, 200);
+	json_array_foreach (list, i, v)
+		buf_printf(&says, "%s%s", i ? ", " : "; publishes ", json_string_value(v) ? json_string_value(v) : "?");
+	if (strcmp(mdns, "up") == 0)
+		out_fieldf(&c->out, "discovery", "%s; mDNS up, %" PRId64 " services seen%s", scope,
+			   show_int(d, "services"), says.n ? buf_cstr(&says) : "");
+	else
+		out_fieldf(&c->out, "discovery", "%s; mDNS %s%s%s", scope, mdns, why && *why ? ": " : "",
+			   why ? why : "");
+	buf_fini(&says);
+}
+
 static void print_status(const struct cli *c, const json_t *s)
 {
 	const json_t *peers = json_object_get(s, "peers"), *store = json_object_get(s, "store"),
@@ -116,6 +142,7 @@ static void print_status(const struct cli *c, const json_t *s)
 		   show_int(peers, "online"), show_int(peers, "trusted"), show_int(peers, "pending"),
 		   show_int(peers, "blocked") + show_int(peers, "revoked"));
 	refused(c, s);
+	discovery(c, s);
 	revocation(c, s);
 	counts(c, "outbox", json_object_get(s, "outbox"), "empty");
 	counts(c, "inbox", json_object_get(s, "inbox"), "empty");

@@ -99,6 +99,7 @@ static const struct command TABLE[] = {
 	  { { "code", PARAM_TEXT, false, 1, 32 }, { "at", PARAM_TEXT, false, 1, 240 }, BOOL("compare"), BOOL("pin_only") } },
 	{ "pair.verdict", command_pair_verdict, CMD_ONLINE | CMD_CHANGES, { { "same", PARAM_BOOL, true, 0, 0 } } },
 	{ "pair.stop", command_pair_stop, CMD_ONLINE },
+	{ "routes.list", command_routes_list, CMD_ONLINE, { TEXT("to", WHO) } },
 	{ "caps.find", command_caps_find, CMD_ONLINE, { TEXT("glob", 128), TEXT("peer", WHO) } },
 	{ "caps.set", command_caps_set, CMD_ONLINE | CMD_CHANGES,
 	  { { "capabilities", PARAM_LIST, true, 0, 256 } } },

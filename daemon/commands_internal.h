@@ -33,6 +33,7 @@ json_t *peer_result(const struct command_ctx *cx, const struct pin *pin);
 json_t *alarms_json(const struct pins *p);
 json_t *refused_json(const struct command_ctx *cx, size_t max); /* the newest; needs a node */
 json_t *refused_summary(const struct command_ctx *cx);
+json_t *routing_json(const struct command_ctx *cx); /* mode and numbers, for `status` */
 /* Borrowed text from outside, made safe; "" becomes null. */
 json_t *text_or_null(const char *text);
 json_t *base64_json(struct bytes b);
@@ -119,6 +120,7 @@ COMMAND(command_pair_show);
 COMMAND(command_pair_type);
 COMMAND(command_pair_verdict);
 COMMAND(command_pair_stop);
+COMMAND(command_routes_list);
 COMMAND(command_caps_find);
 COMMAND(command_caps_set);
 COMMAND(command_caps_add);

@@ -402,8 +402,10 @@ static bool sweep_one(void *ctx, struct bytes key, void *value)
 	}
 	/* What was advertised is remembered for as long as somebody may act on it. */
 	if (!is_over(d, k->now)) {
-		if (!d->ways_n && d->newest_ends_ms < k->next)
-			k->next = d->newest_ends_ms;
+		uint64_t at = d->newest_ends_ms > k->now ? d->newest_ends_ms : k->now + 1;
+
+		if (!d->ways_n && at < k->next)
+			k->next = at;
 		return true;
 	}
 	free(d);

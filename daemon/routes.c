@@ -346,6 +346,26 @@ size_t routes_views(struct node *n, struct route_view *out, size_t max)
 	return v.got;
 }
 
+static bool count_one(void *ctx, struct route_dest *d)
+{
+	*(size_t *)ctx += d->best >= 0;
+	return true;
+}
+
+size_t routes_count(struct node *n)
+{
+	size_t count = 0;
+
+	if (n->routes)
+		route_table_each(n->routes->table, count_one, &count);
+	return count;
+}
+
+enum routing_mode routes_mode(const struct node *n)
+{
+	return n->routes ? n->c.routing : ROUTING_OFF;
+}
+
 /* --- birth, end ------------------------------------------------------------------------------------------------------ */
 enum err routes_new(struct node *n)
 {

@@ -62,5 +62,7 @@ struct route_view {
 	double rtt_ms;             /* < 0 = not measured */
 };
 size_t routes_views(struct node *n, struct route_view *out, size_t max);
+size_t routes_count(struct node *n);       /* destinations with a way that may be used */
+enum routing_mode routes_mode(const struct node *n); /* off without im2 */
 
 #endif

@@ -308,10 +308,10 @@ static void sweep_says_when_it_is_due_again(void **state)
 	assert_int_equal(say(8, 5, 1, 1), ERR_OK);
 	assert_int_equal(route_table_sweep(t, now), 1000 + LIFE);
 	now = 1000 + LIFE;
-	assert_int_equal(route_table_sweep(t, now), now + 500);
-	assert_non_null(dest(9)); /* that it is gone has to be told */
+	assert_true(route_table_sweep(t, now) <= now + 1); /* that it is gone has to be told first */
+	assert_non_null(dest(9));
 	dest(9)->dirty = false;
-	(void)route_table_sweep(t, now);
+	assert_int_equal(route_table_sweep(t, now), now + 500);
 	assert_null(dest(9));
 	assert_int_equal(route_table_count(t), 1);
 }
