@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "daemon/control.h"
 #include "daemon/home.h"
+#include "daemon/lan.h"
 #include "daemon/loop.h"
 #include "daemon/meshkey.h"
 #include "daemon/notify.h"
@@ -48,6 +49,7 @@ struct app {
 	struct events *events;
 	struct node *node;
 	struct transport *ws;
+	struct lan *lan; /* NULL: discovery is off */
 	struct control *control;
 	struct command_ctx commands;
 	uint16_t port;
@@ -311,11 +313,13 @@ static void stop(struct app *a)
 	if (a->running && node_commit(a->node) != ERR_OK)
 		log_error("last-group-not-written");
 	/* One more than there are, so that none of them can be the last before all were told. */
-	a->left = 1 + (a->control != NULL) + (a->ws != NULL);
+	a->left = 1 + (a->control != NULL) + (a->ws != NULL) + (a->lan != NULL);
 	if (a->control) {
 		control_stop(a->control, one_ended, a);
 		a->control = NULL;
 	}
+	if (a->lan)
+		lan_stop(a->lan, one_ended, a);
 	if (a->ws) {
 		if (a->running)
 			node_goodbye(a->node);
@@ -482,6 +486,7 @@ static enum err open_node(struct app *a, struct fault *f)
 		.revoke_quorum = c->admins.quorum,
 		.revoke_admins = c->admins.n ? (const uint8_t(*)[ED_BYTES])c->admins.ed : NULL,
 		.revoke_admins_n = c->admins.n,
+		.discovery = c->discovery,
 		.policy = (struct policy *)&c->policy,
 		.limits.connects_per_s = c->connect_rate,
 		.limits.strangers_per_s = c->connect_rate == 0 ? -1 : 0,
@@ -535,6 +540,21 @@ static enum err open_ws(struct app *a, struct fault *f)
 	for (size_t i = 0; e == ERR_OK && i < c->peer_count; i++)
 		e = node_add_target(a->node, c->peers[i], f);
 	return e;
+}
+
+/* Without it the node is as good, but for what it does not find. */
+static void open_lan(struct app *a)
+{
+	struct lan_config lc = { .loop = &a->loop.uv, .env = env_of(a), .node = a->node, .events = a->events,
+				 .scope = a->c->discovery, .bind = a->c->bind, .port = a->port };
+	enum err e;
+
+	if (a->c->discovery == SCOPE_OFF)
+		return;
+	e = lan_new(&lc, &a->lan);
+	if (e != ERR_OK)
+		log_warn("discovery-failed err=%s", err_word(e));
+	a->commands.info.lan = a->lan;
 }
 
 static enum err open_control(struct app *a, struct fault *f)
@@ -675,6 +695,7 @@ static enum err start(struct app *a, struct fault *f)
 		e = open_control(a, f);
 	if (e != ERR_OK)
 		return e;
+	open_lan(a);
 	watch_signals(a);
 	start_mesh_key(a);
 	timer_in(env_of(a), &a->prune_timer, PRUNE_BITE_MS);
@@ -696,6 +717,7 @@ static void more_descriptors(void)
 /* Upside down. Nothing is on the loop any more. */
 static void close_all(struct app *a)
 {
+	lan_free(a->lan);
 	node_free(a->node);
 	brakes_free(a->commands.brakes);
 	tp_free(a->ws);

@@ -22,6 +22,7 @@
 #define SEND_MANY_MAX 1024           /* messages of one send_many */
 
 /* What only the owner of the program knows; shown in `status`. */
+struct lan;
 struct app_info {
 	uint64_t started_ms;            /* monotonic */
 	char listen[4][ADDRESS_MAX + 1]; /* "host:port" as bound; unused ones empty */
@@ -31,6 +32,7 @@ struct app_info {
 	const char *const *mesh_key;    /* its state: "off", "computing", "ready", "failed"; NULL offline */
 	bool im2_pad, im2_sign_always, tls_binding;
 	const struct admins *admins;    /* im2.md 13.4; NULL offline */
+	const struct lan *lan;          /* NULL: discovery is off, or offline */
 	char warnings[8][240];          /* for people; unused ones empty */
 };
 

@@ -45,6 +45,7 @@ enum opt {
 	OPT_REVOKE_QUORUM,
 	OPT_MESH,
 	OPT_PASSGEN,
+	OPT_DISCOVERY,
 	OPT_CONNECT_RATE,
 	OPT_LOG_LEVEL,
 	OPT_LOG_FORMAT,
@@ -97,6 +98,9 @@ static const struct row {
 	{ "--revoke-quorum", "K", "so many of them have to sign (the majority: 2 of 3)", OPT_REVOKE_QUORUM },
 	{ "--mesh", "NAME", "the name of the mesh, the same on all its nodes (default)", OPT_MESH },
 	{ "--passgen", "N", "the number of this passphrase, while the mesh changes to another (0)", OPT_PASSGEN },
+	{ "--discovery", "fleet|public|both|off", "how peers on this network find us: by tags of our fleet, by name, both, not "
+					       "at all (fleet once there is a key of it, public until then)",
+	  OPT_DISCOVERY },
 	{ "--connect-rate", "N", "connections per second taken from one address (20); 0: no limit",
 	  OPT_CONNECT_RATE },
 	{ "--log-level", "LEVEL", "error, warn, info or debug", OPT_LOG_LEVEL },
@@ -431,6 +435,10 @@ static enum err take(struct run_config *c, enum opt opt, const char *v, struct f
 			return usage(f, NULL, "--passgen: '%s' is not a number from 0 to 65535", v);
 		c->passgen = (uint16_t)n;
 		return ERR_OK;
+	case OPT_DISCOVERY:
+		if (discovery_scope_parse(v, &c->discovery) != ERR_OK)
+			return usage(f, NULL, "--discovery: '%s' is not fleet, public, both or off", v);
+		return ERR_OK;
 	case OPT_CONNECT_RATE:
 		if (rate_parse(v, &c->connect_rate) != ERR_OK)
 			return usage(f, NULL, "--connect-rate: '%s' is not a number of connections per second", v);
@@ -507,9 +515,9 @@ static enum err consistent(struct run_config *c, struct fault *f)
 	if (c->allow_plaintext && c->tls_binding)
 		return usage(f, "A connection without TLS has nothing to bind to.",
 			     "--tls-binding on and --allow-plaintext-ws exclude each other");
-	if (!c->bind && c->peer_count == 0)
+	if (!c->bind && c->peer_count == 0 && c->discovery == SCOPE_OFF)
 		return usage(f, "Nobody could reach this node, and it would reach nobody.",
-			     "--no-listen needs a --peer");
+			     "--no-listen with --discovery off needs a --peer");
 	if (admins_settle(&c->admins, f) != ERR_OK) {
 		fault_next(f, "ironmesh run --help");
 		return ERR_USAGE;

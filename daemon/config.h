@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "daemon/admins.h"
+#include "daemon/discovery.h"
 #include "daemon/routes.h"
 #include "trust/policy.h"
 
@@ -44,6 +45,7 @@ struct run_config {
 	bool cap_change_holds; /* a trusted peer whose capabilities change is held until the operator decides */
 	bool im2_given, require_im2; /* as typed */
 	struct admins admins; /* who together may revoke; empty: nobody */
+	enum discovery_scope discovery; /* im2.md 15.5, wire 8; SCOPE_AUTO unless said */
 	double connect_rate; /* accepted per second and source; 0: no limit, < 0: the standard */
 	enum log_level log_level;
 	enum log_format log_format;

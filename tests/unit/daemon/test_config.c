@@ -224,12 +224,13 @@ static void options_that_contradict_are_refused(void **state)
 	refused(PARSE("--revoke-admins", KEY_2 "," KEY_3, "--revoke-quorum", "1"), "--revoke-quorum: 1");
 	refused(PARSE("--revoke-admins", KEY_2 "," KEY_3, "--revoke-quorum", "3"), "--revoke-quorum: 3");
 	refused(PARSE("--revoke-admins", KEY_2 "," KEY_3, "--im2", "off"), "--im2 on");
-	refused(PARSE("--no-listen"), "--peer");
+	refused(PARSE("--no-listen", "--discovery", "off"), "--peer");
 	refused(PARSE("--require-im2", "--im2", "on"), "contradict");
 	refused(PARSE("--im2", "off", "--require-im2"), "contradict");
 	refused(PARSE("--im2", "off", "--pad"), "--im2 on");
 	refused(PARSE("--sign-always", "--im2", "off"), "--im2 on");
-	assert_int_equal(PARSE("--no-listen", "--peer", "a:1"), ERR_OK);
+	assert_int_equal(PARSE("--no-listen"), ERR_OK);
+	assert_int_equal(PARSE("--no-listen", "--discovery", "off", "--peer", "a:1"), ERR_OK);
 	assert_null(c.bind);
 }
 
