@@ -75,6 +75,20 @@ static void refused(const struct cli *c, const json_t *status)
 			   time_text((uint64_t)show_int(v, "last_ms"), when, sizeof(when)));
 }
 
+static void routing(const struct cli *c, const json_t *status)
+{
+	const json_t *o = json_object_get(status, "routing");
+	const char *mode = json_str(o, "mode");
+	char relays[120] = "";
+
+	if (!mode)
+		return;
+	if (strcmp(mode, "relay") == 0)
+		snprintf(relays, sizeof(relays), "; %" PRId64 " passed on for others, %" PRId64 " kept", show_int(o, "forwarded"),
+			 show_int(o, "kept"));
+	out_fieldf(&c->out, "routing", "%s; %" PRId64 " reachable through others%s", mode, show_int(o, "destinations"), relays);
+}
+
 static void revocation(const struct cli *c, const json_t *status)
 {
 	const json_t *o = json_object_get(status, "revocation"), *admins = json_object_get(o, "admins");
@@ -143,6 +157,7 @@ static void print_status(const struct cli *c, const json_t *s)
 		   show_int(peers, "blocked") + show_int(peers, "revoked"));
 	refused(c, s);
 	discovery(c, s);
+	routing(c, s);
 	revocation(c, s);
 	counts(c, "outbox", json_object_get(s, "outbox"), "empty");
 	counts(c, "inbox", json_object_get(s, "inbox"), "empty");
