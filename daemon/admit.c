@@ -11,6 +11,7 @@
 
 #define PROOF_MS 5000
 #define RENAME_EVERY_MS 60000
+#define NOT_LISTED_WAIT_MS 600000
 
 /* im2 tells no name to who knows it (im2.md 5.7); when it changed, it comes later: admit_renamed(). */
 static const char *name_of(struct node *n, const struct session_peer *sp)
@@ -180,6 +181,9 @@ void admit_identified(struct conn *c)
 	if (r.verdict != ERR_SELF && !c->dialled && !needs_im2 && !(r.verdict == ERR_DOWNGRADE && sp->marked))
 		ladder_fail(n->by_identity, bytes_str(sp->id.hex), env_now(n->env));
 	if (c->target) {
+		/* The dialler of a first contact names himself first (im2.md 5.3): not again and again. */
+		if (r.verdict == ERR_DENIED)
+			c->min_wait_ms = NOT_LISTED_WAIT_MS;
 		snprintf(c->target->why, sizeof c->target->why, "%.230s%s", r.fault.what,
 			 r.verdict == ERR_KEY_CHANGED ? ": ironmesh trust list" : "");
 		c->explained = true;
