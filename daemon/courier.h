@@ -33,6 +33,10 @@ void courier_ended(struct node *n, const struct node_id *to, const char *id, boo
 /* Its recipient keeps it until its operator has decided. False: it is not on its way here. */
 bool courier_held(struct node *n, const struct node_id *to, const char *id);
 
+/* Our link to this neighbour has ended: what it had of ours may be lost. */
+void courier_lost(struct node *n, const struct node_id *via);
+/* What left for `to` without a receipt is unfinished until its life ends: no figure above this is told (9.5). At most `seq`. */
+uint64_t courier_floor(struct node *n, const struct node_id *to, const uint8_t era[static 8], uint64_t seq);
 /* A key of `to` has come that may be sealed to. */
 void courier_key(struct node *n, const struct node_id *to);
 
@@ -46,6 +50,7 @@ void courier_receipt(struct node *n, const struct node_id *author, const struct 
 /* How far a message is that waits in the store, as a user sees it: on its way through `via`, or kept by a relay. */
 struct courier_view {
 	bool sent, stored, no_fs;
+	bool held;                 /* over there, until its operator has decided */
 	struct node_id via;
 	uint64_t age_ms;           /* since it was sealed */
 };

@@ -1,6 +1,6 @@
 /*
  * courier_in.c -- sealed objects that are for us: opened, their author judged like anybody who comes for the first time, and
- * handed to the straight line in; and receipts on their way back to authors who have no session with us.
+ * handed to the straight line in (im2.md 11.3). And sealed PINGs, which measure a way.
  */
 #include "daemon/courier_internal.h"
 
@@ -11,27 +11,101 @@
 #include "daemon/refusals.h"
 #include "protocol/im2/content.h"
 
-#define RECEIPT_WAIT_MS 200        /* for company; at most 5 s by 10.2 */
-#define RECEIPT_TTL_S 86400
+#define MIB (1024.0 * 1024)
+#define STRANGERS_RATE 1           /* whom one neighbour brings (18.3) */
+#define STRANGERS_BURST 10
+#define STRANGERS_MAX 256          /* pending, in all */
+#define CLAIMS_MAX 4               /* identities that claim one key: so many are tried */
 #define ECHO_TTL_S 600
-#define RECEIPT_AGAIN_MS 5000
+#define PROBE_MS 60000
 #define NO_FS_KEEP_S (400u * 86400u)
 
-/* --- who is it? --------------------------------------------------------------------------------------------- */
+/* --- what a neighbour may bring ---------------------------------------------------------------------------------- */
+static struct giver *giver_of(struct courier *k, const struct conn *from)
+{
+	struct node *n = k->node;
+	const struct pin *pin = pins_get(n->p.pins, &from->peer->id);
+	bool trusted = pin && pin->state == PIN_TRUSTED, created;
+	uint64_t now = env_now(n->env);
+	struct giver *g;
+	void *v;
+
+	if (map_put(k->givers, bytes_of(from->peer->id.hex, NODE_ID_LEN), 0, &v, &created) != ERR_OK)
+		return NULL;
+	g = v;
+	if (created)
+		bucket_init(&g->strangers, STRANGERS_RATE, STRANGERS_BURST, now);
+	if (created || g->trusted != trusted) {
+		g->trusted = trusted;
+		bucket_init(&g->objects, trusted ? 500 : 50, trusted ? 2000 : 200, now);
+		bucket_init(&g->bytes, trusted ? 16 * MIB : MIB, trusted ? 32 * MIB : 4 * MIB, now);
+	}
+	return g;
+}
+
+/* --- who is it? -------------------------------------------------------------------------------------------------- */
+/* Whoever is pinned with this key, proven or not. A key that nobody has proven may be claimed by several: `skip` of them
+ * were tried. */
+struct search {
+	struct node *n;
+	const uint8_t *x;
+	unsigned skip, seen;
+	const struct pin *found;
+};
+
+static bool has_key(void *ctx, const struct pin *pin)
+{
+	struct search *s = ctx;
+
+	if (!pin->has_x25519 || pin->x_proven || memcmp(pin->x25519, s->x, X25519_BYTES) != 0)
+		return true;
+	if (s->seen++ == s->skip)
+		s->found = pin;
+	return true;
+}
+
 static bool who(void *ctx, const uint8_t x[static 32], uint8_t ed[static ED_BYTES])
 {
-	struct node *n = ctx;
-	const struct pin *pin = pins_by_x(n->p.pins, x, NULL);
+	struct search *s = ctx;
+	const struct pin *pin = s->skip ? NULL : pins_by_x(s->n->p.pins, x, NULL);
 
+	s->x = x;
+	s->seen = 0;
+	s->found = pin;
 	if (!pin)
-		return false;
-	memcpy(ed, pin->ed, ED_BYTES);
-	return true;
+		pins_each(s->n->p.pins, has_key, s);
+	if (s->found)
+		memcpy(ed, s->found->ed, ED_BYTES);
+	return s->found != NULL;
+}
+
+static enum im2_refusal open_sealed(struct courier *k, struct bytes rt, struct bytes body, struct im2_opened *o)
+{
+	struct node *n = k->node;
+	struct search s = { .n = n };
+	enum im2_refusal why;
+
+	do {
+		buf_wipe(&k->plain);
+		why = im2_open_sealed(n->p.keyring, records_prekeys(n), rt, body, who, &s, &k->plain, o);
+	} while (why != IM2_FINE && s.seen > s.skip + 1 && ++s.skip < CLAIMS_MAX);
+	return why;
+}
+
+static bool has_message(struct bytes items)
+{
+	struct bytes value;
+	uint16_t tag;
+
+	while (im2_item_next(&items, &tag, &value))
+		if (tag == IM2_ITEM_SMSG)
+			return true;
+	return false;
 }
 
 /* A stranger who came with his name and key: pinned as pending, under the rules and the rate of a first contact. Whoever is
  * pinned by his key alone is known now by his X25519 key too. */
-static bool admit_author(struct courier *k, const struct im2_opened *o, const struct node_id *id)
+static bool admit_author(struct courier *k, struct giver *from, const struct im2_opened *o, const struct node_id *id)
 {
 	struct node *n = k->node;
 	const struct pin *pin = pins_get(n->p.pins, id);
@@ -53,7 +127,10 @@ static bool admit_author(struct courier *k, const struct im2_opened *o, const st
 		log_info("sealed-author-refused peer=%s what=\"%s\"", id->hex, rs.fault.what);
 		return false;
 	}
-	if (!pin && n->c.limits.strangers_per_s >= 0 && !bucket_take(&n->strangers, 1, env_now(n->env)))
+	/* Who only confirms something was never written to by us. */
+	if (!pin && (!has_message(o->items) || pins_count_state(n->p.pins, PIN_PENDING) >= STRANGERS_MAX ||
+		     !bucket_take(&from->strangers, 1, env_now(n->env)) ||
+		     (n->c.limits.strangers_per_s >= 0 && !bucket_take(&n->strangers, 1, env_now(n->env)))))
 		return false;
 	if (!pin && rs.via && strcmp(rs.via, "allow-list") == 0)
 		u.state = rs.state;
@@ -80,42 +157,90 @@ static void take_messages(struct courier *k, struct conn *from, const struct im2
 
 	if (!o->no_fs)
 		s.keep_s = o->prekey_erase_ms > running ? (o->prekey_erase_ms - running) / 1000 + 1 : 1;
-	if (im2_smsg_open(value, o->author_ed, n->p.keyring, &rd) != IM2_FINE)
-		return;
+	im2_smsg_opened(value, o->author_ed, n->p.keyring, &rd);
 	while (im2_smsg_next(&rd, &m, id, type)) {
 		m.was_sealed = true;
 		n->n.sealed_received++;
 		inbound_sealed_message(from, &m, &s);
-		if (from->closing)
+		if (n->group_failed || from->closing)
 			return;
+		if (m.settled)
+			marks_settled_of(n, &m.source, m.wire_id, m.settled);
 	}
 }
 
-/* One PING or PONG, which looks like a short message to relays. */
-static bool send_echo(struct courier *k, const struct node_id *to, struct conn *next, uint16_t tag, struct bytes value)
+/* --- probes ------------------------------------------------------------------------------------------------------ */
+/* It looks like a short message to relays. */
+static bool echo(struct courier *k, const struct node_id *to, struct conn *next, uint16_t tag, struct bytes word)
 {
+	const struct destination *d = courier_find(k, to);
 	struct buf items, rt, body;
 	struct im2_sealed sealed;
-	bool good;
+	bool sent;
 
 	buf_init(&items, 64);
 	buf_init(&rt, IM2_RT_MAX);
 	buf_init(&body, 4096);
-	im2_item_add(&items, tag, value);
-	good = next && items.err == ERR_OK &&
-	       courier_wrap(k, to, buf_bytes(&items), ECHO_TTL_S, PRIO_NORMAL, true, &rt, &body, &sealed) == ERR_OK &&
+	im2_item_add(&items, tag, word);
+	sent = items.err == ERR_OK &&
+	       courier_wrap(k, to, buf_bytes(&items), ECHO_TTL_S, PRIO_NORMAL, !d || !d->introduced, &rt, &body, &sealed) ==
+		       ERR_OK &&
 	       relay_send(next, buf_bytes(&rt), buf_bytes(&body), RELAY_HOPS, 0) == ERR_OK;
 	buf_fini(&items);
 	buf_fini(&rt);
 	buf_fini(&body);
-	return good;
+	return sent;
 }
 
-bool courier_probe(struct node *n, const struct node_id *to, struct conn *via, const uint8_t nonce[static 8])
+bool courier_probe(struct node *n, const struct node_id *to, struct conn *via)
 {
-	return n->courier && send_echo(n->courier, to, via, IM2_ITEM_PING, bytes_of(nonce, 8));
+	struct courier *k = n->courier;
+	uint64_t now = env_now(n->env);
+	struct probe *p = k ? &k->probes[0] : NULL;
+
+	if (!k)
+		return false;
+	for (int i = 0; i < COURIER_PROBES; i++) {
+		struct probe *q = &k->probes[i];
+
+		if (now - q->sent_ms > PROBE_MS || (node_id_eq(&q->to, to) && node_id_eq(&q->via, &via->peer->id)))
+			q->sent_ms = 0;
+		p = q->sent_ms < p->sent_ms ? q : p;
+	}
+	env_random(n->env, p->word, sizeof p->word);
+	p->to = *to;
+	p->via = via->peer->id;
+	if (!echo(k, to, via, IM2_ITEM_PING, BYTES_ARR(p->word)))
+		return false;
+	p->sent_ms = now + 1;
+	return true;
 }
 
+/* Only the answer to a question of ours measures anything. */
+static void answered(struct courier *k, const struct node_id *author, struct bytes word)
+{
+	struct node *n = k->node;
+
+	for (int i = 0; i < COURIER_PROBES; i++) {
+		struct probe *p = &k->probes[i];
+
+		if (!p->sent_ms || !node_id_eq(&p->to, author) || !bytes_eq(word, BYTES_ARR(p->word)))
+			continue;
+		routes_probed(n, author, &p->via, (double)(env_now(n->env) + 1 - p->sent_ms));
+		p->sent_ms = 0;
+		return;
+	}
+}
+
+static void asked(struct courier *k, const struct node_id *author, struct bytes word)
+{
+	struct conn *next = routes_next(k->node, author, NULL);
+
+	if (next)
+		(void)!echo(k, author, next, IM2_ITEM_PONG, word);
+}
+
+/* --- arrival ------------------------------------------------------------------------------------------------------ */
 void courier_arrived(struct conn *from, const uint8_t rid[static 16], struct bytes rt, struct bytes body, uint32_t age_s)
 {
 	struct node *n = from->node;
@@ -125,14 +250,20 @@ void courier_arrived(struct conn *from, const uint8_t rid[static 16], struct byt
 	enum im2_refusal why;
 	struct node_id author;
 	const struct pin *pin;
+	struct giver *g;
 	uint8_t id[16];
 	uint16_t tag;
 
 	memcpy(id, rid, sizeof id);
-	if (!k || !records_prekeys(n))
+	if (!k || !records_prekeys(n) || !(g = giver_of(k, from)))
 		return;
-	buf_wipe(&k->plain);
-	why = im2_open_sealed(n->p.keyring, records_prekeys(n), rt, body, who, n, &k->plain, &o);
+	if (!bucket_take(&g->objects, 1, env_now(n->env)) ||
+	    !bucket_take(&g->bytes, (double)(rt.n + body.n), env_now(n->env))) {
+		n->n.sealed_refused++;
+		relay_feedback(from, id, ROUTEFB_QUOTA, 1);
+		return;
+	}
+	why = open_sealed(k, rt, body, &o);
 	if (why != IM2_FINE) {
 		n->n.sealed_refused++;
 		log_info("sealed-refused from=%s why=%s", from->peer->id.hex, im2_refusal_word(why));
@@ -145,7 +276,7 @@ void courier_arrived(struct conn *from, const uint8_t rid[static 16], struct byt
 		return;
 	}
 	node_id_of(o.author_ed, &author);
-	if (o.introduced && !admit_author(k, &o, &author)) {
+	if (o.introduced && !admit_author(k, g, &o, &author)) {
 		n->n.sealed_refused++;
 		buf_wipe(&k->plain);
 		return;
@@ -163,152 +294,9 @@ void courier_arrived(struct conn *from, const uint8_t rid[static 16], struct byt
 		else if (tag == IM2_ITEM_SRECEIPT)
 			records_receipt(n, value);
 		else if (tag == IM2_ITEM_PING && pin->state == PIN_TRUSTED)
-			(void)send_echo(k, &author, routes_next(n, &author, NULL), IM2_ITEM_PONG, value);
+			asked(k, &author, value);
 		else if (tag == IM2_ITEM_PONG)
-			routes_probe_answered(n, &author, value);
+			answered(k, &author, value);
 	}
 	buf_wipe(&k->plain);
-}
-
-/* --- receipts back ------------------------------------------------------------------------------------------- */
-static struct owed *owed_find(struct courier *k, const struct node_id *author)
-{
-	void *v = map_peek(k->owed, bytes_of(author->hex, NODE_ID_LEN));
-	struct owed *o = NULL;
-
-	if (v)
-		memcpy(&o, v, sizeof o);
-	return o;
-}
-
-static struct owed *owed_get(struct courier *k, const struct node_id *author)
-{
-	struct owed *o = owed_find(k, author);
-	bool created;
-	void *v;
-
-	if (o)
-		return o;
-	o = calloc(1, sizeof *o);
-	if (!o || map_put(k->owed, bytes_of(author->hex, NODE_ID_LEN), 0, &v, &created) != ERR_OK) {
-		free(o);
-		return NULL;
-	}
-	memcpy(v, &o, sizeof o);
-	o->author = *author;
-	return o;
-}
-
-/* One SRECEIPT of all, sealed. False: there is no way, or no key, now. */
-static bool flush(struct courier *k, struct owed *o)
-{
-	struct node *n = k->node;
-	const struct pin *pin = pins_get(n->p.pins, &o->author);
-	struct conn *next = routes_next(n, &o->author, NULL);
-	struct receipt r[COURIER_RECEIPTS];
-	struct buf receipt, signed_, items, rt, body;
-	struct im2_sealed sealed;
-	bool done = false;
-
-	if (!pin || !next)
-		return false;
-	for (size_t i = 0; i < o->n; i++)
-		r[i] = (struct receipt){ .kind = o->r[i].kind, .id = bytes_str(o->r[i].id), .code = o->r[i].code };
-	buf_init(&receipt, IM2_RECEIPT_MAX);
-	buf_init(&signed_, IM2_SRECEIPT_MAX);
-	buf_init(&items, IM2_SRECEIPT_MAX + 16);
-	buf_init(&rt, IM2_RT_MAX);
-	buf_init(&body, 65536);
-	if (im2_receipt_write(r, o->n, 0, IM2_RECEIPT_MAX, &receipt) == o->n && receipt.err == ERR_OK) {
-		im2_sreceipt_write(n->p.keyring, pin->ed, buf_bytes(&receipt), &signed_);
-		im2_item_add(&items, IM2_ITEM_SRECEIPT, buf_bytes(&signed_));
-		done = signed_.err == ERR_OK && items.err == ERR_OK &&
-		       courier_wrap(k, &o->author, buf_bytes(&items), RECEIPT_TTL_S, PRIO_NORMAL, !pin->x_proven, &rt, &body,
-				    &sealed) == ERR_OK &&
-		       relay_send(next, buf_bytes(&rt), buf_bytes(&body), RELAY_HOPS, 0) == ERR_OK;
-	}
-	if (!done)
-		records_want(next, &o->author, IM2_REC_PREKEY_T);
-	for (size_t i = 0; done && i < o->n; i++) {
-		n->n.receipts_sent++;
-		if (o->r[i].inbox_seq && inbox_mark_reported(n->p.store, o->r[i].inbox_seq) == ERR_STORE) {
-			node_store_failed(n);
-			break;
-		}
-		node_store_soft(n);
-	}
-	buf_fini(&receipt);
-	buf_fini(&signed_);
-	buf_fini(&items);
-	buf_fini(&rt);
-	buf_fini(&body);
-	return done;
-}
-
-struct flushing {
-	struct courier *k;
-	uint64_t now, next;
-	bool all;
-};
-
-static bool flush_one(void *ctx, struct bytes key, void *value)
-{
-	struct flushing *f = ctx;
-	struct owed *o;
-
-	memcpy(&o, value, sizeof o);
-	if (f->all || o->due_ms <= f->now) {
-		if (flush(f->k, o)) {
-			free(o);
-			return false;
-		}
-		o->due_ms = f->now + RECEIPT_AGAIN_MS;
-	}
-	f->next = o->due_ms < f->next ? o->due_ms : f->next;
-	return true;
-}
-
-uint64_t courier_receipts_due(struct courier *k, bool all)
-{
-	struct flushing f = { .k = k, .now = env_now(k->node->env), .next = UINT64_MAX, .all = all };
-
-	if (map_count(k->owed))
-		map_each(k->owed, flush_one, &f);
-	return f.next;
-}
-
-void courier_receipt(struct node *n, const struct node_id *author, const struct pending_receipt *r)
-{
-	struct courier *k = n->courier;
-	struct peer *p = peer_now(n, author);
-	struct owed *o;
-
-	if (p && p->conn && p->conn->im2) {
-		conn_receipt(p->conn, r);
-		return;
-	}
-	if (r->silent || strlen(r->id) != 32)
-		return;
-	o = k ? owed_get(k, author) : NULL;
-	if (!o)
-		return; /* he sends it again, and is answered then */
-	/* The newest word on a message is the one that counts. */
-	size_t at = 0;
-
-	while (at < o->n && strcmp(o->r[at].id, r->id) != 0)
-		at++;
-	if (at == COURIER_RECEIPTS) {
-		if (!flush(k, o))
-			return;
-		o->n = at = 0;
-	}
-	o->r[at].kind = r->kind;
-	o->r[at].code = r->code;
-	o->r[at].inbox_seq = r->kind == RECEIPT_READ ? r->inbox_seq : 0;
-	memcpy(o->r[at].id, r->id, 33);
-	if (at == o->n)
-		o->n++;
-	if (o->n == 1)
-		o->due_ms = env_now(n->env) + RECEIPT_WAIT_MS;
-	courier_wake_at(k, o->due_ms);
 }

@@ -7,7 +7,10 @@
 
 #define ROWS 64
 #define ASK_WAIT_MS 2000 /* for the prekey of a destination, before the long-term key has to do */
-#define NO_KEY_MS 10000
+#define ASK_AGAIN_MS 10000 /* where it must not, or is not known; doubling up to */
+#define ASK_AGAIN_MAX_MS 300000
+#define ASKS 3 /* then a message that must not go without forward secrecy has failed */
+#define MARKS 8
 
 enum err courier_wrap(struct courier *k, const struct node_id *to, struct bytes items, uint32_t ttl_s, uint8_t prio,
 		      bool introduce, struct buf *rt, struct buf *body, struct im2_sealed *out)
@@ -18,6 +21,8 @@ enum err courier_wrap(struct courier *k, const struct node_id *to, struct bytes 
 	enum im2_refusal r;
 	enum err e = records_seal_to(n, to, &st);
 
+	if (e == ERR_NOTFOUND && n->c.seal_refuse)
+		return ERR_UNTRUSTED;
 	if (e != ERR_OK)
 		return e;
 	st.ttl_s = ttl_s < 1 ? 1 : ttl_s > IM2_TTL_MAX ? IM2_TTL_MAX : ttl_s;
@@ -52,6 +57,14 @@ static void end(struct node *n, const struct outbox_row *r, enum outbox_state s,
 		return;
 	node_store_soft(n);
 	outbound_ended(n, &r->to, r->id, s, why, 0);
+}
+
+/* These end, and the next ones are looked at. */
+static void end_all(struct node *n, struct destination *d, const struct batch *b, const char *why)
+{
+	for (size_t i = 0; i < b->n; i++)
+		end(n, &b->rows[i], OUTBOX_FAILED, why);
+	d->more = true;
 }
 
 /* Seconds that are left of it; at least 1. */
@@ -93,6 +106,13 @@ static bool add(struct courier *k, struct batch *b, const struct outbox_row *r, 
 		return false;
 	}
 	b->len[b->n] = b->bodies.n - b->at[b->n];
+	m->body = bytes_of(b->bodies.p + b->at[b->n], b->len[b->n]);
+	if (!im2_message_size(m)) {
+		/* It would keep all others from being signed. */
+		b->bodies.n = b->at[b->n];
+		end(n, r, OUTBOX_FAILED, "its fields do not fit the wire");
+		return false;
+	}
 	b->rows[b->n++] = *r;
 	left = left_s(n, r);
 	b->ttl_s = left < b->ttl_s || b->n == 1 ? left : b->ttl_s;
@@ -106,31 +126,47 @@ static enum err collect(struct courier *k, struct destination *d, struct batch *
 	uint8_t prio = OUTBOX_PRIORITIES;
 	int64_t seq = 0;
 	size_t got = ROWS;
+	bool full = false;
 	enum err e = rows ? ERR_OK : ERR_NOMEM;
 
-	while (e == ERR_OK && got == ROWS && b->n < COURIER_BATCH) {
+	/* A large one travels alone. */
+	while (e == ERR_OK && got == ROWS && !full) {
 		e = outbox_waiting(k->node->p.store, &d->id, prio, seq, rows, ROWS, &got);
-		for (size_t i = 0; e == ERR_OK && i < got && b->n < COURIER_BATCH; i++) {
+		for (size_t i = 0; e == ERR_OK && i < got && !full; i++) {
 			prio = rows[i].priority;
 			seq = rows[i].seq;
 			if (courier_carries(d, seq))
 				continue;
-			/* A large one travels alone. */
-			if (b->n && b->bodies.n + rows[i].body_len > COURIER_BATCH_BYTES)
-				goto full;
-			(void)add(k, b, &rows[i], &e);
+			full = b->n == COURIER_BATCH ||
+			       (b->n && b->bodies.n + rows[i].body_len > COURIER_BATCH_BYTES);
+			if (!full)
+				(void)add(k, b, &rows[i], &e);
 		}
 	}
-	d->more = b->n == COURIER_BATCH;
+	if (e == ERR_OK)
+		d->more = full;
 	free(rows);
 	return e;
-full:
-	d->more = true;
-	free(rows);
-	return ERR_OK;
 }
 
-static struct parcel *parcel_new(struct destination *d, const struct batch *b, const struct buf *rt, const struct buf *body)
+/* What the recipient may forget goes with the first message of each era (9.5, tag 34). */
+static void settled(struct node *n, const struct destination *d, struct batch *b)
+{
+	struct outbox_mark marks[MARKS];
+	size_t got = 0;
+
+	if (outbox_settle(n->p.store, &d->id, marks, MARKS, &got) != ERR_OK)
+		return;
+	for (size_t k = 0; k < got; k++)
+		for (size_t i = 0; i < b->n; i++)
+			if (memcmp(b->m[i].wire_id, marks[k].era, sizeof marks[k].era) == 0) {
+				b->m[i].settled = courier_floor(n, &d->id, marks[k].era, marks[k].seq);
+				break;
+			}
+}
+
+static struct parcel *parcel_new(struct node *n, struct destination *d, const struct batch *b, const struct buf *rt,
+				 const struct buf *body)
 {
 	struct parcel *p = calloc(1, sizeof *p + b->n * sizeof p->letters[0]);
 
@@ -158,27 +194,44 @@ static struct parcel *parcel_new(struct destination *d, const struct batch *b, c
 
 		l->seq = b->rows[i].seq;
 		l->unasked = (b->m[i].ext.flags & MSG_NO_RECEIPT) != 0;
+		l->ends_ms = env_now(n->env) + left_s(n, &b->rows[i]) * 1000ull;
 		memcpy(l->wire_id, b->rows[i].wire_id, sizeof l->wire_id);
 		snprintf(l->id, sizeof l->id, "%s", b->rows[i].id);
 	}
 	return p;
 }
 
-/* Without its prekey the object would have no forward secrecy: it is asked for first, once. */
-static bool should_ask(struct courier *k, struct destination *d)
+void courier_key_digest(struct node *n, const struct node_id *to, uint8_t out[static 16])
+{
+	const struct pin *pin = pins_get(n->p.pins, to);
+	struct bytes record = pin ? records_get(n, pin->ed, IM2_REC_PREKEY_T) : (struct bytes){ 0 };
+
+	memset(out, 0, 16);
+	if (record.n)
+		im2_record_digest(record, out);
+}
+
+/* Without its prekey the object would have no forward secrecy: it is asked for first. Once, where the long-term key may be
+ * used instead; a few times, where a message fails without; and for ever, where there is no other key. */
+static bool should_ask(struct courier *k, struct destination *d, const struct pin *pin)
 {
 	struct node *n = k->node;
-	const struct pin *pin = pins_get(n->p.pins, &d->id);
 	struct conn *next = routes_next(n, &d->id, NULL);
-	uint64_t now = env_now(n->env);
+	uint64_t wait = ASK_WAIT_MS;
 
-	if (!pin || !next || records_get(n, pin->ed, IM2_REC_PREKEY_T).n)
+	if (!next || records_get(n, pin->ed, IM2_REC_PREKEY_T).n)
+		return false;
+	if (d->asked >= ASKS && n->c.seal_refuse)
 		return false;
 	if (d->asked && pin->has_x25519 && !n->c.seal_refuse)
 		return false;
+	if (d->asked)
+		wait = ASK_AGAIN_MS << (d->asked < 6 ? d->asked - 1 : 5);
+	if (wait > ASK_AGAIN_MAX_MS)
+		wait = ASK_AGAIN_MAX_MS;
 	records_want(next, &d->id, IM2_REC_PREKEY_T);
-	d->not_before_ms = now + (d->asked ? NO_KEY_MS : ASK_WAIT_MS);
-	d->asked = true;
+	d->asked++;
+	d->not_before_ms = env_now(n->env) + wait;
 	courier_wake_at(k, d->not_before_ms);
 	return true;
 }
@@ -196,7 +249,7 @@ enum err courier_seal(struct courier *k, struct destination *d, struct parcel **
 		return ERR_AGAIN;
 	if (!pin || pin->state != PIN_TRUSTED || policy_may_meet(n->c.policy, n->p.pins, &d->id, NULL) != ERR_OK)
 		return ERR_NOTFOUND;
-	if (should_ask(k, d))
+	if (should_ask(k, d, pin))
 		return ERR_AGAIN;
 	b = calloc(1, sizeof *b);
 	if (!b)
@@ -209,6 +262,7 @@ enum err courier_seal(struct courier *k, struct destination *d, struct parcel **
 	e = collect(k, d, b);
 	if (e == ERR_OK && !b->n)
 		e = ERR_NOTFOUND;
+	settled(n, d, b);
 	for (size_t i = 0; i < b->n; i++)
 		b->m[i].body = bytes_of(b->bodies.p + b->at[i], b->len[i]);
 	if (e == ERR_OK)
@@ -218,24 +272,20 @@ enum err courier_seal(struct courier *k, struct destination *d, struct parcel **
 		e = items.err;
 	}
 	if (e == ERR_OK)
-		e = courier_wrap(k, &d->id, buf_bytes(&items), b->ttl_s, b->prio, !d->introduced && !pin->x_proven, &rt, &body,
-				 &sealed);
-	if (e == ERR_LIMIT) {
-		for (size_t i = 0; i < b->n; i++)
-			end(n, &b->rows[i], OUTBOX_FAILED, "too large to be sealed");
-		d->more = true;
-	} else if (e == ERR_UNTRUSTED) {
-		for (size_t i = 0; i < b->n; i++)
-			end(n, &b->rows[i], OUTBOX_FAILED, "E2E_REQUIRED: no prekey of the recipient is known");
-	}
+		e = courier_wrap(k, &d->id, buf_bytes(&items), b->ttl_s, b->prio, !d->introduced, &rt, &body, &sealed);
+	if (e == ERR_LIMIT)
+		end_all(n, d, b, "too large to be sealed");
+	else if (e == ERR_UNTRUSTED)
+		end_all(n, d, b, "E2E_REQUIRED: no prekey of the recipient is known");
 	if (e == ERR_OK) {
-		*out = parcel_new(d, b, &rt, &body);
+		*out = parcel_new(n, d, b, &rt, &body);
 		e = *out ? ERR_OK : ERR_NOMEM;
 	}
 	if (e == ERR_OK) {
 		(*out)->ttl_s = sealed.ttl_s;
 		(*out)->no_fs = sealed.no_fs;
 		(*out)->sealed_ms = env_now(n->env);
+		courier_key_digest(n, &d->id, (*out)->key_digest);
 	}
 	wipe(b->bodies.p, b->bodies.n);
 	buf_fini(&b->bodies);

@@ -26,6 +26,7 @@ static void moved(struct node *n, const struct inbox_row *row, const struct pend
 	op->seq = row->seq;
 	op->size = row->body_len;
 	op->is_new = !gone;
+	op->sealed = row->sealed != INBOX_OPEN;
 	op->receipt = owed->kind;
 	op->silent = owed->silent;
 	op->code = owed->code;

@@ -207,6 +207,7 @@ static void inbound_take(struct conn *c, const struct message *said, const struc
 		.ttl_s = m->ext.ttl_s ? m->ext.ttl_s : MSG_TTL_DEFAULT_S,
 		.clock_plausible = env_wall(n->env) > CLOCK_PLAUSIBLE_MS,
 		.keep_s = sealed ? sealed->keep_s : 0,
+		.sealed = !sealed ? INBOX_OPEN : sealed->no_fs ? INBOX_SEALED_NO_FS : INBOX_SEALED,
 	};
 
 	if (m->has_wire_id) {
@@ -228,9 +229,10 @@ static void inbound_take(struct conn *c, const struct message *said, const struc
 		e = inbox_put(n->p.store, &row, &seq, &state);
 	if (e == ERR_STORE || e == ERR_NOMEM) {
 		/* The group is lost. Ending the session at once keeps the order: whatever follows on this
-		 * link would be kept before the lost ones come again. */
+		 * link would be kept before the lost ones come again. Relays keep no order. */
 		node_store_failed(n);
-		conn_close(c, "store-failed");
+		if (!sealed)
+			conn_close(c, "store-failed");
 		return;
 	}
 	char id[MSG_ID_MAX + 1];
@@ -275,7 +277,8 @@ static void inbound_take(struct conn *c, const struct message *said, const struc
 		e = inbox_get(n->p.store, seq, &kept);
 		if (e == ERR_STORE) {
 			node_store_failed(n);
-			conn_close(c, "store-failed");
+			if (!sealed)
+				conn_close(c, "store-failed");
 			return;
 		}
 		if (e == ERR_OK && !kept.read_ms)
@@ -301,7 +304,7 @@ static void inbound_take(struct conn *c, const struct message *said, const struc
 	/* A repeat needs no commit of its own, but the kept one may be in this very group. */
 	node_store_hard(n);
 	/* Only now is there a commit to wait for: whatever was refused holds nobody back. */
-	if (c->im2 && !sealed && pin->state == PIN_TRUSTED)
+	if (c->im2 && (sealed || pin->state == PIN_TRUSTED))
 		hold_back(c, m->body.n + 256);
 }
 
@@ -319,7 +322,8 @@ void inbound_op_done(struct node *n, struct op *op, enum err e)
 {
 	struct conn *c = conn_find(n, op->conn);
 	struct node_event ev = { .type = op->receipt == RECEIPT_HELD ? "inbox.held" : "inbox.new",
-				 .peer = op->peer, .msg_id = op->id, .seq = op->seq, .size = op->size };
+				 .peer = op->peer, .msg_id = op->id, .seq = op->seq, .size = op->size,
+				 .via = op->sealed ? "relay" : NULL };
 
 	if (e != ERR_OK) {
 		if (c && !c->closing && !op->sealed)
@@ -423,8 +427,8 @@ enum err node_inbox_take(struct node *n, struct inbox_row *row, bool *changed)
 	/* What came over the old wire says nothing of it: its author is told. */
 	if (row->has_wire && !wants_read(row))
 		return reported(n, row->seq);
-	/* What relays brought is answered to its author, over im2 as over relays. */
-	if (row->has_wire && !node_id_eq(&row->author, &row->via)) {
+	/* What relays brought is answered to its author. */
+	if (row->sealed != INBOX_OPEN) {
 		struct pending_receipt r = { .kind = RECEIPT_READ, .inbox_seq = row->seq };
 
 		memcpy(r.id, row->id, sizeof row->id);
@@ -459,19 +463,19 @@ void inbound_report_reads(struct conn *c)
 
 	if (!session_peer(c->session)->confirms)
 		return;
-	/* What came from who it was before too. */
-	for (size_t k = 0; k <= c->peer->was_n && got < 64; k++) {
-		if (inbox_unreported(n->p.store, k ? &c->peer->was[k - 1] : &c->peer->id, rows, 64, &got) != ERR_OK)
+	/* What came from who it was before too; and then what relays brought of it. */
+	for (size_t k = 0; k <= c->peer->was_n && !got; k++) {
+		const struct node_id *id = k ? &c->peer->was[k - 1] : &c->peer->id;
+
+		if (inbox_unreported(n->p.store, id, rows, 64, &got) != ERR_OK ||
+		    (!got && inbox_unreported_sealed(n->p.store, id, 0, rows, 64, &got) != ERR_OK))
 			return;
 		for (size_t i = 0; i < got; i++) {
 			struct pending_receipt r = { .kind = RECEIPT_READ, .inbox_seq = rows[i].seq };
 
 			memcpy(r.id, rows[i].id, sizeof rows[i].id);
-			if (rows[i].has_wire && !node_id_eq(&rows[i].author, &rows[i].via))
-				courier_receipt(n, &rows[i].author, &r);
-			else
-				conn_receipt(c, &r);
+			conn_receipt(c, &r);
 		}
 	}
-	c->more_reads = got == 64;
+	c->more_reads = got > 0;
 }

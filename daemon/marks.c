@@ -2,6 +2,7 @@
  * marks.c -- the figures that keep tables as small as what is in flight, and that survive crashes and copies brought
  * back (im2.md 9.5): SEEN, SETTLED, and which receipts an earlier life still owes.
  */
+#include "daemon/courier.h"
 #include "daemon/node_internal.h"
 
 #define SETTLE_EVERY 256
@@ -85,9 +86,11 @@ void marks_settle(struct peer *p)
 	if (outbox_settle(n->p.store, &p->id, marks, MARKS_MAX, &got) != ERR_OK)
 		return;
 	for (size_t i = 0; i < got; i++) {
-		if (session_settled(c->session, marks[i].era, marks[i].seq) != ERR_OK)
+		uint64_t seq = courier_floor(n, &p->id, marks[i].era, marks[i].seq);
+
+		if (session_settled(c->session, marks[i].era, seq) != ERR_OK)
 			return;
-		outbox_settle_told(n->p.store, &p->id, marks[i].era, marks[i].seq);
+		outbox_settle_told(n->p.store, &p->id, marks[i].era, seq);
 	}
 	conn_pump_later(c);
 }
@@ -123,25 +126,36 @@ void marks_seen(struct conn *c, const struct session_event *e)
 	audit_note(n->p.audit, "ERA_RENEWED", bytes_str(c->peer->id.hex), "peer_id", c->peer->id.hex, NULL);
 }
 
-void marks_settled(struct conn *c, const struct session_event *e)
+static void settle(struct node *n, const struct node_id *id, const struct node_id *was, size_t was_n,
+		   const uint8_t era[static 8], uint64_t seq)
 {
-	struct node *n = c->node;
-	const struct peer *p = c->peer;
+	const struct pin *pin = pins_get(n->p.pins, id);
 	enum err err;
 
-	if (!p)
-		return;
 	/* Whoever is not approved may not fill the disk with eras that he makes up. */
-	const struct pin *pin = pins_get(n->p.pins, &p->id);
-
-	if ((!pin || pin->state != PIN_TRUSTED) && !inbox_has_era(n->p.store, &p->id, e->era))
+	if ((!pin || pin->state != PIN_TRUSTED) && !inbox_has_era(n->p.store, id, era))
 		return;
-	err = inbox_settled(n->p.store, &p->id, e->era, e->seq);
-	for (size_t i = 0; i < p->was_n && err != ERR_STORE; i++)
-		if (inbox_has_era(n->p.store, &p->was[i], e->era))
-			err = inbox_settled(n->p.store, &p->was[i], e->era, e->seq);
+	err = inbox_settled(n->p.store, id, era, seq);
+	for (size_t i = 0; i < was_n && err != ERR_STORE; i++)
+		if (inbox_has_era(n->p.store, &was[i], era))
+			err = inbox_settled(n->p.store, &was[i], era, seq);
 	if (err == ERR_STORE)
 		node_store_failed(n);
 	else
 		node_store_soft(n);
+}
+
+void marks_settled(struct conn *c, const struct session_event *e)
+{
+	const struct peer *p = c->peer;
+
+	if (p)
+		settle(c->node, &p->id, p->was, p->was_n, e->era, e->seq);
+}
+
+void marks_settled_of(struct node *n, const struct node_id *author, const uint8_t era[static 8], uint64_t seq)
+{
+	struct node_id was[LINEAGE_MAX];
+
+	settle(n, author, was, pins_former(n->p.pins, author, was, LINEAGE_MAX), era, seq);
 }

@@ -315,6 +315,8 @@ void marks_settle(struct peer *p);  /* tells what is settled when that has risen
 void marks_settle_soon(struct peer *p); /* it is full: at once, but once in a second */
 void marks_seen(struct conn *c, const struct session_event *e);
 void marks_settled(struct conn *c, const struct session_event *e);
+/* The same, said in a signed message (tag 34 of 9.1). */
+void marks_settled_of(struct node *n, const struct node_id *author, const uint8_t era[static 8], uint64_t seq);
 
 /* admit.c */
 void admit_identified(struct conn *c);

@@ -17,9 +17,13 @@ static void overlay(struct node *n, struct outbox_row *r)
 		return;
 	if (courier_view(n, &r->to, r->id, &way) && way.sent) {
 		r->state = OUTBOX_SENT;
-		r->at_relay = way.stored;
-		snprintf(r->reason, sizeof r->reason, "through %s%s", peer_name(n, &way.via),
-			 way.no_fs ? "; without forward secrecy" : "");
+		r->at_relay = way.stored && !way.held;
+		if (way.held)
+			snprintf(r->reason, sizeof r->reason, "held: waits for approval by the operator of %s",
+				 peer_name(n, &r->to));
+		else
+			snprintf(r->reason, sizeof r->reason, "through %s%s", peer_name(n, &way.via),
+				 way.no_fs ? "; without forward secrecy" : "");
 		return;
 	}
 	it = item_find(n, &r->to, bytes_str(r->id));

@@ -476,10 +476,12 @@ static bool has_time(struct node *n, const struct item *it, struct bytes named)
  * do not remember gave this name to. Only what this life sent counts. */
 static bool of_another_life(struct node *n, const struct peer *p, const struct item *it, struct bytes id)
 {
+	struct courier_view way;
 	struct outbox_row row;
 
 	return p && p->renewed && !(it && (it->state == ITEM_IN_FLIGHT || it->state == ITEM_HELD)) &&
-	       outbox_get(n->p.store, id, &row) == ERR_OK && (row.state == OUTBOX_QUEUED || row.state == OUTBOX_REJECTED);
+	       outbox_get(n->p.store, id, &row) == ERR_OK &&
+	       !(courier_view(n, &row.to, row.id, &way) && way.sent) && (row.state == OUTBOX_QUEUED || row.state == OUTBOX_REJECTED);
 }
 
 void outbound_receipt_of(struct node *n, const struct node_id *from, const struct session_event *ev)

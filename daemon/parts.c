@@ -61,6 +61,7 @@ void parts_offline(struct node *n, const struct node_id *id)
 	routes_offline(n, id);
 	mesh09_offline(n, id);
 	discovery_offline(n, id);
+	courier_lost(n, id);
 	parts_wake(n, id);
 }
 

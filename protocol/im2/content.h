@@ -44,6 +44,9 @@ enum im2_refusal im2_smsg_author(struct bytes value, struct node_id *out);
 /* Checks all of 9.3 against the author's key and our own identity; any failure voids the SMSG. */
 enum im2_refusal im2_smsg_open(struct bytes value, const uint8_t author_ed[static ED_BYTES], const struct keyring *self,
 			       struct im2_smsg_reader *out);
+/* The same for one that im2_open_sealed() has checked: the signature is not verified again. */
+void im2_smsg_opened(struct bytes value, const uint8_t author_ed[static ED_BYTES], const struct keyring *self,
+		     struct im2_smsg_reader *out);
 /* source_proven is true; settled is filled. was_sealed is for the owner, who knows where the SMSG came from. */
 bool im2_smsg_next(struct im2_smsg_reader *r, struct message *out, char id_text[static 33],
 		   char type_text[static MSG_TYPE_MAX + 1]);

@@ -131,6 +131,16 @@ enum im2_refusal im2_smsg_open(struct bytes value, const uint8_t author_ed[stati
 	return IM2_FINE;
 }
 
+void im2_smsg_opened(struct bytes value, const uint8_t author_ed[static ED_BYTES], const struct keyring *self,
+		     struct im2_smsg_reader *out)
+{
+	struct im2_fields f;
+
+	BUG_ON(im2_parse(&im2_smsg, value, &f) != IM2_FINE);
+	*out = (struct im2_smsg_reader){.msgs = f.v[IM2_SMSG_MSGS].b, .self = *keyring_id(self)};
+	node_id_of(author_ed, &out->author);
+}
+
 bool im2_smsg_next(struct im2_smsg_reader *r, struct message *out, char id_text[static 33],
 		   char type_text[static MSG_TYPE_MAX + 1])
 {
