@@ -21,6 +21,11 @@ static const char *name_of(struct node *n, const struct session_peer *sp)
 	return pin ? pin->name : sp->name;
 }
 
+static bool from_hint(const struct conn *c)
+{
+	return c->target && c->target->hint[0];
+}
+
 static void key_changed(struct conn *c, const struct session_peer *sp, struct admit_result *r)
 {
 	struct node *n = c->node;
@@ -28,6 +33,11 @@ static void key_changed(struct conn *c, const struct session_peer *sp, struct ad
 				.alarm = &r->alarm };
 	char was[FINGERPRINT_LEN], now[FINGERPRINT_LEN];
 
+	/* It was the hint that lied. A name that is another's still is an alarm. */
+	if (from_hint(c) && c->target->has_expected && !node_id_eq(&c->target->expected, &sp->id)) {
+		c->target->wrong = true;
+		return;
+	}
 	log_error("key-changed subject=%s was=\"%s\" now=\"%s\" next=\"%s\"", r->alarm.subject,
 		  fingerprint_text(&r->alarm.was, was), fingerprint_text(&r->alarm.now, now),
 		  r->fault.next);
@@ -51,7 +61,8 @@ static void judge(struct conn *c, const struct session_peer *sp, struct admit_re
 		.confirms = sp->confirms,
 		.self = keyring_id(n->p.keyring),
 		.expected = c->target && c->target->has_expected ? &c->target->expected : NULL,
-		.dialled = c->dialled ? c->address : NULL,
+		/* What lies in a hint is no change of a key. */
+		.dialled = c->dialled && !from_hint(c) ? c->address : NULL,
 		.generation = sp->generation,
 		.marked = sp->marked,
 		.x25519 = sp->has_x25519 ? sp->x25519 : NULL,

@@ -1,6 +1,9 @@
 #include "daemon/app.h"
 
+#include <ifaddrs.h>
 #include <malloc.h>
+#include <net/if.h>
+#include <netdb.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -542,6 +545,37 @@ static enum err open_ws(struct app *a, struct fault *f)
 	return e;
 }
 
+/* What our CARD says of where we listen: the address we are bound to, or those of the machine that others can reach. */
+static void tell_endpoints(struct app *a)
+{
+	const char *bind = a->c->bind;
+	char list[8][80];
+	struct ifaddrs *all = NULL;
+	size_t n = 0;
+	bool any = bind && (strcmp(bind, "0.0.0.0") == 0 || strcmp(bind, "::") == 0);
+
+	if (!bind)
+		return;
+	if (!any)
+		snprintf(list[n++], sizeof list[0], strchr(bind, ':') ? "[%.60s]:%u" : "%.60s:%u", bind, a->port);
+	else if (getifaddrs(&all) != 0)
+		return;
+	for (const struct ifaddrs *i = all; i && n < 8; i = i->ifa_next) {
+		char text[NI_MAXHOST];
+		int family = i->ifa_addr ? i->ifa_addr->sa_family : AF_UNSPEC;
+
+		if (!(i->ifa_flags & IFF_UP) || i->ifa_flags & IFF_LOOPBACK || (family != AF_INET && family != AF_INET6) ||
+		    (family == AF_INET6 && (strcmp(bind, "0.0.0.0") == 0 ||
+					    IN6_IS_ADDR_LINKLOCAL(&((struct sockaddr_in6 *)i->ifa_addr)->sin6_addr))) ||
+		    getnameinfo(i->ifa_addr, family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6), text,
+				sizeof text, NULL, 0, NI_NUMERICHOST) != 0)
+			continue;
+		snprintf(list[n++], sizeof list[0], family == AF_INET6 ? "[%.60s]:%u" : "%.60s:%u", text, a->port);
+	}
+	freeifaddrs(all);
+	node_set_endpoints(a->node, (const char(*)[80])list, n);
+}
+
 /* Without it the node is as good, but for what it does not find. */
 static void open_lan(struct app *a)
 {
@@ -551,6 +585,7 @@ static void open_lan(struct app *a)
 
 	if (a->c->discovery == SCOPE_OFF)
 		return;
+	tell_endpoints(a);
 	e = lan_new(&lc, &a->lan);
 	if (e != ERR_OK)
 		log_warn("discovery-failed err=%s", err_word(e));

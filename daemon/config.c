@@ -159,6 +159,7 @@ void run_config_init(struct run_config *c)
 		.rekey_ms = 1800000,
 		.mesh = RUN_MESH,
 		.routing = ROUTING_PASSIVE,
+		.discovery = SCOPE_AUTO,
 		.connect_rate = -1,
 		.log_level = LOG_INFO,
 	};

@@ -2,6 +2,9 @@
  * dial.c -- static peers: one owner of dialling per address, jittered back-off, and a text that says
  * why a peer is not connected.
  */
+#include "daemon/dial.h"
+
+#include "daemon/discovery.h"
 #include "daemon/node_internal.h"
 #include "daemon/refusals.h"
 
@@ -144,8 +147,12 @@ void node_dial_all(struct node *n)
 {
 	n->dialling_started = true;
 	for (size_t i = 0; i < n->target_count; i++)
-		dial_schedule(n, n->targets[i], 0);
+		if (!n->targets[i]->hint[0])
+			dial_schedule(n, n->targets[i], 0);
+	discovery_started(n);
 }
+
+static void target_drop(struct node *n, struct target *t);
 
 void dial_conn_ended(struct node *n, struct target *t, bool was_online, const char *why, uint64_t min_wait_ms)
 {
@@ -153,6 +160,16 @@ void dial_conn_ended(struct node *n, struct target *t, bool was_online, const ch
 	uint64_t wait;
 
 	t->conn = NULL;
+	if (t->hint[0]) {
+		char hint[sizeof t->hint], text[sizeof t->why];
+		bool wrong = t->wrong;
+
+		memcpy(hint, t->hint, sizeof hint);
+		snprintf(text, sizeof text, "%s", why);
+		target_drop(n, t);
+		discovery_dialled(n, hint, was_online, wrong, text);
+		return;
+	}
 	if (was_online && lived >= STABLE_MS)
 		t->failures = 0;
 	else
@@ -178,11 +195,26 @@ void dial_peer_offline(struct node *n, const struct node_id *id)
 	for (size_t i = 0; i < n->target_count; i++) {
 		struct target *t = n->targets[i];
 
-		if (t->has_known && node_id_eq(&t->known, id) && !target_online(n, t)) {
+		if (!t->hint[0] && t->has_known && node_id_eq(&t->known, id) && !target_online(n, t)) {
 			if (t->why[0] == 0)
 				snprintf(t->why, sizeof t->why, "the session ended");
 			dial_schedule(n, t, backoff(n, t->failures ? t->failures : 1));
 		}
+	}
+}
+
+/* The others that were tried at the same time. */
+static void hints_over(struct node *n, const struct conn *winner, const struct node_id *id)
+{
+	for (size_t i = n->target_count; i-- > 0;) {
+		struct target *t = n->targets[i];
+
+		if (!t->hint[0] || !t->has_known || !node_id_eq(&t->known, id) || t->conn == winner)
+			continue;
+		if (t->dialling)
+			tp_close(n->tp, t->dialling);
+		else if (t->conn && !t->conn->closing && !t->conn->online)
+			conn_close(t->conn, "another address answered first");
 	}
 }
 
@@ -200,6 +232,7 @@ void dial_learned(struct node *n, struct conn *c, const struct node_id *id)
 			timer_stop(n->env, &t->timer);
 		}
 	}
+	hints_over(n, c, id);
 }
 
 size_t node_targets(struct node *n, struct target_view *out, size_t max)
@@ -224,12 +257,66 @@ size_t node_targets(struct node *n, struct target_view *out, size_t max)
 	return k;
 }
 
+/* --- hints ---------------------------------------------------------------------------------------------------- */
+static void target_drop(struct node *n, struct target *t)
+{
+	for (size_t i = 0; i < n->target_count; i++)
+		if (n->targets[i] == t) {
+			n->targets[i] = n->targets[--n->target_count];
+			break;
+		}
+	timer_stop(n->env, &t->timer);
+	free(ctx_of(t));
+}
+
+bool dial_is_static(const struct node *n, const char *address)
+{
+	for (size_t i = 0; i < n->target_count; i++)
+		if (!n->targets[i]->hint[0] && strcmp(n->targets[i]->address, address) == 0)
+			return true;
+	return false;
+}
+
+bool dial_hint(struct node *n, const char *address, const struct node_id *expected, const char *hint)
+{
+	struct dial_ctx *d;
+	struct target *t;
+	size_t hints = 0;
+
+	for (size_t i = 0; i < n->target_count; i++) {
+		hints += n->targets[i]->hint[0] != 0;
+		if (strcmp(n->targets[i]->address, address) == 0)
+			return false;
+	}
+	if (n->stopping || !n->tp || hints >= DIAL_HINTS_MAX || n->target_count == TARGETS_MAX)
+		return false;
+	d = calloc(1, sizeof *d);
+	if (!d)
+		return false;
+	d->node = n;
+	t = &d->target;
+	snprintf(t->address, sizeof t->address, "%s", address);
+	snprintf(t->hint, sizeof t->hint, "%s", hint);
+	if (expected) {
+		t->has_expected = t->has_known = true;
+		t->expected = t->known = *expected;
+	}
+	timer_init(&t->timer, dial_now, d);
+	n->n.dials++;
+	if (tp_dial(n->tp, t->address, &t->dialling) != ERR_OK) {
+		free(d);
+		return false;
+	}
+	n->targets[n->target_count++] = t;
+	return true;
+}
+
 void dial_retry(struct node *n)
 {
 	for (size_t i = 0; i < n->target_count; i++) {
 		struct target *t = n->targets[i];
 
-		if (t->dialling || t->conn || target_online(n, t) || t->bad_dials)
+		if (t->hint[0] || t->dialling || t->conn || target_online(n, t) || t->bad_dials)
 			continue;
 		timer_stop(n->env, &t->timer);
 		t->failures = 0;

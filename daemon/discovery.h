@@ -24,15 +24,22 @@ struct im2_record;
 struct node;
 struct session_event;
 
-enum discovery_scope { SCOPE_AUTO, SCOPE_FLEET, SCOPE_PUBLIC, SCOPE_BOTH, SCOPE_OFF }; /* AUTO: fleet once there is a key */
+/* AUTO: fleet once there is a key, public until then. */
+enum discovery_scope { SCOPE_OFF, SCOPE_AUTO, SCOPE_FLEET, SCOPE_PUBLIC, SCOPE_BOTH };
 const char *discovery_scope_word(enum discovery_scope s);
 enum err discovery_scope_parse(const char *word, enum discovery_scope *out) MUST_CHECK;
 
 /* n->discovery. After records_new(). Everything below accepts a node without. */
 enum err discovery_new(struct node *n) MUST_CHECK;
 void discovery_free(struct node *n);
+/* Dialling has begun: what is known of trusted peers from earlier lives counts. */
+void discovery_started(struct node *n);
+/* From dial.c: a dial for this hint has ended. `wrong`: another identity answered than the hint spoke of. */
+void discovery_dialled(struct node *n, const char *hint, bool was_online, bool wrong, const char *why);
 void discovery_online(struct conn *c);   /* asks and tells trusted peers: CARD, key */
 void discovery_offline(struct node *n, const struct node_id *id);
+/* Where we can be reached, "host:port", for our CARD. */
+void node_set_endpoints(struct node *n, const char (*endpoints)[80], size_t count);
 void discovery_again(struct node *n);    /* our CARD is issued anew */
 void discovery_card(struct conn *c, const struct im2_record *rec); /* a CARD that is news */
 /* OPEN, END, RERR of the call im2.disc (im2.md 14, 15.5); every other call is answered NOT_FOUND. */

@@ -286,6 +286,8 @@ void node_observe(struct node *n, void (*fn)(void *ctx, const struct node_event 
 	X(caps_learned, "caps_learned")                                                            \
 	X(caps_refused, "caps_refused")                                                            \
 	X(caps_expired, "caps_expired")                                                            \
+	X(hints_dialled, "hints_dialled")                                                          \
+	X(hints_wrong, "hints_wrong")                                                              \
 	X(pauses, "pauses")                                                                        \
 	X(store_failures, "store_failures")                                                        \
 	X(dials, "dials")                                                                          \

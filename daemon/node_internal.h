@@ -167,6 +167,8 @@ struct target {
 	uint32_t failures, bad_dials;
 	struct timer timer;
 	char why[256];
+	char hint[80];             /* not "": one try for this hint (dial.h), and it goes */
+	bool wrong;                /* another identity answered */
 };
 #define TARGETS_MAX 256
 

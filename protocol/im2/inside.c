@@ -352,7 +352,10 @@ static void act(struct im2_link *l, uint16_t tag, struct bytes value)
 	case IM2_ITEM_SRECEIPT:
 	case IM2_ITEM_ROUTED:
 	case IM2_ITEM_ROUTEFB:
-	case IM2_ITEM_ROUTEADV: {
+	case IM2_ITEM_ROUTEADV:
+	case IM2_ITEM_OPEN:
+	case IM2_ITEM_END:
+	case IM2_ITEM_RERR: {
 		if ((tag == IM2_ITEM_RECDIG || tag == IM2_ITEM_RECREQ) && !im2_record_key_fits(tag, value)) {
 			refuse(l, 1, tag);
 			return;
