@@ -82,6 +82,8 @@ void side_start(struct side *s)
 	policy_init(&s->policy);
 	snprintf(nc.name, sizeof nc.name, "%s", s->called[0] ? s->called : s->name);
 	nc.limits = s->limits;
+	nc.routing = s->routing;
+	nc.seal_refuse = s->seal_refuse;
 	nc.limits.connects_per_s = -1;
 	parts.pins = s->pins;
 	parts.store = s->store;

@@ -23,6 +23,8 @@ struct side {
 	struct audit *audit;
 	struct policy policy;
 	struct node_limits limits; /* zero members: the defaults; for the next start */
+	enum routing_mode routing; /* for the next start; off */
+	bool seal_refuse;
 	struct node *node;
 	struct transport *tp;
 	char words[WORDS][40];     /* of the audit */
