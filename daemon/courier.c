@@ -7,6 +7,7 @@
 
 #define DESTINATIONS 1024
 #define AUTHORS 1024
+#define GATHER_MS 20
 
 static bool has_session(struct node *n, const struct node_id *id)
 {
@@ -267,6 +268,20 @@ static bool room(struct courier *k, const struct destination *d)
 	return false;
 }
 
+/* While something is on its way the next one waits a moment for company: each object costs a signature and three agreements,
+ * whatever is in it. */
+static bool gathers(struct courier *k, struct destination *d)
+{
+	uint64_t now = env_now(k->node->env), per_state[OUTBOX_STATES];
+
+	if (list_empty(&d->parcels) || now >= d->sealed_ms + GATHER_MS ||
+	    outbox_count(k->node->p.store, &d->id, per_state) != ERR_OK ||
+	    per_state[OUTBOX_QUEUED] >= d->letters + COURIER_BATCH)
+		return false;
+	courier_wake_at(k, d->not_before_ms = d->sealed_ms + GATHER_MS);
+	return true;
+}
+
 static void fill(struct courier *k, struct destination *d)
 {
 	struct node *n = k->node;
@@ -275,7 +290,7 @@ static void fill(struct courier *k, struct destination *d)
 		struct parcel *p = NULL;
 		enum err e;
 
-		if (env_now(n->env) < d->not_before_ms || !routes_next(n, &d->id, NULL))
+		if (env_now(n->env) < d->not_before_ms || !routes_next(n, &d->id, NULL) || gathers(k, d))
 			return;
 		e = courier_seal(k, d, &p);
 		if (e == ERR_LIMIT || e == ERR_UNTRUSTED)
@@ -291,6 +306,7 @@ static void fill(struct courier *k, struct destination *d)
 				courier_wake_at(k, d->not_before_ms = env_now(n->env) + COURIER_BUSY_MS);
 			return;
 		}
+		d->sealed_ms = p->sealed_ms;
 		courier_dispatch(k, p);
 	}
 }

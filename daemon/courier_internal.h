@@ -84,6 +84,7 @@ struct destination {
 	unsigned letters;
 	uint64_t bytes;
 	uint64_t not_before_ms;
+	uint64_t sealed_ms;        /* the last one */
 	struct courier_floor floors[COURIER_FLOORS];
 };
 

@@ -12,7 +12,7 @@
 
 #include "protocol/im2/content.h"
 
-#define WAIT_MS 200                /* for company; at most 5 s by 10.2 */
+#define WAIT_MS 25                 /* for company; at most 5 s by 10.2 */
 #define TTL_S 86400
 #define AGAIN_MS 2000              /* doubling, while there is no key or the link is full */
 #define TRIES 6
