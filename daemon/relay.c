@@ -402,6 +402,7 @@ static void on_feedback(struct relay *r, struct conn *c, struct bytes value)
 	memcpy(rid, f.v[IM2_ROUTEFB_RID].b.p, sizeof rid);
 	code = (unsigned)f.v[IM2_ROUTEFB_CODE].u;
 	retry = f.v[IM2_ROUTEFB_RETRY].u < FEEDBACK_RETRY_MAX_S ? (uint32_t)f.v[IM2_ROUTEFB_RETRY].u : FEEDBACK_RETRY_MAX_S;
+	r->n.heard[code <= ROUTEFB_CANNOT_OPEN ? code : 0]++;
 	courier_feedback(c, rid, code, retry);
 	s = seen_find(r, rid);
 	for (int i = 0; s && i < s->n; i++) {

@@ -37,6 +37,7 @@ void relay_rolled_back(struct node *n);
 
 struct relay_view {
 	uint64_t forwarded, kept, dropped, kept_now, kept_bytes;
+	uint64_t heard[ROUTEFB_CANNOT_OPEN + 1]; /* feedback of neighbours, by its code; 0: unknown ones */
 };
 void relay_view(struct node *n, struct relay_view *out);
 
