@@ -13,9 +13,9 @@
 #include "base/log.h"
 #include "base/text.h"
 
-#define FIRST_MS 3000              /* for an answer, the first time */
+#define FIRST_MS 1500              /* for an answer, the first time: it is near, or it is not */
 #define LATER_MS 6000
-#define SETTLE_MS 400              /* after the first address */
+#define SETTLE_MS 300              /* after the first address */
 #define SETTLED_MS 60              /* when both families have answered */
 #define ASK_AGAIN_MS 900000        /* 15 minutes */
 #define FAILED_MS 20000            /* doubling */
