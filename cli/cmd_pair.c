@@ -40,6 +40,7 @@ static void print_code(const struct cli *c, const json_t *r)
 
 	if (c->out.json) {
 		out_json(&c->out, r);
+		fflush(stdout);
 		return;
 	}
 	text_safe(bytes_str(json_string_value(json_array_get(listen, 0))), at, sizeof at);
@@ -131,15 +132,16 @@ static enum err verdict(struct cli *c, const json_t *event, struct fault *f)
 
 static void print_paired(const struct cli *c, const json_t *event)
 {
-	const json_t *peer = json_object_get(event, "peer");
+	const char *said = json_str(event, "name"), *peer = json_str(event, "peer");
 	char name[160], id[80], mark[24];
 
 	if (c->out.json) {
 		out_json(&c->out, event);
+		fflush(stdout);
 		return;
 	}
-	show_party(peer, name, sizeof name);
-	text_safe(bytes_str(json_str(peer, "id") ? json_str(peer, "id") : ""), id, sizeof id);
+	text_safe(bytes_str(said ? said : "-"), name, sizeof name);
+	text_safe(bytes_str(peer ? peer : ""), id, sizeof id);
 	for (size_t i = 0, k = 0; k < sizeof mark - 1; i++) {
 		mark[k++] = id[i];
 		mark[k] = '\0';
@@ -153,7 +155,8 @@ static void print_paired(const struct cli *c, const json_t *event)
 	fflush(stdout);
 }
 
-static int watch(struct cli *c, bool shows)
+/* `heard`: a connection of its own, since an answer that is waited for would swallow the events before it. */
+static int watch(struct cli *c, struct client *heard, bool shows)
 {
 	struct fault f = { 0 };
 	bool paired = false, over = false;
@@ -162,7 +165,7 @@ static int watch(struct cli *c, bool shows)
 
 	while (!over) {
 		json_t *event = NULL;
-		enum err e = client_event(&c->client, PATIENCE_MS, &event, &f);
+		enum err e = client_event(heard, PATIENCE_MS, &event, &f);
 		const char *kind = json_str(event, "type"), *why = json_str(event, "reason");
 
 		if (e != ERR_OK)
@@ -172,7 +175,7 @@ static int watch(struct cli *c, bool shows)
 			e = verdict(c, event, &f);
 		} else if (is(kind, "pair.paired")) {
 			paired = true;
-			show_party(json_object_get(event, "peer"), who, sizeof who);
+			text_safe(bytes_str(json_str(event, "name") ? json_str(event, "name") : "PEER"), who, sizeof who);
 			print_paired(c, event);
 		} else if (is(kind, "pair.granted")) {
 			if (!c->out.json)
@@ -207,13 +210,13 @@ static int run_pair(struct cli *c)
 {
 	const char *typed = cli_arg(c, 0);
 	bool compare = options_given(&c->opts, "compare"), join = options_given(&c->opts, "join");
+	struct client heard = { .fd = -1 };
 	struct fault f = { 0 };
-	json_t *r = NULL;
+	json_t *r = NULL, *types;
+	int code = EXIT_DONE;
 	enum err e;
 
 	if (options_given(&c->opts, "stop")) {
-		int code = EXIT_DONE;
-
 		r = cli_result(c, "pair.stop", json_object(), &code);
 		json_decref(r);
 		return code;
@@ -224,11 +227,19 @@ static int run_pair(struct cli *c)
 		return cli_usage(c, NULL, "--join goes with --compare");
 	if (!typed && !join && options_given(&c->opts, "at"))
 		return cli_usage(c, NULL, "--at goes with the CODE that the other machine shows");
-	e = ask(c, "events.subscribe", json_pack("{s:[s]}", "types", "pair."), &r, &f);
+	e = cli_connect(c, &f);
+	if (e == ERR_OK)
+		e = client_open(&heard, c->home, &f);
+	types = json_pack("{s:[s]}", "types", "pair.");
+	if (e == ERR_OK)
+		e = client_call(&heard, "events.subscribe", types, CLIENT_TIMEOUT_MS, &r, &f);
+	json_decref(types);
 	json_decref(r);
 	if (e == ERR_OK)
 		e = typed || join ? type(c, typed, &f) : show(c, false, &f);
-	return e == ERR_OK ? watch(c, !typed && !join) : out_fault(&c->out, &f);
+	code = e == ERR_OK ? watch(c, &heard, !typed && !join) : out_fault(&c->out, &f);
+	client_close(&heard);
+	return code;
 }
 
 static const struct example examples[] = {
