@@ -127,9 +127,9 @@ static void heard(void *ctx, const char *event)
 	v->penalties += strcmp(event, "ROUTE_PENALISED") == 0;
 }
 
-static struct bytes letter_key(const char *id, unsigned to, char out[static 80])
+static struct bytes letter_key(const char *id, unsigned to, char out[static 160])
 {
-	snprintf(out, 80, "%s/%u", id, to);
+	snprintf(out, 160, "%s/%u", id, to);
 	return bytes_str(out);
 }
 
@@ -137,7 +137,7 @@ static void on_event(void *ctx, const struct node_event *e)
 {
 	struct vertex *v = ctx;
 	struct mesh *m = v->m;
-	char key[80];
+	char key[160];
 	size_t *at;
 
 	if (strcmp(e->type, "message.delivered") == 0) {
@@ -278,7 +278,7 @@ static void send_one(struct mesh *m, unsigned from, unsigned to)
 {
 	struct letter *l;
 	struct submit s = { .ttl_ms = 24 * 60 * MINUTE, .priority = PRIO_NORMAL };
-	char body[32], key[80];
+	char body[32], key[160];
 	struct fault f = { 0 };
 	bool created;
 	void *v;
