@@ -105,7 +105,7 @@ bool send_reached(const char *state, const char *wanted)
 		return is(state, "read");
 	if (is(wanted, "delivered"))
 		return is(state, "delivered") || is(state, "read");
-	return is(state, "sent") || is(state, "delivered") || is(state, "read");
+	return is(state, "sent") || is(state, "stored") || is(state, "delivered") || is(state, "read");
 }
 
 enum exit_code send_outcome(const json_t *result, const char *wanted)
@@ -148,7 +148,9 @@ static void explain_wait(const json_t *result, const char *wanted, uint64_t wait
 		fault_set(f, ERR_TIMEOUT, EXIT_UNDELIVERED, "not %s within %s", wanted,
 			  duration_text(wait_ms, span, sizeof(span)));
 		fault_means(f, "%s stays queued until it is delivered or expires%s%s%s.",
-			    is(state, "sent") ? "It was sent and not confirmed yet; it" : "The message",
+			    is(state, "sent")	? "It was sent and not confirmed yet; it" :
+			    is(state, "stored") ? "A relay keeps it until there is a way; it" :
+						  "The message",
 			    reason && *reason ? " (" : "",
 			    reason ? text_safe(bytes_str(reason), safe, sizeof(safe)) : "",
 			    reason && *reason ? ")" : "");

@@ -68,6 +68,16 @@ void message_fields(const struct cli *c, const json_t *m, bool full)
 		out_field(&c->out, "content", s);
 	if (json_is_true(json_object_get(m, "signed")))
 		out_field(&c->out, "signed", "by its author");
+	if (json_is_true(json_object_get(m, "sealed"))) {
+		const json_t *via = json_object_get(m, "via");
+		char text[200], safe[100];
+
+		s = json_str(via, "name");
+		snprintf(text, sizeof(text), "%s%s",
+			 text_safe(bytes_str(s && *s ? s : json_str(via, "id")), safe, sizeof(safe)),
+			 json_is_true(json_object_get(m, "no_fs")) ? ", without forward secrecy" : "");
+		out_field(&c->out, "through", text);
+	}
 	if (json_is_true(json_object_get(m, "no_receipt")))
 		out_field(&c->out, "receipt", "none was asked for");
 	/* Every message that came over im2 says when; one of ours has its own line. */

@@ -151,6 +151,8 @@ static void add_row(struct page *p, const struct inbox_row *r)
 	add_uint(b, ",\"size\":", r->body_len);
 	fields_add_all(b, &x);
 	buf_add_str(b, r->proven ? ",\"signed\":true" : ",\"signed\":false");
+	buf_add_str(b, r->sealed != INBOX_OPEN ? ",\"sealed\":true" : ",\"sealed\":false");
+	buf_add_str(b, r->sealed == INBOX_SEALED_NO_FS ? ",\"no_fs\":true" : ",\"no_fs\":false");
 	add_uint(b, ",\"expires_ms\":", expiry_of(r, &x));
 }
 
