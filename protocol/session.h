@@ -22,6 +22,7 @@
 #define VERSION_OF(major, minor) ((uint16_t)((major) << 8 | (minor)))
 
 struct session;
+struct v09_transit;
 
 enum session_role { SESSION_DIALLER, SESSION_LISTENER };
 
@@ -38,6 +39,12 @@ struct session_config {
 	bool offer_im2;                 /* the challenge lists the suite im2 (im2.md 4.1) */
 	bool mark_im2;                  /* our HELLO declares 0.9.im2 to whoever speaks 0.9 or later (im2.md 4.4) */
 	bool seal_direct;               /* seal user messages end to end for 0.9 peers that do not confirm */
+	/* 0.9: the key of an author who is not the peer; false: unknown. NULL: what others wrote is refused, and nothing
+	 * is in transit. */
+	bool (*author_key)(void *ctx, const struct node_id *id, uint8_t ed[static ED_BYTES]);
+	void *author_ctx;
+	const char *invite;             /* 0.9 dialler: the token that its HELLO carries (wire 9.9); NULL = none. A bearer
+					 * secret, readable for whoever ends the connection */
 };
 
 struct session_peer {
@@ -50,6 +57,8 @@ struct session_peer {
 	bool confirms;                 /* understands our ACK */
 	const char *generation;        /* "0.9" or "im2" */
 	bool marked;                   /* 0.9: its signed HELLO says that it speaks im2 too */
+	const char *invite;            /* 0.9 listener, until session_admit() or session_refuse(): the token of its HELLO,
+					* printable ASCII; "" when what was there is none; NULL when nothing was. Nothing signs it */
 };
 
 enum session_event_type {
@@ -68,7 +77,7 @@ enum session_event_type {
 	SESSION_EV_SEEN,       /* im2: era, seq: the highest of ours that the peer holds */
 	SESSION_EV_ITEM,       /* im2: tag, item: records, routing, calls, SRECEIPT: whatever the session does not decide itself */
 	SESSION_EV_CONTROL,    /* 0.9: a frame between daemons: `word` is its type, `item` its payload */
-	SESSION_EV_TRANSIT,    /* 0.9: a frame for another node: `item` is its body as decrypted (v09.h v09_relay()) */
+	SESSION_EV_TRANSIT,    /* 0.9: a frame for another node, or one of ours that came back: `transit` (v09.h) */
 	SESSION_EV_DROPPED,    /* a frame was refused: err, word; the session goes on */
 	SESSION_EV_OVER        /* err, word; `blame` tells what to do with the address */
 };
@@ -98,6 +107,8 @@ struct session_event {
 	enum receipt_kind receipt;
 	struct bytes receipt_id;     /* msg_id */
 	struct bytes receipt_reason; /* for REJECTED */
+	struct node_id receipt_from; /* 0.9: who signed it, when he is not the peer; hex[0] == 0: the peer */
+	const struct v09_transit *transit;
 	uint8_t era[8];              /* SETTLED, SEEN */
 	uint64_t seq;
 	uint16_t tag;                /* ITEM, RATE_LIMITED; 0 = not said */

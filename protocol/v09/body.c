@@ -75,6 +75,81 @@ void body_write(struct buf *b, const struct body_out *o)
 	ADD("}");
 }
 
+bool body_passed(const struct body *b, const struct node_id *id)
+{
+	struct scan s = scan_init((uint8_t *)b->hops_json.p, b->hops_json.n);
+	struct tok hop;
+
+	if (!b->hops || !scan_char(&s, '['))
+		return false;
+	do {
+		if (!scan_string(&s, &hop))
+			return false;
+		if (bytes_eq(bytes_of(hop.p, hop.n), bytes_of(id->hex, NODE_ID_LEN)))
+			return true;
+	} while (scan_try(&s, ','));
+	return false;
+}
+
+static void add_json(struct buf *b, struct bytes json, const char *absent)
+{
+	if (json.n)
+		buf_add(b, json);
+	else
+		buf_add_str(b, absent);
+}
+
+void body_write_on(struct buf *b, const struct body *in, const struct node_id *self, size_t *cut)
+{
+	ADD("{\"type\":");
+	json_add_string(b, in->type);
+	/* Nobody has looked into these two yet: they are text, no base64. */
+	ADD(",\"payload\":");
+	json_add_string(b, in->payload64);
+	ADD(",\"msg_id\":");
+	json_add_string(b, in->id);
+	ADD(",\"source\":");
+	json_add_string(b, in->source);
+	ADD(",\"source_display\":");
+	json_add_string(b, in->display);
+	ADD(",\"destination\":");
+	json_add_string(b, in->destination);
+	ADD(",\"timestamp\":");
+	add_json(b, in->time_json, "0.0");
+	ADD(",\"priority\":");
+	json_add_string(b, in->priority_word);
+	ADD(",\"sequence\":");
+	*cut = b->n;
+	ADD(",\"retries\":");
+	add_json(b, in->retries_json, "0");
+	ADD(",\"routing\":");
+	add_json(b, in->routing_json, "{}");
+	ADD(",\"ttl\":");
+	add_number(b, in->ttl - 1u);
+	ADD(",\"hops\":[");
+	if (in->hops) {
+		size_t n = in->hops_json.n - 1; /* without the bracket */
+
+		buf_add(b, bytes_of(in->hops_json.p + 1, n - 1));
+		ADD(",");
+	}
+	json_add_string(b, bytes_of(self->hex, NODE_ID_LEN));
+	ADD("]");
+	if (in->has_signature) {
+		ADD(",\"source_signature\":");
+		json_add_string(b, in->signature64);
+	}
+	if (in->has_scheme) {
+		ADD(",\"source_sig_scheme\":");
+		json_add_string(b, in->scheme);
+	}
+	if (in->has_sealed) {
+		ADD(",\"e2e_payload\":");
+		json_add_string(b, in->sealed64);
+	}
+	ADD("}");
+}
+
 enum key {
 	KEY_TYPE,
 	KEY_PAYLOAD,
@@ -217,7 +292,7 @@ static enum err take_integer(const struct tok *t, int64_t min, int64_t max, int6
 	return t->kind == TOK_NONE ? ERR_OK : tok_integer(t, min, max, out);
 }
 
-static enum err take_hops(const struct tok *t, unsigned *out)
+static enum err take_hops(const struct tok *t, unsigned *out, bool *escaped)
 {
 	struct tok hop;
 	unsigned n = 0;
@@ -235,6 +310,7 @@ static enum err take_hops(const struct tok *t, unsigned *out)
 	do {
 		if (!scan_string(&s, &hop))
 			return ERR_MALFORMED;
+		*escaped |= hop.escaped;
 		if (++n > BODY_HOPS_MAX || tok_text(&hop).n > BODY_STRING_MAX)
 			return ERR_LIMIT;
 	} while (scan_try(&s, ','));
@@ -250,6 +326,8 @@ static enum err take_signature(struct parts *p, struct body *b)
 		if (take_text(&p->at[KEY_SCHEME], 0, BODY_STRING_MAX, BYTES_LIT(""), &scheme) !=
 		    ERR_OK)
 			return ERR_MALFORMED;
+		b->scheme = scheme;
+		b->has_scheme = true;
 		b->tag = bytes_eq(scheme, BYTES_LIT("v2"))   ? INNER_V2
 			 : bytes_eq(scheme, BYTES_LIT("v1")) ? INNER_V1
 							     : INNER_OTHER;
@@ -259,6 +337,7 @@ static enum err take_signature(struct parts *p, struct body *b)
 	b->has_signature = true;
 	if (take_text(&p->at[KEY_SIGNATURE], 0, BODY_STRING_MAX, BYTES_LIT(""), &text) != ERR_OK)
 		return ERR_MALFORMED;
+	b->signature64 = text;
 	return base64_decode_exact(text, b->signature, SIG_BYTES);
 }
 
@@ -270,9 +349,14 @@ static bool printable(struct bytes text)
 	return true;
 }
 
+static struct bytes json_of(const struct tok *t)
+{
+	return t->kind == TOK_NONE ? (struct bytes){ 0 } : bytes_of(t->p, t->n);
+}
+
 static enum err interpret(struct parts *p, struct body *b)
 {
-	struct bytes priority, display;
+	struct bytes priority;
 	int64_t sequence, ttl, retries;
 	struct tok *at = p->at;
 	enum err e;
@@ -281,7 +365,7 @@ static enum err interpret(struct parts *p, struct body *b)
 	    (e = take_text(&at[KEY_ID], 1, MSG_ID_MAX, BYTES_LIT(""), &b->id)) != ERR_OK ||
 	    (e = take_text(&at[KEY_SOURCE], 0, BODY_STRING_MAX, BYTES_LIT("unknown"),
 			   &b->source)) != ERR_OK ||
-	    (e = take_text(&at[KEY_DISPLAY], 0, BODY_STRING_MAX, b->source, &display)) != ERR_OK ||
+	    (e = take_text(&at[KEY_DISPLAY], 0, BODY_STRING_MAX, b->source, &b->display)) != ERR_OK ||
 	    (e = take_text(&at[KEY_DESTINATION], 0, BODY_STRING_MAX, BYTES_LIT("*"),
 			   &b->destination)) != ERR_OK ||
 	    (e = take_text(&at[KEY_PRIORITY], 0, BODY_STRING_MAX, BYTES_LIT("NORMAL"),
@@ -293,7 +377,7 @@ static enum err interpret(struct parts *p, struct body *b)
 	    (e = take_integer(&at[KEY_SEQUENCE], 0, INT64_MAX, 0, &sequence)) != ERR_OK ||
 	    (e = take_integer(&at[KEY_TTL], 0, 255, TTL_CONTROL, &ttl)) != ERR_OK ||
 	    (e = take_integer(&at[KEY_RETRIES], 0, INT32_MAX, 0, &retries)) != ERR_OK ||
-	    (e = take_hops(&at[KEY_HOPS], &b->hops)) != ERR_OK ||
+	    (e = take_hops(&at[KEY_HOPS], &b->hops, &b->hops_escaped)) != ERR_OK ||
 	    (e = tok_number(&at[KEY_TIMESTAMP], &b->time_s)) != ERR_OK ||
 	    (e = take_signature(p, b)) != ERR_OK)
 		return e;
@@ -301,6 +385,11 @@ static enum err interpret(struct parts *p, struct body *b)
 		return ERR_MALFORMED;
 	if (at[KEY_ROUTING].kind != TOK_NONE && at[KEY_ROUTING].kind != TOK_OBJECT)
 		return ERR_MALFORMED;
+	b->priority_word = priority;
+	b->time_json = json_of(&at[KEY_TIMESTAMP]);
+	b->retries_json = json_of(&at[KEY_RETRIES]);
+	b->routing_json = json_of(&at[KEY_ROUTING]);
+	b->hops_json = json_of(&at[KEY_HOPS]);
 	b->has_sealed = at[KEY_SEALED].kind != TOK_NONE;
 	b->sequence = (uint64_t)sequence;
 	b->ttl = (uint8_t)ttl;

@@ -48,11 +48,21 @@ struct body {
 	bool has_signature;
 	enum inner_tag tag;
 	uint8_t signature[SIG_BYTES];
+	/* For whoever passes it on as it came: text, and JSON where no text is; n == 0: the key was absent. */
+	struct bytes display, priority_word, signature64, scheme;
+	struct bytes time_json, retries_json, routing_json, hops_json;
+	bool has_scheme;
+	bool hops_escaped; /* hops_json is not as it came */
 };
 
 /* Unescapes strings in place: `text` belongs to the result. ERR_SHORT, ERR_TRAILING, ERR_MALFORMED,
  * ERR_LIMIT. */
 enum err body_read(uint8_t *text, size_t n, struct body *out) MUST_CHECK;
+
+bool body_passed(const struct body *b, const struct node_id *id); /* it is among the hops */
+/* The body as it goes on: one hop less to live, `self` among the hops, everything else as it came, keys that we do not know
+ * left out. Appends what comes before the sequence number and what comes after it: *cut is where it belongs. */
+void body_write_on(struct buf *b, const struct body *in, const struct node_id *self, size_t *cut);
 
 /* The four types that applications send; they alone reach the pipeline. */
 bool type_is_user(struct bytes type);

@@ -14,41 +14,53 @@ uint64_t frame_time_ms(double time_s)
 	return (uint64_t)(time_s * 1000.0);
 }
 
-static void put_head(uint8_t *at, const struct body_out *o, uint32_t enc_len)
+static void put_head(uint8_t *at, const struct frame_text *t, uint32_t enc_len)
 {
 	struct wr w = wr_init(at, FRAME_HEADER);
-	uint8_t hash[HASH_BYTES];
 
-	sha256(o->id, hash);
 	wr_u16(&w, 0xe7f6);
 	wr_u8(&w, FRAME_VERSION);
 	wr_u8(&w, (uint8_t)(FRAME_ENCRYPTED | FRAME_SIGNED |
-			    (o->priority == PRIO_HIGH	    ? FRAME_HIGH :
-			     o->priority == PRIO_CRITICAL ? FRAME_CRITICAL : 0)));
-	wr_u64(&w, o->sequence);
-	wr_u64(&w, frame_time_ms(o->time_s));
-	wr_bytes(&w, bytes_of(hash, 8));
+			    (t->priority == PRIO_HIGH	    ? FRAME_HIGH :
+			     t->priority == PRIO_CRITICAL ? FRAME_CRITICAL : 0)));
+	wr_u64(&w, t->sequence);
+	wr_u64(&w, t->time_ms);
+	wr_bytes(&w, BYTES_ARR(t->id_hash));
 	wr_u32(&w, enc_len);
 }
 
-enum err frame_seal(struct buf *out, const uint8_t key[static SESSION_KEY_BYTES], const struct keyring *k,
-		    const uint8_t nonce[static 24], const struct body_out *o)
+/* Room for the head; where it is. */
+static bool begin(struct buf *out, const uint8_t nonce[static NONCE], size_t body_max)
 {
-	size_t start = out->n, text;
-	uint8_t *p = buf_reserve(out, FRAME_HEADER + FRAME_ENC_MIN + body_size_max(o) + SIG_BYTES);
-	uint8_t *body;
-	enum err e;
+	uint8_t *p = buf_reserve(out, FRAME_HEADER + FRAME_ENC_MIN + body_max + SIG_BYTES);
 
 	if (!p)
-		goto fail;
+		return false;
 	memset(p, 0, FRAME_HEADER);
 	memcpy(p + FRAME_HEADER, nonce, NONCE);
 	memset(p + FRAME_HEADER + NONCE, 0, MAC);
 	out->n += FRAME_HEADER + NONCE + MAC;
-	text = out->n;
-	body_write(out, o);
+	return true;
+}
+
+static enum err failed(struct buf *out, size_t start)
+{
+	enum err e = out->err;
+
+	out->err = ERR_OK;
+	out->n = start;
+	return e;
+}
+
+/* The body has been written behind the head. */
+static enum err finish(struct buf *out, size_t start, const uint8_t key[static SESSION_KEY_BYTES],
+		       const struct keyring *k, const uint8_t nonce[static NONCE], const struct frame_text *t)
+{
+	size_t text = start + FRAME_HEADER + NONCE + MAC;
+	uint8_t *body, *p;
+
 	if (out->err != ERR_OK)
-		goto fail;
+		return failed(out, start);
 	if (out->n - start + SIG_BYTES > SESSION_UNIT_MAX) {
 		wipe(out->p + text, out->n - text);
 		out->n = start;
@@ -56,18 +68,42 @@ enum err frame_seal(struct buf *out, const uint8_t key[static SESSION_KEY_BYTES]
 	}
 	body = out->p + text;
 	crypto_secretbox_detached(body, body - MAC, body, out->n - text, nonce, key);
-	put_head(out->p + start, o, (uint32_t)(out->n - text + NONCE + MAC));
+	put_head(out->p + start, t, (uint32_t)(out->n - text + NONCE + MAC));
 	p = buf_reserve(out, SIG_BYTES);
 	if (!p)
-		goto fail;
+		return failed(out, start);
 	keyring_sign(k, SIG_BARE_OUTER, bytes_of(out->p + start + FRAME_HEADER, out->n - start - FRAME_HEADER), p);
 	out->n += SIG_BYTES;
 	return ERR_OK;
-fail:
-	e = out->err;
-	out->err = ERR_OK;
-	out->n = start;
-	return e;
+}
+
+enum err frame_seal(struct buf *out, const uint8_t key[static SESSION_KEY_BYTES], const struct keyring *k,
+		    const uint8_t nonce[static 24], const struct body_out *o)
+{
+	struct frame_text t = { .sequence = o->sequence, .time_ms = frame_time_ms(o->time_s), .priority = o->priority };
+	uint8_t hash[HASH_BYTES];
+	size_t start = out->n;
+
+	sha256(o->id, hash);
+	memcpy(t.id_hash, hash, sizeof t.id_hash);
+	if (!begin(out, nonce, body_size_max(o)))
+		return failed(out, start);
+	body_write(out, o);
+	return finish(out, start, key, k, nonce, &t);
+}
+
+enum err frame_seal_text(struct buf *out, const uint8_t key[static SESSION_KEY_BYTES], const struct keyring *k,
+			 const uint8_t nonce[static 24], const struct frame_text *t)
+{
+	size_t start = out->n;
+
+	BUG_ON(t->cut > t->body.n);
+	if (!begin(out, nonce, t->body.n + 24))
+		return failed(out, start);
+	buf_add(out, bytes_of(t->body.p, t->cut));
+	buf_printf(out, "%llu", (unsigned long long)t->sequence);
+	buf_add(out, bytes_of(t->body.p + t->cut, t->body.n - t->cut));
+	return finish(out, start, key, k, nonce, t);
 }
 
 enum err frame_shape(struct bytes unit, struct frame_head *head, struct bytes *enc, const uint8_t **sig)

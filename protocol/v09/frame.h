@@ -36,6 +36,17 @@ uint64_t frame_time_ms(double time_s);
 enum err frame_seal(struct buf *out, const uint8_t key[static SESSION_KEY_BYTES], const struct keyring *k,
 		    const uint8_t nonce[static 24], const struct body_out *o) MUST_CHECK;
 
+/* The same around a body that is written already, but for its sequence number, which belongs at `cut`. */
+struct frame_text {
+	struct bytes body;
+	size_t cut;
+	uint64_t sequence, time_ms;
+	uint8_t id_hash[8];
+	enum priority priority;
+};
+enum err frame_seal_text(struct buf *out, const uint8_t key[static SESSION_KEY_BYTES], const struct keyring *k,
+			 const uint8_t nonce[static 24], const struct frame_text *t) MUST_CHECK;
+
 /* Shape only: magic, version 3 or 4, both flags, enc_len, exact length. */
 enum err frame_shape(struct bytes unit, struct frame_head *head, struct bytes *enc, const uint8_t **sig) MUST_CHECK;
 

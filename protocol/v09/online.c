@@ -23,7 +23,7 @@ static bool header_agrees(const struct v09 *s, const struct frame_head *h, const
 }
 
 /* The clear body of a user message: sealed wins over the copy beside it (wire 3.7). */
-static const char *open_body(struct v09 *s, const struct body *b, bool for_us)
+const char *v09_open_body(struct v09 *s, const struct body *b, bool for_us)
 {
 	enum err e;
 
@@ -51,12 +51,8 @@ static void take_user(struct v09 *s, const struct body *b)
 		v09_dropped(s, ERR_MALFORMED, "source");
 		return;
 	}
-	if (!node_id_eq(&m->source, &s->peer.id)) {
+	if (!s->c.author_key && !node_id_eq(&m->source, &s->peer.id)) {
 		v09_dropped(s, ERR_UNSUPPORTED, "relayed");
-		return;
-	}
-	if (b->compressed) {
-		v09_dropped(s, ERR_UNSUPPORTED, "compressed");
 		return;
 	}
 	if (!bytes_eq(b->destination, BYTES_LIT("*")) && b->destination.n &&
@@ -65,7 +61,15 @@ static void take_user(struct v09 *s, const struct body *b)
 		return;
 	}
 	for_us = !m->destination.hex[0] || node_id_eq(&m->destination, keyring_id(s->c.keyring));
-	word = open_body(s, b, for_us);
+	if (s->c.author_key && (!for_us || !node_id_eq(&m->source, &s->peer.id))) {
+		v09_far_message(s, b, &m->source, for_us);
+		return;
+	}
+	if (b->compressed) {
+		v09_dropped(s, ERR_UNSUPPORTED, "compressed");
+		return;
+	}
+	word = v09_open_body(s, b, for_us);
 	if (word) {
 		v09_dropped(s, strcmp(word, "unseal") == 0 ? ERR_AUTH : ERR_MALFORMED, word);
 		return;
@@ -129,6 +133,8 @@ static void take_control(struct v09 *s, const struct body *b, bool new_key)
 		v09_event(s, &ev);
 		return;
 	}
+	if (s->c.author_key && v09_far_control(s, b))
+		return;
 	if (!bytes_eq(b->source, bytes_of(s->peer.id.hex, NODE_ID_LEN))) {
 		v09_dropped(s, ERR_AUTH, "control-source");
 		return;
@@ -218,7 +224,9 @@ void v09_online_take(struct v09 *s, struct bytes unit, bool text)
 		v09_dropped(s, ERR_AUTH, "header-differs");
 		return;
 	}
-	if (bytes_eq(b.source, bytes_of(keyring_id(s->c.keyring)->hex, NODE_ID_LEN))) {
+	/* Ours that other nodes sent round has passed some; with none it is a reflection. The outer signature is the peer's. */
+	if (bytes_eq(b.source, bytes_of(keyring_id(s->c.keyring)->hex, NODE_ID_LEN)) &&
+	    !(s->c.author_key && b.hops && type_is_user(b.type))) {
 		v09_dropped(s, ERR_AUTH, "own-source"); /* our own frame, reflected */
 		return;
 	}
@@ -237,7 +245,7 @@ void v09_online_take(struct v09 *s, struct bytes unit, bool text)
 }
 
 /* --- sending -------------------------------------------------------------------------------------- */
-static enum err seal(struct v09 *s, struct body_out *o)
+enum err v09_seal(struct v09 *s, struct body_out *o)
 {
 	uint8_t nonce[24];
 	size_t mark;
@@ -263,8 +271,7 @@ static enum err seal(struct v09 *s, struct body_out *o)
 	return e;
 }
 
-static enum err sign_inner(struct v09 *s, struct body_out *o, struct bytes clear,
-			   uint8_t sig[static SIG_BYTES])
+enum err v09_sign_inner(struct v09 *s, struct body_out *o, struct bytes clear, uint8_t sig[static SIG_BYTES])
 {
 	struct inner_covered c = { .source = o->source, .destination = o->destination, .id = o->id,
 				   .payload = clear };
@@ -303,8 +310,22 @@ static bool type_valid(struct bytes type)
 
 enum err v09_send_user(struct v09 *s, const struct message *m)
 {
+	uint8_t x[X25519_BYTES];
+	enum err e;
+
+	if (!wants_seal(s, m))
+		return v09_send_message(s, m, NULL);
+	if (s->peer.has_x25519)
+		memcpy(x, s->peer.x25519, sizeof x);
+	else if ((e = ed_to_x25519(s->peer.ed, x)) != ERR_OK)
+		return e;
+	return v09_send_message(s, m, x);
+}
+
+enum err v09_send_message(struct v09 *s, const struct message *m, const uint8_t *x)
+{
 	const struct node_id *self = keyring_id(s->c.keyring);
-	uint8_t sig[SIG_BYTES], x[X25519_BYTES];
+	uint8_t sig[SIG_BYTES];
 	struct body_out o = {
 		.type = wire_type(m),
 		.payload = m->body,
@@ -325,14 +346,10 @@ enum err v09_send_user(struct v09 *s, const struct message *m)
 	/* Before the signature is paid for. */
 	if (m->body.n > FRAME_ENC_MAX || BASE64_LEN(m->body.n) > SESSION_UNIT_MAX)
 		return ERR_LIMIT;
-	e = sign_inner(s, &o, m->body, sig);
+	e = v09_sign_inner(s, &o, m->body, sig);
 	if (e != ERR_OK)
 		return e;
-	if (wants_seal(s, m)) {
-		if (s->peer.has_x25519)
-			memcpy(x, s->peer.x25519, sizeof x);
-		else if ((e = ed_to_x25519(s->peer.ed, x)) != ERR_OK)
-			return e;
+	if (x) {
 		buf_reset(&s->work);
 		e = seal_for(s->c.env, x, m->body, &s->work);
 		if (e != ERR_OK)
@@ -340,18 +357,18 @@ enum err v09_send_user(struct v09 *s, const struct message *m)
 		o.sealed = buf_bytes(&s->work);
 		o.payload = (struct bytes){ 0 };
 	}
-	e = seal(s, &o);
+	e = v09_seal(s, &o);
 	buf_reset(&s->work);
 	buf_trim(&s->work, 0);
 	return e;
 }
 
-static enum err send_control(struct v09 *s, const char *type, const struct node_id *to, struct bytes payload,
-			     bool inner_signature)
+enum err v09_send_control_to(struct v09 *s, const char *type, const struct node_id *to, struct bytes id,
+			     struct bytes payload, bool inner_signature)
 {
 	const struct node_id *self = keyring_id(s->c.keyring);
 	uint8_t sig[SIG_BYTES], r[16];
-	char id[33];
+	char drawn[33];
 	struct body_out o = {
 		.type = bytes_str(type),
 		.payload = payload,
@@ -364,8 +381,8 @@ static enum err send_control(struct v09 *s, const char *type, const struct node_
 	enum err e = ERR_OK;
 
 	env_random(s->c.env, r, sizeof r);
-	hex_encode(BYTES_ARR(r), id);
-	o.id = bytes_str(id);
+	hex_encode(BYTES_ARR(r), drawn);
+	o.id = id.n ? id : bytes_str(drawn);
 	if (inner_signature) {
 		/* s->work may hold what is being read; control payloads are small. */
 		struct buf scratch;
@@ -377,12 +394,12 @@ static enum err send_control(struct v09 *s, const char *type, const struct node_
 		buf_fini(&scratch);
 		o.signature = sig;
 	}
-	return e == ERR_OK ? seal(s, &o) : e;
+	return e == ERR_OK ? v09_seal(s, &o) : e;
 }
 
 enum err v09_send_control(struct v09 *s, const char *type, struct bytes payload, bool inner_signature)
 {
-	return send_control(s, type, NULL, payload, inner_signature);
+	return v09_send_control_to(s, type, NULL, (struct bytes){ 0 }, payload, inner_signature);
 }
 
 enum err v09_control(struct session *base, const char *type, const struct node_id *to, struct bytes payload)
@@ -393,5 +410,5 @@ enum err v09_control(struct session *base, const char *type, const struct node_i
 		return ERR_WRONG_STATE;
 	if (payload.n > CONTROL_MAX)
 		return ERR_LIMIT;
-	return send_control(s, type, to, payload, true);
+	return v09_send_control_to(s, type, to, (struct bytes){ 0 }, payload, true);
 }

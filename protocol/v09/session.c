@@ -93,7 +93,9 @@ static bool op_next_unit(struct session *base, struct session_unit *out)
 void v09_event(struct v09 *s, const struct session_event *e)
 {
 	BUG_ON(s->events_n == EVENTS_MAX); /* the owner drains after every call */
-	s->events[s->events_n++] = (struct waiting){ e->type, e->err, e->blame, e->word, e->rtt_ms, e->item };
+	s->events[s->events_n++] = (struct waiting){ e->type, e->err, e->blame, e->word, e->rtt_ms };
+	if (e->type == SESSION_EV_CONTROL)
+		s->item = e->item;
 	if (e->type == SESSION_EV_MESSAGE)
 		s->message = e->message;
 }
@@ -117,17 +119,25 @@ static bool op_next_event(struct session *base, struct session_event *out)
 		const struct waiting *w = &s->events[s->events_at++];
 
 		*out = (struct session_event){ .type = w->type, .err = w->err, .blame = w->blame,
-					       .word = w->word, .rtt_ms = w->rtt_ms, .item = w->item };
+					       .word = w->word, .rtt_ms = w->rtt_ms };
+		if (w->type == SESSION_EV_CONTROL)
+			out->item = s->item;
 		if (w->type == SESSION_EV_MESSAGE)
 			out->message = s->message;
+		if (w->type == SESSION_EV_TRANSIT)
+			out->transit = &s->far->t;
 		return true;
 	}
 	s->events_n = s->events_at = 0;
 	if (s->ack.root && ack_next(&s->ack, &r)) {
 		*out = (struct session_event){ .type = SESSION_EV_RECEIPT, .receipt = r.kind,
 					       .receipt_id = r.id, .receipt_reason = r.reason };
+		if (s->far)
+			out->receipt_from = s->far->ack_from;
 		return true;
 	}
+	free(s->far);
+	s->far = NULL;
 	buf_reset(&s->plain);
 	buf_reset(&s->body);
 	buf_reset(&s->work);
@@ -154,6 +164,7 @@ static void op_free(struct session *base)
 
 	v09_wipe_keys(s);
 	ack_free(&s->ack);
+	free(s->far);
 	buf_wipe(&s->plain);
 	buf_wipe(&s->body);
 	buf_wipe(&s->work);

@@ -1,6 +1,7 @@
 /*
  * v09_internal.h -- the session of the 0.9 wire, shared by its files:
  *   handshake.c  from the first unit to ONLINE     online.c  frames of an open session
+ *   far.c        to and from nodes that are not the peer
  *   rekey.c      new keys inside a session          session.c  queues, timers, the ops table
  */
 #ifndef PROTOCOL_V09_V09_INTERNAL_H
@@ -42,16 +43,22 @@ struct shake {
 	uint8_t ephemeral_sk[X25519_BYTES], ephemeral[X25519_BYTES];
 	uint8_t session_key[SESSION_KEY_BYTES];
 	uint16_t server_version; /* of message 1, unauthenticated */
+	char *invite;            /* listener: the token of the peer's HELLO; session_peer() lends it */
 };
 
-/* A waiting event without its message: there is never more than one of those. */
+/* A waiting event without its message or item: there is never more than one of those. */
 struct waiting {
 	enum session_event_type type;
 	enum err err;
 	enum session_blame blame;
 	const char *word;
 	uint64_t rtt_ms;
-	struct bytes item; /* borrows as `message` does */
+};
+
+struct far_at_hand {
+	struct v09_transit t;
+	struct body body;        /* borrows `plain` */
+	struct node_id ack_from; /* of `ack` */
 };
 
 /*
@@ -90,7 +97,9 @@ struct v09 {
 	struct waiting events[EVENTS_MAX];
 	unsigned events_n, events_at;
 	struct message message; /* of the waiting SESSION_EV_MESSAGE; borrows `plain` and `body` */
+	struct bytes item;      /* of the waiting SESSION_EV_CONTROL; borrows `body` */
 	struct ack ack;
+	struct far_at_hand *far; /* of what is drained now; NULL: it is between us and the peer */
 	struct buf plain, body, work; /* of the frame at hand */
 	char word[WORD_MAX];    /* cleaned remote text of an event */
 };
@@ -120,6 +129,20 @@ void v09_online_take(struct v09 *s, struct bytes unit, bool text);
 enum err v09_send_user(struct v09 *s, const struct message *m);
 /* A control frame of `type` with `payload`; destination "*" (wire 4.1). */
 enum err v09_send_control(struct v09 *s, const char *type, struct bytes payload, bool inner_signature);
+/* `o` but for its sequence number becomes the next unit. */
+enum err v09_seal(struct v09 *s, struct body_out *o);
+/* Form v2 over `clear`, into `sig`, which `o` borrows. */
+enum err v09_sign_inner(struct v09 *s, struct body_out *o, struct bytes clear, uint8_t sig[static SIG_BYTES]);
+/* `to` NULL: "*". `id` empty: a random one. */
+enum err v09_send_control_to(struct v09 *s, const char *type, const struct node_id *to, struct bytes id,
+			     struct bytes payload, bool inner_signature);
+/* A user message to m->destination, sealed for `x` (NULL: in clear). */
+enum err v09_send_message(struct v09 *s, const struct message *m, const uint8_t *x);
+/* far.c: frames whose source or destination is not at either end of this session. The second says whether it was one. */
+void v09_far_message(struct v09 *s, const struct body *b, const struct node_id *source, bool for_us);
+bool v09_far_control(struct v09 *s, const struct body *b);
+/* NULL, or why the body does not open. */
+const char *v09_open_body(struct v09 *s, const struct body *b, bool for_us);
 /* PING, PONG, RATE_LIMITED, GOODBYE. */
 enum err v09_send_small(struct v09 *s, const char *type);
 enum err v09_send_ping(struct v09 *s);

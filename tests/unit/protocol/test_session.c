@@ -479,9 +479,11 @@ static void user_types_need_an_author_we_know(void **state)
 	assert_dropped(t, ERR_AUTH, "control-source");
 	say_from(t, "PING", NULL);
 	assert_dropped(t, ERR_AUTH, "control-source");
-	/* All other types are counted, whoever is named. */
 	say_from(t, "ROUTE_UNREACHABLE", "28fff9342c7030d3d899cc9e7bc11878");
-	assert_string_equal(end_last(&t->end, SESSION_EV_CONTROL)->word, "ROUTE_UNREACHABLE");
+	assert_dropped(t, ERR_AUTH, "control-source");
+	/* All other types are counted, whoever is named. */
+	say_from(t, "HEARTBEAT", "28fff9342c7030d3d899cc9e7bc11878");
+	assert_string_equal(end_last(&t->end, SESSION_EV_CONTROL)->word, "HEARTBEAT");
 	say_from(t, "x\\u001b[0m", NULL);
 	assert_string_equal(end_last(&t->end, SESSION_EV_CONTROL)->word, "x?[0m");
 	stage_free(t);
