@@ -410,6 +410,24 @@ static void figure_waits_for_what_left_without_a_receipt(void **state)
 	drop(&o);
 }
 
+/* What the author says is settled leaves the memory of the recipient, though they never meet. */
+static void memory_of_repeats_stays_small(void **state)
+{
+	struct inbox_table t;
+	char id[MSG_ID_MAX + 1];
+
+	(void)state;
+	know_and_join();
+	for (int i = 0; i < 20; i++) {
+		say(a, b, "one more", id);
+		world_pass(w, 3000);
+	}
+	assert_shown(a, id, "delivered");
+	inbox_table(b->store, &t);
+	assert_int_equal(got(b), 20);
+	assert_true(t.entries >= 1 && t.entries <= 2);
+}
+
 /* --- stored, lost, restarted --------------------------------------------------------------------------------------------- */
 static void relay_keeps_it_until_its_recipient_comes(void **state)
 {
@@ -616,6 +634,7 @@ static void stranger_that_nobody_admits_hears_of_it(void **state)
 	assert_true(b->node->n.sealed_refused > 0);
 }
 
+/* B does not answer A, so that A tries again and again, as long as it may. */
 static void nothing_goes_to_whom_we_do_not_trust_any_more(void **state)
 {
 	char id[MSG_ID_MAX + 1];
@@ -623,13 +642,44 @@ static void nothing_goes_to_whom_we_do_not_trust_any_more(void **state)
 
 	(void)state;
 	know_and_join();
-	say(a, b, "first", id);
-	world_pass(w, 5000);
-	say_too_late("second", id);
+	assert_int_equal(node_peer_block(b->node, side_id(a), "no", NULL), ERR_OK);
+	say(a, b, "please", id);
+	world_pass(w, 10 * 60000);
+	assert_true(a->node->n.sealed_sent >= 3);
 	assert_int_equal(node_peer_block(a->node, side_id(b), "no", NULL), ERR_OK);
 	sent = a->node->n.sealed_sent;
 	world_pass(w, 4 * HOUR);
 	assert_int_equal(a->node->n.sealed_sent, sent);
+}
+
+/* The same bytes go again as long as the prekey opens them, then it is sealed anew; and all that while its state is true. */
+static void what_nobody_answers_goes_again_and_again(void **state)
+{
+	char id[MSG_ID_MAX + 1];
+	uint64_t tries;
+
+	(void)state;
+	know_and_join();
+	assert_int_equal(node_peer_block(b->node, side_id(a), "no", NULL), ERR_OK);
+	submit(a, b, (struct submit){ .body = BYTES_LIT("please"), .ttl_ms = 30 * 24 * HOUR }, id);
+	world_pass(w, 5000);
+	assert_int_equal(a->node->n.sealed_sent, 1);
+	assert_shown(a, id, "sent");
+	world_pass(w, 40000); /* 60 s, less a fifth */
+	assert_int_equal(a->node->n.sealed_sent, 1);
+	world_pass(w, 35000);
+	assert_int_equal(a->node->n.sealed_sent, 2);
+	world_pass(w, 24 * HOUR);
+	tries = a->node->n.sealed_sent;
+	assert_true(tries > 24 && tries < 80); /* every half hour by then */
+	world_pass(w, 30 * HOUR); /* more than the prekey opens */
+	assert_true(a->node->n.sealed_sent > tries + 20);
+	assert_int_equal(pins_forget(b->pins, side_id(a)), ERR_OK);
+	assert_int_equal(pins_pin(b->pins, keyring_ed(a->keyring), "a", world_wall_ms(w), NULL), ERR_OK);
+	world_pass(w, HOUR);
+	assert_shown(a, id, "delivered");
+	assert_int_equal(got(b), 1);
+	assert_int_equal(a->node->n.sealed_no_fs, 0);
 }
 
 /* --- hostile relays ---------------------------------------------------------------------------------------------------------- */
@@ -866,6 +916,7 @@ int main(void)
 		T(what_was_read_is_said_to_its_author),
 		T(message_without_receipt_ends_when_it_has_left),
 		T(figure_waits_for_what_left_without_a_receipt),
+		T(memory_of_repeats_stays_small),
 		T(relay_keeps_it_until_its_recipient_comes),
 		T(author_that_restarts_sends_it_again_and_it_arrives_once),
 		T(recipient_that_restarts_still_owes_the_receipt),
@@ -875,6 +926,7 @@ int main(void)
 		T(stranger_behind_relays_waits_for_approval),
 		T(stranger_that_nobody_admits_hears_of_it),
 		T(nothing_goes_to_whom_we_do_not_trust_any_more),
+		T(what_nobody_answers_goes_again_and_again),
 		T(whatever_a_relay_changes_is_refused),
 		T(relay_cannot_speak_for_another),
 		T(feedback_only_hints),
