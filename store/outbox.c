@@ -94,7 +94,7 @@ enum err outbox_row_plain(sqlite3_stmt *st, struct outbox_row *r)
 	r->seq = sqlite3_column_int64(st, 0);
 	enum err e = peer_from_column(st, 1, &r->to);
 	r->id[0] = r->type[0] = r->reason[0] = 0;
-	r->no_receipt = false;
+	r->no_receipt = r->at_relay = false;
 	r->meta_len = 0;
 	r->priority = (uint8_t)(OUTBOX_PRIORITIES - 1 - rank);
 	r->state = (enum outbox_state)state;
