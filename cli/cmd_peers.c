@@ -27,7 +27,7 @@ static int run_list(struct cli *c)
 			show_peers(c, list);
 		}
 		if (pending)
-			out_hint(&c->out, "ironmesh peers pending");
+			out_hint(&c->out, "ironmesh peers approve NAME   (after comparing the fingerprint)");
 	}
 	json_decref(result);
 	return code;

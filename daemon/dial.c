@@ -75,6 +75,10 @@ static void dial_now(void *ctx)
 	if (pin && (pin->state == PIN_BLOCKED || pin->state == PIN_REVOKED)) {
 		snprintf(t->why, sizeof t->why, "%s is %s: ironmesh peers approve %.32s", peer_name(n, &pin->id),
 			 pin_state_word(pin->state), pin->id.hex);
+		fault_set(&f, ERR_UNTRUSTED, EXIT_PEER_UNTRUSTED, "%s is %s", pin->id.hex, pin_state_word(pin->state));
+		fault_next(&f, pin->state == PIN_BLOCKED ? "ironmesh peers approve %s" : "ironmesh peers show %s", pin->id.hex);
+		refuse_contact(n, &pin->id, peer_name(n, &pin->id), t->address, t->address, true, err_word(ERR_UNTRUSTED), &f,
+			       true);
 		return;
 	}
 	if (t->has_known && policy_may_meet(n->c.policy, n->p.pins, &t->known, &f) != ERR_OK) {
@@ -147,7 +151,7 @@ void node_dial_all(struct node *n)
 {
 	n->dialling_started = true;
 	for (size_t i = 0; i < n->target_count; i++)
-		if (!n->targets[i]->hint[0])
+		if (!n->targets[i]->hint)
 			dial_schedule(n, n->targets[i], 0);
 	discovery_started(n);
 }
@@ -160,14 +164,13 @@ void dial_conn_ended(struct node *n, struct target *t, bool was_online, const ch
 	uint64_t wait;
 
 	t->conn = NULL;
-	if (t->hint[0]) {
-		char hint[sizeof t->hint], text[sizeof t->why];
-		bool wrong = t->wrong;
+	if (t->hint) {
+		struct hint_dial *hint = t->hint;
+		char text[sizeof t->why];
 
-		memcpy(hint, t->hint, sizeof hint);
 		snprintf(text, sizeof text, "%s", why);
 		target_drop(n, t);
-		discovery_dialled(n, hint, was_online, wrong, text);
+		discovery_dial_ended(hint, text, min_wait_ms);
 		return;
 	}
 	if (was_online && lived >= STABLE_MS)
@@ -195,26 +198,11 @@ void dial_peer_offline(struct node *n, const struct node_id *id)
 	for (size_t i = 0; i < n->target_count; i++) {
 		struct target *t = n->targets[i];
 
-		if (!t->hint[0] && t->has_known && node_id_eq(&t->known, id) && !target_online(n, t)) {
+		if (!t->hint && t->has_known && node_id_eq(&t->known, id) && !target_online(n, t)) {
 			if (t->why[0] == 0)
 				snprintf(t->why, sizeof t->why, "the session ended");
 			dial_schedule(n, t, backoff(n, t->failures ? t->failures : 1));
 		}
-	}
-}
-
-/* The others that were tried at the same time. */
-static void hints_over(struct node *n, const struct conn *winner, const struct node_id *id)
-{
-	for (size_t i = n->target_count; i-- > 0;) {
-		struct target *t = n->targets[i];
-
-		if (!t->hint[0] || !t->has_known || !node_id_eq(&t->known, id) || t->conn == winner)
-			continue;
-		if (t->dialling)
-			tp_close(n->tp, t->dialling);
-		else if (t->conn && !t->conn->closing && !t->conn->online)
-			conn_close(t->conn, "another address answered first");
 	}
 }
 
@@ -232,17 +220,21 @@ void dial_learned(struct node *n, struct conn *c, const struct node_id *id)
 			timer_stop(n->env, &t->timer);
 		}
 	}
-	hints_over(n, c, id);
+	if (c->target && c->target->hint)
+		discovery_dial_met(c->target->hint, id);
 }
 
 size_t node_targets(struct node *n, struct target_view *out, size_t max)
 {
 	size_t k = 0;
 
-	for (; k < n->target_count && k < max; k++) {
-		const struct target *t = n->targets[k];
+	for (size_t i = 0; i < n->target_count && k < max; i++) {
+		const struct target *t = n->targets[i];
 		struct target_view v = { .failures = t->failures };
 		uint64_t now = env_now(n->env);
+
+		if (t->hint)
+			continue;
 
 		snprintf(v.address, sizeof v.address, "%s", t->address);
 		snprintf(v.why, sizeof v.why, "%s", t->why);
@@ -252,7 +244,7 @@ size_t node_targets(struct node *n, struct target_view *out, size_t max)
 		v.dialling = t->dialling || t->conn;
 		if (timer_armed(&t->timer) && t->timer.at_ms > now)
 			v.next_dial_in_ms = t->timer.at_ms - now;
-		out[k] = v;
+		out[k++] = v;
 	}
 	return k;
 }
@@ -272,31 +264,39 @@ static void target_drop(struct node *n, struct target *t)
 bool dial_is_static(const struct node *n, const char *address)
 {
 	for (size_t i = 0; i < n->target_count; i++)
-		if (!n->targets[i]->hint[0] && strcmp(n->targets[i]->address, address) == 0)
+		if (!n->targets[i]->hint && strcmp(n->targets[i]->address, address) == 0)
 			return true;
 	return false;
 }
 
-bool dial_hint(struct node *n, const char *address, const struct node_id *expected, const char *hint)
+bool dial_runs(const struct node *n, const char *address)
 {
+	for (size_t i = 0; i < n->target_count; i++)
+		if ((n->targets[i]->dialling || n->targets[i]->conn) && strcmp(n->targets[i]->address, address) == 0)
+			return true;
+	return false;
+}
+
+struct target *dial_hint(struct node *n, const char *address, const struct node_id *expected, struct hint_dial *hint)
+{
+	struct fault f = { 0 };
 	struct dial_ctx *d;
 	struct target *t;
-	size_t hints = 0;
 
-	for (size_t i = 0; i < n->target_count; i++) {
-		hints += n->targets[i]->hint[0] != 0;
-		if (strcmp(n->targets[i]->address, address) == 0)
-			return false;
+	if (n->stopping || !n->tp || n->target_count == TARGETS_MAX || dial_runs(n, address))
+		return NULL;
+	if (policy_may_meet(n->c.policy, n->p.pins, expected, &f) != ERR_OK) {
+		refuse_contact(n, expected, expected ? peer_name(n, expected) : NULL, address, "hint", true,
+			       err_word(ERR_DENIED), &f, false);
+		return NULL;
 	}
-	if (n->stopping || !n->tp || hints >= DIAL_HINTS_MAX || n->target_count == TARGETS_MAX)
-		return false;
 	d = calloc(1, sizeof *d);
 	if (!d)
-		return false;
+		return NULL;
 	d->node = n;
 	t = &d->target;
 	snprintf(t->address, sizeof t->address, "%s", address);
-	snprintf(t->hint, sizeof t->hint, "%s", hint);
+	t->hint = hint;
 	if (expected) {
 		t->has_expected = t->has_known = true;
 		t->expected = t->known = *expected;
@@ -305,10 +305,18 @@ bool dial_hint(struct node *n, const char *address, const struct node_id *expect
 	n->n.dials++;
 	if (tp_dial(n->tp, t->address, &t->dialling) != ERR_OK) {
 		free(d);
-		return false;
+		return NULL;
 	}
 	n->targets[n->target_count++] = t;
-	return true;
+	return t;
+}
+
+void dial_drop(struct node *n, struct target *t)
+{
+	if (t->dialling)
+		tp_close(n->tp, t->dialling);
+	else if (t->conn && !t->conn->closing && !t->conn->online)
+		conn_close(t->conn, "another address answered first");
 }
 
 void dial_retry(struct node *n)
@@ -316,12 +324,13 @@ void dial_retry(struct node *n)
 	for (size_t i = 0; i < n->target_count; i++) {
 		struct target *t = n->targets[i];
 
-		if (t->hint[0] || t->dialling || t->conn || target_online(n, t) || t->bad_dials)
+		if (t->hint || t->dialling || t->conn || target_online(n, t) || t->bad_dials)
 			continue;
 		timer_stop(n->env, &t->timer);
 		t->failures = 0;
 		dial_schedule(n, t, 0);
 	}
+	discovery_dial_retry(n);
 }
 
 void dial_fini(struct node *n)

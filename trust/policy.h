@@ -33,7 +33,7 @@ void policy_fini(struct policy *p);
 enum err policy_allow(struct policy *p, const char *list, struct fault *f) MUST_CHECK;
 bool policy_allows(const struct policy *p, const struct pins *pins, const struct node_id *id,
 		   const char *name);
-/* Before anything goes out to this identity (a dial, a hint, a relayed answer), and whether a session with it may go on:
+/* Before anything goes out to this identity (a dial, a hint, a relayed answer; NULL: whoever answers there), and whether a session with it may go on:
  * could policy_admit() find it on the list? ERR_OK without a list. ERR_DENIED with its fault. */
 enum err policy_may_meet(const struct policy *p, const struct pins *pins, const struct node_id *id, struct fault *f) MUST_CHECK;
 /* It is meant only by the name that is bound to it: under another one it would be refused. */
@@ -54,6 +54,8 @@ struct admit_request {
 	bool marked;                    /* 0.9: its signed version ends in ".im2" (im2 4.4) */
 	const uint8_t *x25519;          /* im2: the static key of the handshake */
 	bool revoked;                   /* a signed record has ended this identity (im2 13.4) */
+	bool invited;                   /* it shows an invite of ours that is good (wire 9.9) */
+	bool invited_trusted;           /* ... whose maker said that its bearer is trusted at once */
 };
 
 struct admit_result {
@@ -78,7 +80,7 @@ struct admit_result {
  * id or a name already pinned to this key, pending when it is a bare name of a stranger
  * (trusted with trust_on_first_use); else
  * DENIED when an allow-list is set (it also limits trust_on_first_use); else trust_on_first_use ->
- * trusted; else pending. A read-only trust store admits nobody (DENIED). Only a trusted peer owns its address.
+ * trusted; else pending. Who comes with an invite, or is pinned by one, is meant by the list too: the operator invited him. A read-only trust store admits nobody (DENIED). Only a trusted peer owns its address.
  * For the subject of an alarm that `expected` raised and nobody dialled, the id stands in.
  */
 void policy_admit(const struct policy *p, const struct pins *pins, const struct admit_request *r,

@@ -34,6 +34,21 @@ static bool became(const struct pins *pins, const char *entry, const struct node
 	return now && node_id_eq(&now->id, id);
 }
 
+/* Pinned by an invite, itself or who it was before its rotations: the operator asked him in. */
+static bool invited(const struct pins *pins, const struct pin *pin)
+{
+	struct node_id was[8];
+	size_t n = strcmp(pin->via, "rotate") == 0 ? pins_former(pins, &pin->id, was, sizeof was / sizeof was[0]) : 0;
+	bool yes = strcmp(pin->via, "invite") == 0;
+
+	for (size_t i = 0; i < n && !yes; i++) {
+		const struct pin *old = pins_get(pins, &was[i]);
+
+		yes = old && strcmp(old->via, "invite") == 0;
+	}
+	return yes;
+}
+
 enum vouch policy_vouches(const struct policy *p, const struct pins *pins, const struct node_id *id, const char *name,
 			  const struct rec **owner)
 {
@@ -42,6 +57,8 @@ enum vouch policy_vouches(const struct policy *p, const struct pins *pins, const
 
 	if (owner)
 		*owner = NULL;
+	if (r && p->allowed_count && invited(pins, &r->pin))
+		return VOUCH_KEY;
 	for (size_t i = 0; i < p->allowed_count; i++) {
 		const char *entry = p->allowed[i];
 
@@ -98,6 +115,14 @@ enum err policy_may_meet(const struct policy *p, const struct pins *pins, const 
 
 	if (p->allowed_count == 0)
 		return ERR_OK;
+	if (!id) {
+		if (waits_for_a_name(p, pins))
+			return ERR_OK;
+		fault_set(f, ERR_DENIED, EXIT_POLICY, "nobody knows who would answer there");
+		fault_means(f, "all whom the list of allowed peers means are known by their keys, and are found by these");
+		fault_next(f, "ironmesh run --peer HOST:PORT#ID");
+		return ERR_DENIED;
+	}
 	pin = pins_get(pins, id);
 	if (pin && pin->successor.hex[0] != '\0' && pins_current(pins, id) != pin) {
 		fault_set(f, ERR_DENIED, EXIT_POLICY, "%s has changed its identity to %s", id->hex, pin->successor.hex);

@@ -91,7 +91,8 @@ def every_command_explains_itself():
     table = as_json("help", schema="ironmesh.help/1")
     paths = [c["command"].split()[1:] for c in table["commands"]]
     wanted = """run send inbox.list recv outbox.list outbox.cancel outbox.retry outbox.show peers.list peers.show
-        peers.approve peers.block peers.forget peers.alias status ping keys.generate keys.show keys.fingerprint
+        peers.approve peers.block peers.forget peers.alias peers.pending peers.ignore peers.refused trust.cap-diff
+        trust.cap-accept trust.cap-reject status ping keys.generate keys.show keys.fingerprint
         keys.migrate keys.rotate trust.list trust.show trust.pin trust.verify trust.set-state trust.revoke
         trust.repin trust.allow-downgrade trust.export audit.verify audit.tail audit.stats audit.export audit.verify-export events demo
         version help""".split()

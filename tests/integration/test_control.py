@@ -335,7 +335,10 @@ def a_pending_peer_is_held_until_it_is_approved():
     wait_for(lambda: carol.status()["inbox"]["held"] == 1, what="the held message")
     assert carol.call("inbox.list")["messages"] == []
     assert len(carol.call("inbox.list", state="held")["messages"]) == 1
+    waits = carol.call("peers.pending")
+    assert waits["pending"][0]["id"] == alice.id and waits["held"] == 1 and "peers approve" in waits["pending"][0]["next"]
     assert carol.call("peers.approve", peer="alice")["state"] == "trusted"
+    assert not carol.call("peers.pending", all=True)["pending"]
     assert carol.take_body("please let me in")["from"]["id"] == alice.id
     assert alice.call("wait", msg_id=sent["msg_id"], wait_ms=5000)["state"] == "delivered"
 
@@ -344,7 +347,10 @@ def blocking_ends_the_session_and_forgetting_makes_a_stranger():
     assert carol.call("peers.block", peer="alice", reason="test")["state"] == "blocked"
     assert carol.peer("alice")["reason"] == "test"
     carol.wait_offline("alice")
+    wait_for(lambda: [x for x in carol.call("peers.refused", limit=10)["refused"] if x["id"] == alice.id], what="a refusal")
+    carol.refused("peers.ignore", "state", peer="alice")
     assert carol.call("trust.set_state", peer="alice", state="pending")["state"] == "pending"
+    assert carol.call("peers.ignore", peer="alice")["state"] == "pending"
     assert carol.call("trust.set_state", peer="alice", state="trusted")["state"] == "trusted"
     assert carol.call("peers.forget", peer="alice")["id"] == alice.id
     assert carol.peer("alice") is None or carol.peer("alice")["state"] == "pending"
@@ -367,6 +373,10 @@ def trust_is_pinned_verified_and_revoked():
     used.add("trust.repin")  # with a real alarm in test_trust.py
     carol.refused("trust.allow_downgrade", "state", peer="dora")
     used.add("trust.allow_downgrade")  # and a real one there
+    assert carol.call("trust.cap_diff", peer="dora")["changed"] is False
+    for method in ("trust.cap_accept", "trust.cap_reject"):
+        carol.refused(method, "state", peer="dora")
+        used.add(method)  # with a real change in test_allow.py
 
 
 def the_audit_log_verifies_and_exports():

@@ -221,6 +221,7 @@ static void nothing_goes_out_to_whom_the_list_cannot_mean(void **state)
 	assert_int_equal(policy_allow(&a.policy, "alice", NULL), ERR_OK);
 	/* Whoever is not known may be alice; who is known and called otherwise is not. */
 	assert_int_equal(policy_may_meet(&a.policy, a.w.p, &eve, &f), ERR_OK);
+	assert_int_equal(policy_may_meet(&a.policy, a.w.p, NULL, &f), ERR_OK);
 	meet(&a.w, 1, "bob", PIN_TRUSTED);
 	assert_int_equal(policy_may_meet(&a.policy, a.w.p, &bob, &f), ERR_DENIED);
 	assert_helpful(&f, bob.hex, "--allowed-peers");
@@ -230,6 +231,8 @@ static void nothing_goes_out_to_whom_the_list_cannot_mean(void **state)
 	assert_int_equal(policy_may_meet(&a.policy, a.w.p, &alice, &f), ERR_OK);
 	/* Now everybody who is meant is known. */
 	assert_int_equal(policy_may_meet(&a.policy, a.w.p, &eve, &f), ERR_DENIED);
+	assert_int_equal(policy_may_meet(&a.policy, a.w.p, NULL, &f), ERR_DENIED);
+	assert_helpful(&f, "who would answer", "--peer");
 	end(&a);
 }
 
