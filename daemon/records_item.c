@@ -250,6 +250,21 @@ static void on_record(struct records *r, struct conn *c, struct bytes raw)
 		acknowledge(r, c, p, &rec);
 }
 
+void records_granted(struct node *n, const struct node_id *from, struct bytes raw)
+{
+	struct records *r = n->records;
+	struct im2_record rec;
+	enum im2_refusal why;
+
+	if (!r || im2_record_parse(raw, &rec) != IM2_FINE || (rec.type != IM2_REC_PREKEY_T && rec.type != IM2_REC_CARD_T))
+		return;
+	if (im2_records_take(r->cache, raw, from, &rec, &why) != IM2_REC_NEW)
+		return;
+	n->n.records_taken++;
+	if (rec.type == IM2_REC_PREKEY_T && records_pin(r, rec.author))
+		records_keep(r, &rec);
+}
+
 /* --- questions and answers ------------------------------------------------------------------------------------ */
 /* Who has this id: ourselves, or a pinned identity. */
 static const uint8_t *ed_of(struct records *r, const uint8_t id[static RAW_ID])
@@ -287,6 +302,13 @@ static void on_request(struct records *r, struct conn *c, struct bytes value)
 		raw = im2_records_get(r->cache, ed, f.v[IM2_RECREQ_TYPE].u, key);
 	else
 		return;
+	if (f.v[IM2_RECREQ_TYPE].u == IM2_REC_ROUTE_T && ed) {
+		struct node_id author;
+
+		node_id_of(ed, &author);
+		routes_asked(c, &author, im2_has(&f, IM2_RECREQ_HAVE) ? f.v[IM2_RECREQ_HAVE].u : 0);
+		return;
+	}
 	if (raw.n && im2_record_parse(raw, &rec) == IM2_FINE &&
 	    (!im2_has(&f, IM2_RECREQ_HAVE) || rec.gen > f.v[IM2_RECREQ_HAVE].u)) {
 		(void)records_send(c, IM2_ITEM_RECORD, raw);

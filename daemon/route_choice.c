@@ -101,6 +101,16 @@ struct route_way *route_table_way(struct route_table *t, const struct node_id *t
 	return at < 0 ? NULL : &d->ways[at];
 }
 
+const struct route_way *route_table_barred(const struct route_dest *d, uint64_t now)
+{
+	const struct route_way *best = NULL;
+
+	for (int i = 0; i < d->ways_n; i++)
+		if (d->ways[i].expires_ms > now && (!best || route_better(&d->ways[i], best, now)))
+			best = &d->ways[i];
+	return best;
+}
+
 /* --- telling -------------------------------------------------------------------------------------------------- */
 bool route_table_advert(const struct route_dest *d, uint64_t now, uint8_t *hops)
 {

@@ -50,6 +50,7 @@ struct route_dest {
 	bool dirty;                /* to be advertised */
 	bool moved;                /* for the owner: another way than what `shown` names may be in use */
 	struct node_id shown;      /* for the owner; hex "": none */
+	uint64_t asked_ms;         /* for the owner: + 1; a newer generation was asked for */
 	uint8_t ways_n;
 	int8_t best;               /* index of the one in use; -1: none */
 	uint16_t record_n;
@@ -98,6 +99,8 @@ bool route_table_advert(const struct route_dest *d, uint64_t now, uint8_t *hops)
 /* That has left: to somebody, or to everybody. */
 void route_table_told(struct route_dest *d, uint64_t now);
 void route_table_advertised(struct route_dest *d, uint64_t now);
+/* Of those that may not be used the best: it may be asked for a newer generation. NULL: none. */
+const struct route_way *route_table_barred(const struct route_dest *d, uint64_t now);
 /* It is a way that may be used. */
 bool route_table_feasible(const struct route_dest *d, const struct route_way *w);
 

@@ -7,7 +7,8 @@
  * only if its hops are fewer than those we last advertised for that generation. Bounded: 1,024 destinations, 256 from one
  * neighbour. A route whose last 3 messages got no receipt in their time is penalised 300 s, doubling to 1 h, with an
  * audit record; a sealed PING to the destination probes it. When a neighbour of ours goes, our record gets a new generation
- * at once, so that others may use the ways that are left.
+ * at once, so that others may use the ways that are left; and who has none left but such as might be a loop asks, by RECREQ, for
+ * a newer generation, which goes hop by hop to the destination.
  *
  * Modes: off (no routes, nothing relayed), passive (learns and uses routes, advertises itself alone, relays nothing),
  * relay (advertises and forwards for others).
@@ -33,6 +34,8 @@ void routes_offline(struct node *n, const struct node_id *id);
 void routes_trust(struct node *n, const struct node_id *id); /* the trust in this peer has changed: it may be a neighbour now */
 void routes_item(struct conn *c, const struct session_event *e); /* ROUTEADV */
 void routes_again(struct node *n); /* our record is issued anew, at once */
+/* A neighbour asks for a newer generation than this one: ours is made, that of another is told, or asked for in turn. */
+void routes_asked(struct conn *c, const struct node_id *to, uint64_t have);
 void routes_forget(struct node *n, const uint8_t ed[static ED_BYTES]); /* revoked: no route to or through it */
 
 /* The session to hand an object for `to` to: its own when it is online and speaks im2, else the next hop. Never

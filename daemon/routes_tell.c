@@ -6,7 +6,8 @@
 
 #define OWN_AGAIN_MS 60000        /* sent to everybody */
 #define OWN_NEW_MS 120000         /* a new generation */
-#define OWN_APART_MS 5000         /* of new generations that nobody waits for */
+#define OWN_APART_MS 5000         /* of new generations that others ask for */
+#define ASK_APART_MS 5000         /* for one of the same destination */
 #define OWN_LIFE_S 300
 #define SHOWN_MS 3000             /* to people, once it has settled */
 #define FLUSH_MAX 180             /* advertisements to one neighbour in a second: within what it takes (18.3) */
@@ -196,6 +197,53 @@ void routes_greet(struct routes *r, struct conn *c)
 		timer_in(n->env, &r->flush, ROUTES_SOON_MS);
 }
 
+/* Everybody who is left is no nearer than we said we were: only a newer generation tells a detour from a loop. Who is asked
+ * asks on, up to the destination. */
+static void ask(struct routes *r, struct route_dest *d, struct conn *c)
+{
+	uint64_t now = env_now(r->node->env);
+
+	if (!c || (d->asked_ms && now + 1 < d->asked_ms + ASK_APART_MS))
+		return;
+	d->asked_ms = now + 1;
+	records_want(c, &d->id, IM2_REC_ROUTE_T);
+}
+
+static void ask_barred(struct routes *r, struct route_dest *d)
+{
+	const struct route_way *w = d->best < 0 ? route_table_barred(d, env_now(r->node->env)) : NULL;
+
+	if (w)
+		ask(r, d, routes_session_of(r->node, &w->via));
+}
+
+void routes_asked(struct conn *c, const struct node_id *to, uint64_t have)
+{
+	struct routes *r = c->node->routes;
+	uint64_t now = env_now(c->node->env);
+	struct route_dest *d;
+	struct im2_record own;
+
+	if (!r || !routes_takes_part(c))
+		return;
+	if (node_id_eq(to, keyring_id(c->node->p.keyring))) {
+		if (r->record.n && im2_record_parse(buf_bytes(&r->record), &own) == IM2_FINE && own.gen <= have)
+			routes_own_anew(r);
+		else if (r->record.n)
+			tell(c, buf_bytes(&r->record), 0, ROUTE_COST_NONE);
+		return;
+	}
+	d = c->node->c.routing == ROUTING_RELAY ? route_table_find(r->table, to) : NULL;
+	if (!d || d->best < 0)
+		return;
+	if (d->ways[d->best].gen > have) {
+		tell_of(c, d, now);
+		route_table_told(d, now);
+	} else if (!node_id_eq(&d->ways[d->best].via, &c->peer->id)) {
+		ask(r, d, routes_session_of(r->node, &d->ways[d->best].via));
+	}
+}
+
 static bool show_one(void *ctx, struct route_dest *d)
 {
 	struct routes *r = ctx;
@@ -207,6 +255,7 @@ static bool show_one(void *ctx, struct route_dest *d)
 	d->moved = false;
 	if (d->best >= 0)
 		via = d->ways[d->best].via;
+	ask_barred(r, d);
 	if (strcmp(via.hex, d->shown.hex) == 0)
 		return true;
 	d->shown = via;
@@ -237,6 +286,7 @@ void routes_changed(void *ctx, struct route_dest *d, bool other_way)
 	if (!other_way)
 		return;
 	d->moved = true;
+	ask_barred(r, d);
 	if (!timer_armed(&r->show))
 		timer_in(n->env, &r->show, SHOWN_MS);
 	if (d->best >= 0 && r->reachable)

@@ -288,6 +288,28 @@ static void relay_finds_another_way_with_the_next_generation(void **state)
 	assert_ptr_equal(next_of(A, D), C);
 }
 
+static void newer_generation_is_asked_for_when_only_detours_are_left(void **state)
+{
+	struct world *w = *state;
+
+	/* A reaches D through B; C does too, and is no nearer than A said it was. D is not at the link that goes. */
+	modes(w, "rrrp");
+	join(A, B);
+	join(B, D);
+	join(A, C);
+	join(C, B);
+	world_pass(w, 130000);
+	assert_ptr_equal(next_of(A, D), B);
+	uint64_t gen = route_of(A, D).gen;
+
+	cut(A, B);
+	assert_null(next_of(A, D));
+	world_pass(w, 9000);
+	assert_ptr_equal(next_of(A, D), C);
+	assert_int_equal(route_of(A, D).hops, 3);
+	assert_true(route_of(A, D).gen > gen);
+}
+
 static void dead_destination_is_forgotten_by_all(void **state)
 {
 	struct world *w = *state;
@@ -633,6 +655,7 @@ int main(void)
 		IN(only_trusted_neighbours_bring_routes_or_get_them),
 		IN(neighbour_that_goes_is_told_and_a_new_way_found),
 		IN(relay_finds_another_way_with_the_next_generation),
+		IN(newer_generation_is_asked_for_when_only_detours_are_left),
 		IN(dead_destination_is_forgotten_by_all),
 		IN(three_without_receipt_and_the_other_way_is_used),
 		IN(hops_of_nought_are_of_the_destination_alone),
