@@ -2,6 +2,8 @@
  * admit.c -- from a proven identity to an online peer: policy, proof of the session key, pins, and which
  * of two sessions stays.
  */
+#include "daemon/invites.h"
+#include "daemon/discovery.h"
 #include "daemon/node_internal.h"
 #include "daemon/parts.h"
 #include "daemon/records.h"
@@ -23,7 +25,7 @@ static const char *name_of(struct node *n, const struct session_peer *sp)
 
 static bool from_hint(const struct conn *c)
 {
-	return c->target && c->target->hint[0];
+	return c->target && c->target->hint;
 }
 
 static void key_changed(struct conn *c, const struct session_peer *sp, struct admit_result *r)
@@ -33,11 +35,6 @@ static void key_changed(struct conn *c, const struct session_peer *sp, struct ad
 				.alarm = &r->alarm };
 	char was[FINGERPRINT_LEN], now[FINGERPRINT_LEN];
 
-	/* It was the hint that lied. A name that is another's still is an alarm. */
-	if (from_hint(c) && c->target->has_expected && !node_id_eq(&c->target->expected, &sp->id)) {
-		c->target->wrong = true;
-		return;
-	}
 	log_error("key-changed subject=%s was=\"%s\" now=\"%s\" next=\"%s\"", r->alarm.subject,
 		  fingerprint_text(&r->alarm.was, was), fingerprint_text(&r->alarm.now, now),
 		  r->fault.next);
@@ -61,16 +58,39 @@ static void judge(struct conn *c, const struct session_peer *sp, struct admit_re
 		.confirms = sp->confirms,
 		.self = keyring_id(n->p.keyring),
 		.expected = c->target && c->target->has_expected ? &c->target->expected : NULL,
-		/* What lies in a hint is no change of a key. */
+		/* A hint that lies is no change of a key. */
 		.dialled = c->dialled && !from_hint(c) ? c->address : NULL,
 		.generation = sp->generation,
-		.marked = sp->marked,
+		/* We offered nothing on purpose (invites.h): that the offer did not come through is no sign here. */
+		.marked = sp->marked && !c->follows,
+		.invited = c->invited,
+		.invited_trusted = c->invited_trusted,
 		.x25519 = sp->has_x25519 ? sp->x25519 : NULL,
 		.revoked = records_dead(n, sp->ed),
 	};
 
 	memset(out, 0, sizeof *out);
 	policy_admit(n->c.policy, n->p.pins, &req, out);
+}
+
+/* What an invite did, once it is on disk. False: it is not, or the invite was used meanwhile. */
+static bool invite_is_kept(struct conn *c, const struct node_id *id, bool created)
+{
+	struct node *n = c->node;
+	const struct pin *pin = pins_get(n->p.pins, id);
+	struct fault f = { 0 };
+
+	if (!created && pins_set_invited(n->p.pins, id) != ERR_OK)
+		return false;
+	if (pins_state_dirty(n->p.pins))
+		node_pins_flush(n, "invite");
+	if (pins_state_dirty(n->p.pins))
+		return false;
+	invites_spent(c);
+	/* It was here before, and waited: its inviter has said that its bearer is trusted. */
+	if (c->invited_trusted && pin->state == PIN_PENDING && node_peer_approve(n, id, &f) != ERR_OK)
+		log_warn("invited-not-approved peer=%s what=\"%s\"", id->hex, f.what);
+	return true;
 }
 
 /* A name on the list of allowed peers means the key that it is pinned to: that key keeps it. */
@@ -99,6 +119,13 @@ static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
 	judge(c, sp, &r);
 	if (r.verdict != ERR_OK)
 		return false;
+	if (c->invited) {
+		e = invites_claim(c);
+		if (e != ERR_OK || c->closing) {
+			log_warn("invite-not-used peer=%s err=%s", sp->id.hex, err_word(e));
+			return false;
+		}
+	}
 	u.state = r.state;
 	u.via = r.via ? r.via : "tofu";
 	changed = !known || known->version_floor < sp->version || (c->im2 && !known->confirms);
@@ -109,7 +136,8 @@ static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
 		log_warn("peer-not-pinned peer=%s err=%s", sp->id.hex, err_word(e));
 		return false;
 	}
-	if (c->dialled) {
+	/* What a hint says is nobody's address: it would raise alarms when another machine gets it. */
+	if (c->dialled && !from_hint(c)) {
 		const struct pin *at = pins_by_address(n->p.pins, c->address);
 
 		if (!at || !node_id_eq(&at->id, &sp->id) || c->has_tls_key) {
@@ -131,7 +159,31 @@ static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
 	}
 	if (created || changed || pins_state_dirty(n->p.pins))
 		node_pins_flush(n, "peer");
-	return true;
+	return !c->invited || invite_is_kept(c, &sp->id, created);
+}
+
+/* Before policy: an invite that is no good ends it, whoever it is (wire 9.9); and who follows one speaks with its maker. */
+static bool invite_holds(struct conn *c, const struct session_peer *sp)
+{
+	struct node *n = c->node;
+	struct fault f = { 0 };
+	const char *word;
+
+	if (c->follows && !invites_expected(c, &sp->id, &f)) {
+		n->n.admission_refused++;
+		log_error("inviter-has-another-key address=%s what=\"%s\"", c->address, f.what);
+		audit_note(n->p.audit, "INVITER_MISMATCH", bytes_str(c->address), "address", c->address, "shown", sp->id.hex, NULL);
+		refuse_conn(c, &sp->id, sp->name, err_word(ERR_KEY_CHANGED), &f, false);
+		session_refuse(c->session, ERR_KEY_CHANGED, "it shows another key than the invite names");
+		return false;
+	}
+	if (c->dialled || !sp->invite || invites_judge(c, &f, &word) == ERR_OK)
+		return true;
+	n->n.admission_refused++;
+	invites_rejected(c, word, &f);
+	ladder_fail(n->by_identity, bytes_str(sp->id.hex), env_now(n->env));
+	session_refuse(c->session, ERR_DENIED, "invite-refused");
+	return false;
 }
 
 /* The decision of wire 12 weakness 35: policy first, then anything that anybody could notice. */
@@ -146,15 +198,21 @@ void admit_identified(struct conn *c)
 		session_refuse(c->session, ERR_AGAIN, "identity-must-wait");
 		return;
 	}
-	judge(c, sp, &r);
+	if (!invite_holds(c, sp))
+		return;
 	c->im2 = strcmp(sp->generation, "im2") == 0;
+	if (from_hint(c) && discovery_dial_wrong(c->target->hint, &sp->id)) {
+		session_refuse(c->session, ERR_DENIED, "not-who-was-meant");
+		return;
+	}
+	judge(c, sp, &r);
 	if (r.verdict == ERR_OK) {
 		/* im2.md 5.6: a stranger is written down after all checks and before the unit that names us. Who is
 		 * known is updated when its key is proven for this session. */
 		bool stranger = !pins_get(n->p.pins, &sp->id);
 
 		/* Each is written to the trust store, at the pace of whoever knows the passphrase and makes up identities. */
-		if (stranger && !c->dialled && n->c.limits.strangers_per_s > 0 &&
+		if (stranger && !c->dialled && !c->invited && n->c.limits.strangers_per_s > 0 &&
 		    !bucket_take(&n->strangers, 1, env_now(n->env))) {
 			struct fault f = { 0 };
 
@@ -172,6 +230,8 @@ void admit_identified(struct conn *c)
 		session_admit(c->session);
 		return;
 	}
+	if (c->invited)
+		invites_rejected(c, err_word(r.verdict), &r.fault);
 	n->n.admission_refused++;
 	n->n.downgrades_refused += r.verdict == ERR_DOWNGRADE;
 	log_warn("peer-refused peer=%s name=%s from=%s err=%s what=\"%s\" next=\"%s\"", sp->id.hex, name_of(n, sp),
@@ -297,7 +357,7 @@ void admit_online(struct conn *c)
 		return;
 	}
 	/* Only now: an address that failed a check is not one that speaks im2 (im2.md 4.3). */
-	if (c->im2 && c->dialled && !pins_im2_address_has(n->p.pins, c->address, NULL)) {
+	if (c->im2 && c->dialled && !from_hint(c) && !pins_im2_address_has(n->p.pins, c->address, NULL)) {
 		if (pins_im2_address_add(n->p.pins, c->address, &sp->id) == ERR_OK)
 			node_pins_flush(n, "im2 address");
 		else

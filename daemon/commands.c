@@ -1,5 +1,6 @@
 /* The table, and what stands before every handler. */
 #include "daemon/commands_internal.h"
+#include "trust/invite.h"
 
 #define TEXT(n, max_) { .name = n, .kind = PARAM_TEXT, .min = 0, .max = max_ }
 #define MUST_TEXT(n, max_) { .name = n, .kind = PARAM_TEXT, .required = true, .min = 1, .max = max_ }
@@ -87,6 +88,12 @@ static const struct command TABLE[] = {
 	  { MUST_TEXT("peer", WHO) } },
 	{ "trust.cap_reject", command_trust_cap_reject, OFF | CMD_KEY | CMD_STATE | CMD_CHANGES,
 	  { MUST_TEXT("peer", WHO) } },
+	{ "invite.create", command_invite_create, CMD_ONLINE | CMD_CHANGES,
+	  { TEXT("endpoint", ADDRESS_MAX), TEXT("profile", 15), INT("ttl_ms", 1000, INVITE_LIFE_MAX_MS), TEXT("allowed_peers", 1023),
+	    BOOL("trust") } },
+	{ "invite.list", command_invite_list, CMD_ONLINE },
+	{ "invite.revoke", command_invite_revoke, CMD_ONLINE | CMD_CHANGES, { MUST_TEXT("id", 2 * INVITE_NONCE) } },
+	{ "invite.accept", command_invite_accept, CMD_ONLINE | CMD_CHANGES, { MUST_TEXT("token", INVITE_TEXT_MAX) } },
 	{ "audit.verify", command_audit_verify, OFF | CMD_KEY },
 	{ "audit.tail", command_audit_tail, OFF, { INT("limit", 1, 10000) } },
 	{ "audit.stats", command_audit_stats, OFF },

@@ -5,6 +5,8 @@
  * Every refusal ends in conn_close(), with a counter, a log line and, when a stranger caused it, a
  * step on the failure ladder of its address.
  */
+#include "daemon/invites.h"
+#include "daemon/discovery.h"
 #include "daemon/mesh09.h"
 #include "daemon/node_internal.h"
 #include "daemon/parts.h"
@@ -87,6 +89,7 @@ void conn_end(struct conn *c, const char *why, uint64_t min_wait_ms)
 		not_proven(c, "passphrase-not-proven");
 		conn_blame(n, c->source, "passphrase-not-proven");
 	}
+	invites_ended(c, why);
 	if (min_wait_ms < c->min_wait_ms)
 		min_wait_ms = c->min_wait_ms;
 	if (c->counted) {
@@ -182,6 +185,7 @@ static void downgrade(struct conn *c)
 static void on_over(struct conn *c, const struct session_event *e)
 {
 	struct node *n = c->node;
+	struct hint_dial *hint = c->target ? c->target->hint : NULL;
 	char why[160];
 	uint64_t min_wait = 0;
 
@@ -192,7 +196,10 @@ static void on_over(struct conn *c, const struct session_event *e)
 			n->n.handshake_timeouts++;
 		log_info("handshake-failed from=%s dialled=%d err=%s why=\"%s\"", c->address, c->dialled,
 			 err_word(e->err), why);
-		if (e->blame == BLAME_AUTH) {
+		if (hint)
+			discovery_dial_over(hint, e->err, e->blame == BLAME_AUTH);
+		/* Whoever publishes addresses does not write our audit log. */
+		if (e->blame == BLAME_AUTH && !hint) {
 			n->n.handshake_auth_failures++;
 			audit_note(n->p.audit, "AUTH_FAILURE", bytes_str(c->source), "source", c->source,
 				   "reason", why, NULL);
@@ -204,7 +211,7 @@ static void on_over(struct conn *c, const struct session_event *e)
 		}
 		if (e->blame == BLAME_REMOTE)
 			min_wait = e->wait_ms ? e->wait_ms : 10000;
-		if (e->err == ERR_DOWNGRADE && c->dialled)
+		if (e->err == ERR_DOWNGRADE && c->dialled && !hint)
 			downgrade(c);
 		if (c->target && !c->explained) {
 			snprintf(c->target->why, sizeof c->target->why, "%s%s",

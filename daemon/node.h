@@ -61,6 +61,7 @@ struct node_config {
 	bool im2_pad, im2_sign_always; /* im2.md 7.8, 9.4; whether im2 runs at all is policy->im2 */
 	struct im2_limits im2;     /* zero members: what follows from the other limits, then the defaults of im2.md */
 	const char *mesh;          /* its name (im2.md 2.4); borrowed; NULL = "" */
+	bool no_mesh_key;          /* none is given or computed: what a pairing brings is used (15.3) */
 	bool tls_binding;          /* im2.md 5.1 cb: handshakes are bound to the TLS connection that carries them */
 	enum routing_mode routing; /* routes.h */
 	bool seal_refuse;          /* im2.md 11.3: without a prekey a message fails instead of going marked no-fs */
@@ -286,8 +287,17 @@ void node_observe(struct node *n, void (*fn)(void *ctx, const struct node_event 
 	X(caps_learned, "caps_learned")                                                            \
 	X(caps_refused, "caps_refused")                                                            \
 	X(caps_expired, "caps_expired")                                                            \
+	X(invites_accepted, "invites_accepted")                                                    \
+	X(invites_rejected, "invites_rejected")                                                    \
+	X(revocations_shown, "revocations_shown")                                                  \
+	X(hints_found, "hints_found")                                                              \
+	X(hints_dropped, "hints_dropped")                                                          \
 	X(hints_dialled, "hints_dialled")                                                          \
+	X(hints_failed, "hints_failed")                                                            \
 	X(hints_wrong, "hints_wrong")                                                              \
+	X(paired, "paired")                                                                        \
+	X(pair_guesses, "pair_guesses")                                                            \
+	X(pair_refused, "pair_refused")                                                            \
 	X(pauses, "pauses")                                                                        \
 	X(store_failures, "store_failures")                                                        \
 	X(dials, "dials")                                                                          \

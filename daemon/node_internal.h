@@ -13,6 +13,7 @@
 #include "daemon/node.h"
 #include "protocol/im2/content.h"
 #include "protocol/im2/im2.h"
+#include "trust/invite.h"
 
 struct list {
 	struct list *prev, *next;
@@ -152,6 +153,9 @@ struct conn {
 	bool under_ban;            /* others at its address are banned: only known peers get through (im2.md 18.2) */
 	bool guessing;             /* X2 left, X3 did not open yet: one guess at the passphrase */
 	uint64_t min_wait_ms;      /* before its target is dialled again */
+	/* invites.h: listener: it brought an invite that is good; dialler: it follows one */
+	bool invited, invited_trusted, follows;
+	uint8_t invite_nonce[INVITE_NONCE];
 	uint64_t renamed_ms;       /* its peer last asked for another name + 1; 0 = it has not */
 	bool more_reads;           /* the store holds more read receipts that nobody has reported */
 };
@@ -167,8 +171,7 @@ struct target {
 	uint32_t failures, bad_dials;
 	struct timer timer;
 	char why[256];
-	char hint[80];             /* not "": one try for this hint (dial.h), and it goes */
-	bool wrong;                /* another identity answered */
+	struct hint_dial *hint;    /* one try for this hint (dial.h), and it goes */
 };
 #define TARGETS_MAX 256
 
@@ -222,6 +225,7 @@ struct node {
 	struct mesh09 *mesh09;
 	struct caps *caps;
 	struct pairing *pairing;
+	struct invites *invites;
 	uint8_t volatile_era[8];   /* of this start (im2.md 9.5) */
 	uint64_t volatile_seq;
 

@@ -3,6 +3,7 @@
 #include "daemon/caps.h"
 #include "daemon/courier.h"
 #include "daemon/discovery.h"
+#include "daemon/invites.h"
 #include "daemon/mesh09.h"
 #include "daemon/node_internal.h"
 #include "daemon/pairing.h"
@@ -21,7 +22,7 @@ static void reachable(struct node *n, const struct node_id *to)
 enum err parts_new(struct node *n)
 {
 	enum err (*const all[])(struct node *) = { discovery_new, routes_new, relay_new,   courier_new,
-						   mesh09_new,	  caps_new,   pairing_new };
+						   mesh09_new,	  caps_new,   pairing_new, invites_new };
 	enum err e = ERR_OK;
 
 	for (size_t i = 0; e == ERR_OK && i < sizeof all / sizeof all[0]; i++)
@@ -33,6 +34,7 @@ enum err parts_new(struct node *n)
 
 void parts_free(struct node *n)
 {
+	invites_free(n);
 	pairing_free(n);
 	caps_free(n);
 	mesh09_free(n);
@@ -54,6 +56,7 @@ void parts_online(struct conn *c)
 	}
 	discovery_online(c);
 	caps_online(c);
+	invites_online(c);
 }
 
 void parts_offline(struct node *n, const struct node_id *id)
@@ -106,6 +109,7 @@ void parts_rolled_back(struct node *n)
 {
 	relay_rolled_back(n);
 	courier_rolled_back(n);
+	discovery_rolled_back(n);
 }
 
 void parts_run(struct node *n)

@@ -1,6 +1,8 @@
 /*
  * sink.c -- what the transport tells us: may this source connect, a link opened, a unit came, it closed.
  */
+#include "daemon/invites.h"
+#include "daemon/discovery.h"
 #include "daemon/node_internal.h"
 #include "daemon/pairing.h"
 
@@ -98,6 +100,7 @@ static void sink_opened(void *ctx, const struct link_info *info)
 {
 	struct node *n = ctx;
 	struct target *t = NULL;
+	const char *invite;
 	struct conn *c;
 	void *slot;
 
@@ -150,7 +153,9 @@ static void sink_opened(void *ctx, const struct link_info *info)
 	bucket_init(&c->bad, BAD_FRAMES_PER_S, BAD_FRAMES_BURST, c->opened_ms);
 	if (t)
 		t->conn = c;
-	if (admit_tls_key_changed(n, info)) {
+	invite = invites_dialled(n, info);
+	c->follows = invite != NULL;
+	if (!(t && t->hint) && admit_tls_key_changed(n, info)) {
 		if (t) {
 			snprintf(t->why, sizeof t->why,
 				 "another TLS key is shown there than before: ironmesh trust list");
@@ -171,16 +176,22 @@ static void sink_opened(void *ctx, const struct link_info *info)
 		.past_ms = n->c.past_ms,
 		.future_ms = n->c.future_ms,
 		.seal_direct = n->c.seal_direct,
+		.invite = invite,
 	};
 
 	struct opening_config oc = {
 		.v09 = sc,
-		.im2 = n->im2,
-		.require = n->im2 && (n->c.policy->im2 == IM2_REQUIRE || c->under_ban),
+		.im2 = invite ? NULL : n->im2, /* the token travels in the HELLO of the old wire (invites.h) */
+		.require = n->im2 && (n->c.policy->im2 == IM2_REQUIRE || c->under_ban ||
+				      (t && t->hint && discovery_dial_im2(t->hint))),
 	};
 
 	if (n->im2)
 		native_link(n, c, info, &oc.link, &oc.pinned_im2);
+	if (invite && oc.pinned_im2) { /* learned since it was decided to dial */
+		conn_close(c, "downgrade-refused");
+		return;
+	}
 	if (opening_new(&oc, &c->session) != ERR_OK) {
 		conn_close(c, "no-memory");
 		return;
@@ -235,17 +246,21 @@ static void sink_closed(void *ctx, link_id id, enum link_end why, const char *de
 	if (!c && pairing_closed(n, id, why, detail))
 		return;
 	if (!c) { /* a dial that never opened */
+		char what[160];
+
+		snprintf(what, sizeof what, "%s%s%s", link_end_word(why), detail && *detail ? ": " : "", detail ? detail : "");
+		if (invites_not_opened(n, id, what)) {
+			n->n.dial_failures++;
+			return;
+		}
 		for (size_t i = 0; i < n->target_count; i++) {
 			struct target *t = n->targets[i];
-			char text[160];
 
 			if (t->dialling != id)
 				continue;
 			t->dialling = 0;
 			n->n.dial_failures++;
-			snprintf(text, sizeof text, "%s%s%s", link_end_word(why), detail && *detail ? ": " : "",
-				 detail ? detail : "");
-			dial_conn_ended(n, t, false, text, 0);
+			dial_conn_ended(n, t, false, what, 0);
 		}
 		return;
 	}

@@ -54,7 +54,7 @@ struct pin {
 	bool verified;            /* a person compared the fingerprint (trust verify) */
 	char name[NAME_MAX_CHARS + 1];
 	char alias[NAME_MAX_CHARS + 1]; /* ours; empty = none */
-	char via[16];             /* "tofu", "allow-list", "operator", "invite", "import", "rotate" */
+	char via[16];             /* "tofu", "allow-list", "operator", "invite", "import", "rotate", "code", "sas" */
 	uint64_t first_seen_ms, last_seen_ms;
 	uint16_t version_floor;   /* major << 8 | minor: highest seen; less is refused */
 	uint8_t x25519[X25519_BYTES];
@@ -149,6 +149,12 @@ enum err pins_set_state(struct pins *p, const struct node_id *id, enum pin_state
 /* A pending peer, or one with changed capabilities, of which nobody wants to hear: no events, what it sends is refused.
  * Any decision about its state ends that. ERR_WRONG_STATE when it is neither. */
 enum err pins_ignore(struct pins *p, const struct node_id *id, struct fault *f) MUST_CHECK;
+/* It came by an invite, whatever brought it here first. ERR_NOTFOUND, ERR_DENIED (read-only), ERR_UNTRUSTED (blocked or
+ * revoked). */
+enum err pins_set_invited(struct pins *p, const struct node_id *id) MUST_CHECK;
+/* It was paired (im2 15.2): by a code, or by digits that two people compared. It is verified, and came by "code" or "sas". As
+ * above. */
+enum err pins_set_paired(struct pins *p, const struct node_id *id, bool by_digits) MUST_CHECK;
 enum err pins_set_alias(struct pins *p, const struct node_id *id, const char *alias, struct fault *f) MUST_CHECK;
 enum err pins_set_verified(struct pins *p, const struct node_id *id, bool verified) MUST_CHECK;
 enum err pins_forget(struct pins *p, const struct node_id *id) MUST_CHECK;

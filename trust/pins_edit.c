@@ -249,6 +249,42 @@ enum err pins_set_state(struct pins *p, const struct node_id *id, enum pin_state
 	return ERR_OK;
 }
 
+enum err pins_set_invited(struct pins *p, const struct node_id *id)
+{
+	struct rec *r = pins_rec(p, id);
+
+	if (p->read_only)
+		return ERR_DENIED;
+	if (!r)
+		return ERR_NOTFOUND;
+	if (r->pin.state == PIN_BLOCKED || r->pin.state == PIN_REVOKED)
+		return ERR_UNTRUSTED;
+	if (strcmp(r->pin.via, "invite") == 0)
+		return ERR_OK;
+	snprintf(r->pin.via, sizeof r->pin.via, "invite");
+	p->dirty = true;
+	return ERR_OK;
+}
+
+enum err pins_set_paired(struct pins *p, const struct node_id *id, bool by_digits)
+{
+	const char *via = by_digits ? "sas" : "code";
+	struct rec *r = pins_rec(p, id);
+
+	if (p->read_only)
+		return ERR_DENIED;
+	if (!r)
+		return ERR_NOTFOUND;
+	if (r->pin.state == PIN_BLOCKED || r->pin.state == PIN_REVOKED)
+		return ERR_UNTRUSTED;
+	if (r->pin.verified && strcmp(r->pin.via, via) == 0)
+		return ERR_OK;
+	r->pin.verified = true;
+	snprintf(r->pin.via, sizeof r->pin.via, "%s", via);
+	p->dirty = true;
+	return ERR_OK;
+}
+
 enum err pins_ignore(struct pins *p, const struct node_id *id, struct fault *f)
 {
 	struct rec *r = pins_rec(p, id);

@@ -246,6 +246,13 @@ static void admit_new(const struct policy *p, const struct pins *pins,
 		refuse_key_changed(out, r, name, false, &owner->pin.id);
 		return;
 	}
+	if (r->invited) {
+		out->state = r->invited_trusted || v == VOUCH_KEY ? PIN_TRUSTED : PIN_PENDING;
+		out->via = "invite";
+		if (!pins_has_room(pins, out->state))
+			refuse_full(out);
+		return;
+	}
 	if (v != VOUCH_NONE) {
 		out->state = v == VOUCH_KEY || p->trust_on_first_use ? PIN_TRUSTED : PIN_PENDING;
 		out->via = "allow-list";
@@ -272,6 +279,8 @@ static void admit_known(const struct policy *p, const struct pins *pins, const s
 	enum vouch v = policy_vouches(p, pins, &r->id, name, &owner);
 
 	if (v == VOUCH_KEY || (v == VOUCH_NAME && pin->state == PIN_PENDING))
+		return;
+	if (r->invited && !owner)
 		return;
 	if (v == VOUCH_NONE && owner) {
 		refuse_key_changed(out, r, name, false, &owner->pin.id);

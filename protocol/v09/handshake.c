@@ -34,6 +34,10 @@ void v09_shake_free(struct v09 *s)
 {
 	if (!s->shake)
 		return;
+	s->peer.invite = NULL;
+	if (s->shake->invite)
+		wipe(s->shake->invite, strlen(s->shake->invite));
+	free(s->shake->invite);
 	wipe(s->shake, sizeof *s->shake);
 	free(s->shake);
 	s->shake = NULL;
@@ -162,6 +166,16 @@ static void take_hello(struct v09 *s, const json_t *o, struct buf *b)
 	s->peer.confirms = h.acks && h.version >= VERSION_OF(0, 9);
 	s->peer.generation = "0.9";
 	s->peer.marked = h.marked;
+	if (listener && h.has_invite) {
+		s->shake->invite = calloc(1, h.invite.n + 1);
+		if (!s->shake->invite) {
+			v09_over(s, ERR_NOMEM, BLAME_NONE, "no-memory");
+			return;
+		}
+		if (h.invite.n)
+			memcpy(s->shake->invite, h.invite.p, h.invite.n);
+		s->peer.invite = s->shake->invite;
+	}
 	move(s, V09_IDENTIFIED);
 	v09_event(s, &(struct session_event){ .type = SESSION_EV_IDENTIFIED });
 }
@@ -180,6 +194,7 @@ static void queue_hello(struct v09 *s, uint16_t their_version, struct buf *b)
 		.ephemeral = s->shake->ephemeral,
 		.scheme = hello_scheme_for(their_version),
 		.acks = true,
+		.invite = s->c.role == SESSION_DIALLER ? s->c.invite : NULL,
 	};
 
 	buf_reset(b);

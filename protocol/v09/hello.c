@@ -71,6 +71,10 @@ void hello_write(struct buf *b, const struct hello_offer *o)
 	json_add_string(b, bytes_str(o->version));
 	buf_printf(b, ", \"channel_binding\": \"%s\"", o->binding_hex);
 	add_base64(b, "signature", buf_bytes(&attached));
+	if (o->invite) {
+		buf_add_str(b, ", \"invite_token\": ");
+		json_add_string(b, bytes_str(o->invite));
+	}
 	add_base64(b, "x25519_public_b64", bytes_of(keyring_x25519(o->keyring), X25519_BYTES));
 	add_base64(b, "x25519_binding_signature_b64",
 		   bytes_of(keyring_binding(o->keyring), SIG_BYTES));
@@ -134,6 +138,21 @@ static bool optional_text(const json_t *o, const char *key, struct bytes absent,
 	return json_get_str(o, key, out) == ERR_OK && out->n <= HELLO_TEXT_MAX;
 }
 
+/* What is no token is no reason to end the handshake: whoever wants one refuses it. */
+static void read_invite(const json_t *o, struct hello *h)
+{
+	const json_t *v = json_object_get(o, "invite_token");
+	struct bytes text;
+
+	h->has_invite = v && !json_is_null(v);
+	if (!h->has_invite || json_get_str(o, "invite_token", &text) != ERR_OK || text.n > INVITE_TEXT_MAX)
+		return;
+	for (size_t i = 0; i < text.n; i++)
+		if (text.p[i] <= ' ' || text.p[i] > '~')
+			return;
+	h->invite = text;
+}
+
 static bool ends_in_mark(struct bytes version)
 {
 	struct bytes mark = BYTES_LIT(V09_MARK);
@@ -187,6 +206,7 @@ enum hello_verdict hello_read(const json_t *o, const char *binding_hex, bool bin
 	const json_t *acks = json_object_get(o, "acks");
 	h.acks = json_is_integer(acks) && json_integer_value(acks) == 1;
 	h.marked = ends_in_mark(c.version);
+	read_invite(o, &h);
 	*out = h;
 	return HELLO_ACCEPTED;
 }

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "protocol/session.h"
+#include "trust/invite.h"
 
 enum hello_scheme {
 	HELLO_CONTEXT, /* >= 0.9: 64 bytes over prefix || canonical */
@@ -32,6 +33,7 @@ struct hello_offer {
 	const uint8_t *ephemeral; /* X25519_BYTES */
 	enum hello_scheme scheme;
 	bool acks; /* announce that we confirm */
+	const char *invite; /* a token (wire 9.9), or NULL */
 };
 /* Appends the whole message. Errors stay in b->err. */
 void hello_write(struct buf *b, const struct hello_offer *o);
@@ -46,6 +48,8 @@ struct hello {
 	bool has_x25519; /* advertised, and the binding verifies */
 	bool acks;
 	bool marked; /* the signed version ends in .im2 (im2.md 4.4) */
+	bool has_invite;     /* something was there; outside the signature */
+	struct bytes invite; /* borrowed from the JSON: printable ASCII of at most INVITE_TEXT_MAX bytes, else empty */
 };
 
 enum hello_verdict {

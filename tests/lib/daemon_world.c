@@ -80,10 +80,13 @@ void side_start(struct side *s)
 	assert_int_equal(audit_open(NULL, s->keyring, &w->env, &s->audit, NULL), ERR_OK);
 	audit_observe(s->audit, heard, s);
 	policy_init(&s->policy);
+	s->policy.im2 = s->old ? IM2_OFF : IM2_ON;
 	snprintf(nc.name, sizeof nc.name, "%s", s->called[0] ? s->called : s->name);
 	nc.limits = s->limits;
 	nc.routing = s->routing;
 	nc.seal_refuse = s->seal_refuse;
+	nc.discovery = s->discovery;
+	nc.open_discovery = s->open_discovery;
 	nc.limits.connects_per_s = -1;
 	parts.pins = s->pins;
 	parts.store = s->store;

@@ -24,7 +24,10 @@ struct side {
 	struct policy policy;
 	struct node_limits limits; /* zero members: the defaults; for the next start */
 	enum routing_mode routing; /* for the next start; off */
+	bool old;                  /* im2 off, from the next start on */
 	bool seal_refuse;
+	enum discovery_scope discovery; /* likewise; off */
+	bool open_discovery;
 	struct node *node;
 	struct transport *tp;
 	char words[WORDS][40];     /* of the audit */
