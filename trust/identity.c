@@ -37,6 +37,7 @@ static const struct bytes prefixes[SIG_CONTEXTS] = {
 	[SIG_V3_STREAM_ACCEPT] = V3("stream-accept"),
 	[SIG_BARE_OUTER] = {(const uint8_t *)"", 0},
 	[SIG_BARE_HELLO] = {(const uint8_t *)"", 0},
+	[SIG_BARE_REVOCATION] = {(const uint8_t *)"", 0},
 };
 #undef V3
 #undef V1
@@ -91,6 +92,18 @@ bool sig_has_context(struct bytes whole)
 	return starts_with(whole, BYTES_LIT(CONTEXT_START));
 }
 
+bool sig_is_revocation(struct bytes whole)
+{
+	size_t ids = 2 * NODE_ID_LEN;
+
+	if (whole.n <= ids || whole.n > ids + 11 || !hex_valid(bytes_of(whole.p, ids), ids))
+		return false;
+	for (size_t i = ids; i < whole.n; i++)
+		if (whole.p[i] < '0' || whole.p[i] > '9')
+			return false;
+	return true;
+}
+
 bool sig_verify(enum sig_context c, const uint8_t ed[static ED_BYTES], struct bytes whole,
 		const uint8_t sig[static SIG_BYTES])
 {
@@ -99,7 +112,9 @@ bool sig_verify(enum sig_context c, const uint8_t ed[static ED_BYTES], struct by
 	 * never verifies as bare, and the attached HELLO is JSON and nothing else. */
 	if (c == SIG_BARE_HELLO && (whole.n == 0 || whole.p[0] != '{'))
 		return false;
-	if (c == SIG_BARE_OUTER && sig_has_context(whole))
+	if (c == SIG_BARE_OUTER && (sig_has_context(whole) || sig_is_revocation(whole)))
+		return false;
+	if (c == SIG_BARE_REVOCATION && !sig_is_revocation(whole))
 		return false;
 	return crypto_sign_verify_detached(sig, whole.p, whole.n, ed) == 0;
 }

@@ -48,6 +48,7 @@ enum sig_context {
 	SIG_V3_STREAM_ACCEPT,
 	SIG_BARE_OUTER,       /* wire 3.5: the `enc` bytes, which begin with 24 random bytes of ours */
 	SIG_BARE_HELLO,       /* wire 2.6.2 attached form: canonical JSON, begins with '{' */
+	SIG_BARE_REVOCATION,  /* wire 4.7: two node ids and decimal seconds, nothing else */
 	SIG_CONTEXTS
 };
 
@@ -55,6 +56,8 @@ enum sig_context {
 struct bytes sig_prefix(enum sig_context c);
 /* `whole` begins as the contexts of every generation do, so no bare form may sign or verify it. */
 bool sig_has_context(struct bytes whole);
+/* `whole` is the text of a revocation: no other bare form may sign or verify that. */
+bool sig_is_revocation(struct bytes whole);
 /* `whole` begins with the prefix of `c` (BUG otherwise: call sites build prefix || message). */
 bool sig_verify(enum sig_context c, const uint8_t ed[static ED_BYTES], struct bytes whole,
 		const uint8_t sig[static SIG_BYTES]);

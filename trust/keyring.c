@@ -135,7 +135,8 @@ void keyring_sign(const struct keyring *k, enum sig_context c, struct bytes whol
 	BUG_ON(prefix.n != 0 && memcmp(whole.p, prefix.p, prefix.n) != 0);
 	/* A bare signature over text that looks like a context would be a signature in it. */
 	BUG_ON(c == SIG_BARE_HELLO && (whole.n == 0 || whole.p[0] != '{'));
-	BUG_ON(c == SIG_BARE_OUTER && sig_has_context(whole));
+	BUG_ON(c == SIG_BARE_OUTER && (sig_has_context(whole) || sig_is_revocation(whole)));
+	BUG_ON(c == SIG_BARE_REVOCATION && !sig_is_revocation(whole));
 	BUG_ON(crypto_sign_detached(sig, NULL, whole.p, whole.n, vault_of(k)->sign) != 0);
 }
 

@@ -104,6 +104,7 @@ static void contexts_are_the_bytes_of_the_table(void **state)
 	}
 	assert_int_equal(sig_prefix(SIG_BARE_OUTER).n, 0);
 	assert_int_equal(sig_prefix(SIG_BARE_HELLO).n, 0);
+	assert_int_equal(sig_prefix(SIG_BARE_REVOCATION).n, 0);
 }
 
 static void no_context_is_the_start_of_another(void **state)

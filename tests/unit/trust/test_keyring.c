@@ -225,6 +225,9 @@ static void sign_dies_without_the_prefix_of_its_context(void **state)
 	assert_aborts(SIG_BARE_HELLO, BYTES_LIT("x"));
 	assert_aborts(SIG_BARE_OUTER, BYTES_LIT("ironmesh-sig-v1/hello\0{}"));
 	assert_aborts(SIG_BARE_OUTER, BYTES_LIT("ironmesh-sig-v3/message\0{}"));
+	assert_aborts(SIG_BARE_REVOCATION, BYTES_LIT("x"));
+	assert_aborts(SIG_BARE_OUTER,
+		      BYTES_LIT("28fff9342c7030d3d899cc9e7bc11878139e3940e64b5491722088d9a0d741621753500000"));
 	assert_aborts(SIG_V3_MESSAGE, BYTES_LIT("ironmesh-sig-v3/receipt\0x"));
 	assert_aborts(SIG_V3_RECEIPT, BYTES_LIT("ironmesh-sig-v1/receipt\0x"));
 }
