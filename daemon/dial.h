@@ -1,20 +1,24 @@
 /*
- * dial.h -- dials for hints (discovery.h): one try each, beside the static peers that are dialled again and again.
+ * dial.h -- dials of hints (discovery.h): one try each, beside the static peers that are dialled again and again.
  *
- * A hint's dial changes nothing in the trust store unless who answers is admitted; when another identity than `expected`
- * answers, the connection is dropped, counted, and no alarm is raised: it was the hint that lied.
+ * Such a dial is a target of its own for as long as it and its session live. It changes nothing in the trust store unless who
+ * answers is admitted, and then no address either: a hint is nobody's promise to be there again.
  */
 #ifndef DAEMON_DIAL_H
 #define DAEMON_DIAL_H
 
 #include "trust/identity.h"
 
+struct hint_dial;
 struct node;
+struct target;
 
-#define DIAL_HINTS_MAX 32 /* at once */
-
-/* False: it is dialled already, or there are too many. `hint` names it in discovery_dialled(). */
-bool dial_hint(struct node *n, const char *address, const struct node_id *expected, const char *hint);
+/* NULL: it is dialled already, or it cannot be. Its end is discovery_dial_ended(). */
+struct target *dial_hint(struct node *n, const char *address, const struct node_id *expected, struct hint_dial *hint);
+/* It is not needed any more; an online session stays. */
+void dial_drop(struct node *n, struct target *t);
 bool dial_is_static(const struct node *n, const char *address);
+/* Somebody dials there now. */
+bool dial_runs(const struct node *n, const char *address);
 
 #endif

@@ -1,145 +1,223 @@
 /*
- * discovery_card.c -- peer exchange: what trusted peers say of where they, and others whom they trust, can be reached
- * (im2.md 13.3, CARD). Signed by whom it is about; a hint like any other.
+ * discovery_card.c -- signed cards (im2.md 13.3, type 9): where we listen, told to trusted peers, and the cards of trusted
+ * identities passed on, so that a network without multicast works. What they say are hints.
  */
 #include "daemon/discovery_internal.h"
+#include "daemon/records_internal.h"
 
+#include "base/text.h"
 #include "protocol/im2/record.h"
-#include "protocol/im2/schema.h"
 
-#define CARD_LIFE_S 2592000
-#define CARDS_MAX 64
-#define ENDPOINT_MAX 128
+#define LIFE_S 2592000u
+#define FRESH_MS (LIFE_S / 2 * UINT64_C(1000)) /* issued anew at half of its life */
+#define EACH_MS 1000             /* between two cards of others to one peer: half of what it takes (18.3) */
+#define NAME_BYTES 64
 
-void node_set_endpoints(struct node *n, const char (*endpoints)[80], size_t count)
+/* The first session of a peer makes it; who is not trusted is told nothing and asked nothing. */
+struct hint_peer *hint_peer(struct discovery *d, const struct conn *c)
 {
-	struct discovery *d = n->discovery;
+	bool created;
+	void *v;
 
-	if (!d)
-		return;
-	d->endpoints_n = count < HINT_ADDRESSES ? count : HINT_ADDRESSES;
-	memcpy(d->endpoints, endpoints, d->endpoints_n * sizeof d->endpoints[0]);
-	buf_reset(&d->card);
+	if (!c->im2 || c->closing || !c->peer || !hint_trusted(d, &c->peer->id))
+		return NULL;
+	return map_put(d->peers, bytes_of(c->peer->id.hex, NODE_ID_LEN), 0, &v, &created) == ERR_OK ? v : NULL;
 }
 
-static bool make_card(struct discovery *d)
+void hint_exchange_soon(struct discovery *d)
+{
+	if (!d->node->stopping)
+		timer_in(d->node->env, &d->exchange_timer, 0);
+}
+
+/* --- ours ----------------------------------------------------------------------------------------------------- */
+static void issue(struct discovery *d)
 {
 	struct node *n = d->node;
 	struct im2_fields f = { .schema = &im2_card };
-	struct buf list, body;
-	bool good;
+	struct buf body, list;
+	enum err e = ERR_NOMEM;
 
-	if (d->card.n)
-		return true;
-	if (!d->endpoints_n || !n->records)
-		return false;
-	buf_init(&list, HINT_ADDRESSES * (ENDPOINT_MAX + 2));
-	buf_init(&body, 4096);
+	buf_init(&body, 2048);
+	buf_init(&list, 1024);
 	for (size_t i = 0; i < d->endpoints_n; i++)
 		im2_lv_add(&list, bytes_str(d->endpoints[i]));
 	im2_set_b(&f, IM2_CARD_X25519, bytes_of(keyring_x25519(n->p.keyring), X25519_BYTES));
 	im2_set_b(&f, IM2_CARD_BINDING, bytes_of(keyring_binding(n->p.keyring), SIG_BYTES));
-	im2_set_b(&f, IM2_CARD_NAME, bytes_str(n->c.name));
+	if (n->c.name[0])
+		im2_set_b(&f, IM2_CARD_NAME, bytes_str(n->c.name));
 	im2_set_b(&f, IM2_CARD_ENDPOINTS, buf_bytes(&list));
-	im2_write(&im2_card, &f, &body);
-	good = list.err == ERR_OK && body.err == ERR_OK &&
-	       records_issue(n, IM2_REC_CARD_T, CARD_LIFE_S, buf_bytes(&body), &d->card) == ERR_OK;
-	if (!good)
-		buf_reset(&d->card);
-	buf_fini(&list);
+	f.v[IM2_CARD_ENDPOINTS].u = d->endpoints_n;
+	if (list.err == ERR_OK)
+		im2_write(&im2_card, &f, &body);
+	buf_reset(&d->card);
+	if (list.err == ERR_OK && body.err == ERR_OK)
+		e = records_issue(n, IM2_REC_CARD_T, LIFE_S, buf_bytes(&body), &d->card);
 	buf_fini(&body);
-	return good;
+	buf_fini(&list);
+	d->card_ms = env_now(n->env);
+	if (e == ERR_OK)
+		return;
+	buf_reset(&d->card);
+	log_warn("card-not-issued err=%s", err_word(e));
 }
 
-static void tell(struct conn *c, struct bytes card)
+static bool greet_again(void *ctx, struct bytes key, void *value)
 {
-	if (im2_link_item(c->session, IM2_ITEM_RECORD, card) == ERR_OK)
-		conn_pump_later(c);
+	(void)ctx, (void)key;
+	((struct hint_peer *)value)->greeted = false;
+	return true;
+}
+
+static bool card_current(struct discovery *d)
+{
+	if (discovery_off(d) || !d->node->records)
+		return false;
+	if (!d->card_due && (!d->card.n || env_now(d->node->env) - d->card_ms < FRESH_MS))
+		return d->card.n > 0;
+	d->card_due = false;
+	issue(d);
+	map_each(d->peers, greet_again, NULL);
+	return d->card.n > 0;
+}
+
+void node_set_endpoints(struct node *n, const char (*endpoints)[HINT_ADDRESS_LEN], size_t count)
+{
+	struct discovery *d = n->discovery;
+	bool same;
+
+	if (!d)
+		return;
+	count = count < DISCOVERY_ENDPOINTS_MAX ? count : DISCOVERY_ENDPOINTS_MAX;
+	same = count == d->endpoints_n;
+	for (size_t i = 0; same && i < count; i++)
+		same = strcmp(d->endpoints[i], endpoints[i]) == 0;
+	if (same)
+		return;
+	for (size_t i = 0; i < count; i++)
+		snprintf(d->endpoints[i], sizeof d->endpoints[i], "%s", endpoints[i]);
+	d->endpoints_n = count;
+	d->card_due = count > 0 || d->card.n > 0;
+	d->known_due = true;
+	hint_exchange_soon(d);
+	hint_dial_soon(d);
 }
 
 void discovery_again(struct node *n)
 {
 	struct discovery *d = n->discovery;
 
-	if (!d)
+	if (!d || !d->card.n)
 		return;
-	buf_reset(&d->card);
-	for (struct list *l = n->conns_list.next; l != &n->conns_list && make_card(d); l = l->next) {
-		struct conn *c = list_entry(l, struct conn, link);
-
-		if (c->im2 && !c->closing && c->peer && discovery_trusts(n, &c->peer->id))
-			tell(c, buf_bytes(&d->card));
-	}
+	d->card_due = true;
+	hint_exchange_soon(d);
 }
 
-struct telling {
-	struct conn *c;
-	unsigned left;
-};
-
-static bool tell_one(void *ctx, const struct pin *pin)
+/* --- theirs ------------------------------------------------------------------------------------------------------ */
+size_t hint_card_read(const struct im2_record *rec, char out[static HINT_ADDRESSES][HINT_ADDRESS_LEN],
+		      char name[static NAME_MAX_CHARS + 1])
 {
-	struct telling *t = ctx;
-	struct bytes card;
+	struct im2_fields f;
+	struct bytes list, one;
+	size_t n = 0;
 
-	if (pin->state != PIN_TRUSTED || node_id_eq(&pin->id, &t->c->peer->id))
-		return true;
-	card = records_get(t->c->node, pin->ed, IM2_REC_CARD_T);
-	if (card.n) {
-		tell(t->c, card);
-		t->left--;
-	}
-	return t->left > 0;
+	name[0] = 0;
+	if (im2_parse(&im2_card, rec->body, &f) != IM2_FINE)
+		return 0;
+	if (im2_has(&f, IM2_CARD_NAME) && name_valid(f.v[IM2_CARD_NAME].b))
+		snprintf(name, NAME_MAX_CHARS + 1, "%.*s", (int)f.v[IM2_CARD_NAME].b.n, (const char *)f.v[IM2_CARD_NAME].b.p);
+	list = im2_has(&f, IM2_CARD_ENDPOINTS) ? f.v[IM2_CARD_ENDPOINTS].b : (struct bytes){ 0 };
+	while (n < HINT_ADDRESSES && list.n && im2_lv_take(&list, &one) == IM2_FINE)
+		if (one.n < HINT_ADDRESS_LEN)
+			snprintf(out[n++], HINT_ADDRESS_LEN, "%.*s", (int)one.n, (const char *)one.p);
+	return n;
 }
 
-void discovery_tell_cards(struct conn *c)
+static bool pass(struct discovery *d, struct conn *c, const struct im2_record *rec)
 {
-	struct discovery *d = c->node->discovery;
-	struct telling t = { .c = c, .left = CARDS_MAX };
+	struct node_id author;
 
-	if (make_card(d))
-		tell(c, buf_bytes(&d->card));
-	pins_each(c->node->p.pins, tell_one, &t);
+	node_id_of(rec->author, &author);
+	/* Nobody needs to be told where he is, and where we are is told by greeting. */
+	return !node_id_eq(&author, &c->peer->id) && hint_trusted(d, &author) && records_send(c, IM2_ITEM_RECORD, rec->raw);
 }
 
 void discovery_card(struct conn *c, const struct im2_record *rec)
 {
 	struct node *n = c->node;
 	struct discovery *d = n->discovery;
-	char addresses[HINT_ADDRESSES][HINT_ADDRESS], key[HINT_KEY];
-	struct im2_fields f;
-	struct bytes list, one;
-	struct node_id author;
-	struct hint *h;
-	uint64_t share;
-	size_t count = 0;
+	const struct pin *pin = d && n->records ? records_pin(n->records, rec->author) : NULL;
+	struct node_id from = c->peer->id;
 
-	node_id_of(rec->author, &author);
-	if (!d || !discovery_trusts(n, &c->peer->id) || !discovery_trusts(n, &author) ||
-	    im2_parse(&im2_card, rec->body, &f) != IM2_FINE)
+	/* The records of others keep it; should its author be trusted one day, it is read then. */
+	if (!pin || pin->state != PIN_TRUSTED || discovery_off(d))
 		return;
-	list = f.v[IM2_CARD_ENDPOINTS].b;
-	while (count < HINT_ADDRESSES && list.n && im2_lv_take(&list, &one) == IM2_FINE) {
-		if (one.n >= HINT_ADDRESS || memchr(one.p, 0, one.n))
-			continue;
-		memcpy(addresses[count], one.p, one.n);
-		addresses[count++][one.n] = '\0';
-	}
-	memcpy(&share, c->peer->id.hex, sizeof share);
-	snprintf(key, sizeof key, "c:%s", author.hex);
-	h = count ? hint_put(d, key, HINT_CARD, share) : NULL;
-	if (!h)
-		return;
-	h->has_id = true;
-	h->id = author;
-	hint_addresses(h, (const char(*)[HINT_ADDRESS])addresses, count);
-	discovery_look(d, h);
-	/* Whom we trust both knows and wants to know: on to the others, once. */
+	records_keep(n->records, rec);
+	d->known_due = true;
+	hint_dial_soon(d);
 	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {
 		struct conn *o = list_entry(l, struct conn, link);
 
-		if (o != c && o->im2 && !o->closing && o->peer && discovery_trusts(n, &o->peer->id) &&
-		    !node_id_eq(&o->peer->id, &author))
-			tell(o, rec->raw);
+		if (o->online && !node_id_eq(&o->peer->id, &from) && hint_peer(d, o))
+			(void)pass(d, o, rec);
 	}
+}
+
+/* --- the exchange ------------------------------------------------------------------------------------------------- */
+/* One card of others that this peer was not told in this session. False: there are no more. */
+static bool tell_next(struct discovery *d, struct conn *c, struct hint_peer *p)
+{
+	struct node *n = d->node;
+
+	for (; p->cursor < d->hints_n; p->cursor++) {
+		const struct hint *h = d->hints[p->cursor];
+		const struct pin *pin = h->source == HINT_CARD ? pins_get(n->p.pins, &h->id) : NULL;
+		struct bytes raw = pin ? records_get(n, pin->ed, IM2_REC_CARD_T) : (struct bytes){ 0 };
+		struct im2_record rec;
+
+		if (raw.n && im2_record_parse(raw, &rec) == IM2_FINE && pass(d, c, &rec)) {
+			p->cursor++;
+			return true;
+		}
+	}
+	return false;
+}
+
+static uint64_t exchange(struct discovery *d, struct conn *c, struct hint_peer *p)
+{
+	uint64_t now = env_now(d->node->env), next = hint_key_ask(d, c, p);
+
+	if (!p->greeted && card_current(d))
+		p->greeted = records_send(c, IM2_ITEM_RECORD, buf_bytes(&d->card));
+	if (tell_next(d, c, p) && now + EACH_MS < next)
+		next = now + EACH_MS;
+	return next;
+}
+
+void hint_exchange_due(void *ctx)
+{
+	struct discovery *d = ctx;
+	struct node *n = d->node;
+	uint64_t now = env_now(n->env), next = UINT64_MAX;
+	struct list *l, *after;
+
+	if (n->stopping || discovery_off(d))
+		return;
+	hints_known(d);
+	if (card_current(d))
+		next = d->card_ms + FRESH_MS;
+	for (l = n->conns_list.next; l != &n->conns_list; l = after) {
+		struct conn *c = list_entry(l, struct conn, link);
+		struct hint_peer *p;
+		uint64_t at;
+
+		after = l->next;
+		p = c->online ? hint_peer(d, c) : NULL;
+		if (!p)
+			continue;
+		at = exchange(d, c, p);
+		next = at < next ? at : next;
+	}
+	if (next != UINT64_MAX)
+		timer_at(n->env, &d->exchange_timer, next > now ? next : now + EACH_MS);
 }

@@ -1,43 +1,54 @@
-/* discovery_key.c -- the key of the fleet: kept, handed on to trusted peers, and what follows from it on the air (im2.md 15.5). */
+/*
+ * discovery_key.c -- the key of the fleet: 32 random bytes that no passphrase can be tested against (im2.md 15.5), on disk,
+ * and handed on between trusted peers by the call im2.disc. Every other call is unknown here.
+ */
 #include "daemon/discovery_internal.h"
 
-#include "base/text.h"
-#include "protocol/im2/schema.h"
+#include "base/secret.h"
 #include "store/kv.h"
 
-#define SPACE_DISCOVERY "discovery"
+#define SPACE "discovery"
 #define KEY BYTES_LIT("key")
-#define HOUR_MS 3600000
-#define TAGS_AGAIN_MS 10000
-#define ASK_AGAIN_MS 60000
-#define CALL_NAME "im2.disc"
-#define NOT_FOUND 1
-enum { OPEN_CALL, OPEN_NAME, OPEN_LAST = 10 };
-enum { END_CALL, END_STATUS, END_BODY = 4 };
-enum { RERR_CALL, RERR_STATUS };
+#define CALL_NAME BYTES_LIT("im2.disc")
+#define ASK_FIRST_MS 60000
+#define ASK_MAX_MS HOUR_MS
 
-/* --- the key -------------------------------------------------------------------------------------------------- */
-enum err discovery_key_load(struct discovery *d)
+enum { OPEN_CALL, OPEN_NAME, OPEN_SHAPE, OPEN_ID, OPEN_DEADLINE, OPEN_HEADERS, OPEN_SCHEMA, OPEN_FLAGS, OPEN_CREDIT,
+       OPEN_BODY, OPEN_LAST };
+enum { END_CALL, END_STATUS, END_TEXT, END_HEADERS, END_BODY, END_TOTAL };
+enum { RERR_CALL, RERR_STATUS };
+#define RPC_NOT_FOUND 1
+
+/* --- kept ---------------------------------------------------------------------------------------------------- */
+enum err hint_key_load(struct discovery *d)
 {
 	struct buf b;
 	enum err e;
 
 	buf_init(&b, KV_VALUE_MAX);
-	e = store_kv_get(d->node->p.store, SPACE_DISCOVERY, KEY, &b);
-	if (e == ERR_OK && b.n == IM2_DISC_BYTES) {
-		memcpy(d->disc, b.p, IM2_DISC_BYTES);
-		d->has_key = true;
-	}
+	(void)!buf_reserve(&b, IM2_DISC_BYTES);
+	e = store_kv_get(d->node->p.store, SPACE, KEY, &b);
+	d->has_key = e == ERR_OK && b.n == sizeof d->key;
+	if (d->has_key)
+		memcpy(d->key, b.p, sizeof d->key);
+	else
+		wipe(d->key, sizeof d->key);
 	buf_wipe(&b);
 	buf_fini(&b);
+	d->tags_stale = true;
 	return e == ERR_NOTFOUND ? ERR_OK : e;
+}
+
+bool discovery_has_key(const struct node *n)
+{
+	return n->discovery && n->discovery->has_key;
 }
 
 enum err discovery_key_get(struct node *n, uint8_t out[static IM2_DISC_BYTES])
 {
-	if (!n->discovery || !n->discovery->has_key)
+	if (!discovery_has_key(n))
 		return ERR_NOTFOUND;
-	memcpy(out, n->discovery->disc, IM2_DISC_BYTES);
+	memcpy(out, n->discovery->key, IM2_DISC_BYTES);
 	return ERR_OK;
 }
 
@@ -47,18 +58,22 @@ enum err discovery_key_set(struct node *n, const uint8_t disc[static IM2_DISC_BY
 	enum err e;
 
 	if (!d)
-		return ERR_OK; /* nothing here is found by it */
-	e = store_kv_put(n->p.store, SPACE_DISCOVERY, KEY, bytes_of(disc, IM2_DISC_BYTES));
+		return ERR_UNSUPPORTED;
+	if (d->has_key && ct_equal(d->key, disc, IM2_DISC_BYTES))
+		return ERR_OK;
+	e = store_kv_put(n->p.store, SPACE, KEY, bytes_of(disc, IM2_DISC_BYTES));
 	if (e != ERR_OK) {
-		node_store_failed(n);
+		if (e == ERR_STORE)
+			node_store_failed(n);
 		return e;
 	}
 	node_store_hard(n);
-	memcpy(d->disc, disc, IM2_DISC_BYTES);
+	memcpy(d->key, disc, sizeof d->key);
 	d->has_key = true;
-	d->tags_ms = 0;
-	if (d->changed)
-		d->changed(d->changed_ctx);
+	hints_match(d);
+	log_info("discovery-key-set");
+	discovery_changed(d);
+	hint_dial_soon(d);
 	return ERR_OK;
 }
 
@@ -67,200 +82,133 @@ enum err discovery_key_ensure(struct node *n, uint8_t out[static IM2_DISC_BYTES]
 	uint8_t fresh[IM2_DISC_BYTES];
 	enum err e = discovery_key_get(n, out);
 
-	if (e != ERR_NOTFOUND || !n->discovery)
-		return e;
-	env_random(n->env, fresh, sizeof fresh);
-	e = discovery_key_set(n, fresh);
-	memcpy(out, fresh, sizeof fresh);
-	wipe(fresh, sizeof fresh);
-	return e;
-}
-
-/* --- whom a tag names ------------------------------------------------------------------------------------------- */
-struct tagging {
-	struct discovery *d;
-	uint64_t hour;
-};
-
-static bool add_tag(void *ctx, const struct pin *pin)
-{
-	struct tagging *g = ctx;
-	uint8_t t[IM2_TAG_BYTES];
-	bool created;
-	void *v;
-
-	if (pin->state != PIN_TRUSTED)
-		return true;
-	im2_tag_node(g->d->disc, &pin->id, g->hour, t);
-	if (map_put(g->d->tags, BYTES_ARR(t), 0, &v, &created) == ERR_OK)
-		memcpy(v, &pin->id, sizeof pin->id);
-	return true;
-}
-
-/* Of this hour and its neighbours: clocks differ, and an hour ends while a record lives. */
-static void make_tags(struct discovery *d)
-{
-	struct node *n = d->node;
-	uint64_t now = env_now(n->env), hour = env_wall(n->env) / HOUR_MS;
-	const struct policy *p = n->c.policy;
-
-	if (d->tags_ms && d->tags_hour == hour && now - (d->tags_ms - 1) < TAGS_AGAIN_MS)
-		return;
-	d->tags_ms = now + 1;
-	d->tags_hour = hour;
-	map_clear(d->tags);
-	for (uint64_t h = hour - 1; h <= hour + 1; h++) {
-		struct tagging g = { .d = d, .hour = h };
-
-		pins_each(n->p.pins, add_tag, &g);
-		for (size_t i = 0; i < p->allowed_count; i++) {
-			struct pin named = { .state = PIN_TRUSTED };
-
-			if (node_id_parse(bytes_str(p->allowed[i]), &named.id) == ERR_OK)
-				(void)add_tag(&g, &named);
-		}
+	if (e == ERR_NOTFOUND) {
+		env_random(n->env, fresh, sizeof fresh);
+		e = discovery_key_set(n, fresh);
+		wipe(fresh, sizeof fresh);
 	}
+	/* Another may have set it in the group that is open. */
+	if (e == ERR_OK)
+		e = node_commit(n);
+	return e == ERR_OK ? discovery_key_get(n, out) : e;
 }
 
-bool discovery_member(struct discovery *d, const struct hint *h, struct node_id *id)
-{
-	uint64_t hour = env_wall(d->node->env) / HOUR_MS;
-	bool ours = false;
-	void *v;
-
-	if (!d->has_key || !h->has_tags)
-		return false;
-	for (uint64_t k = hour - 1; k <= hour + 1 && !ours; k++) {
-		uint8_t m[IM2_TAG_BYTES];
-
-		im2_tag_mesh(d->disc, h->i, k, m);
-		ours = memcmp(m, h->m, sizeof m) == 0;
-	}
-	if (!ours)
-		return false;
-	make_tags(d);
-	v = map_peek(d->tags, BYTES_ARR(h->t));
-	if (v)
-		memcpy(id, v, sizeof *id);
-	return v != NULL;
-}
-
-/* --- on the air --------------------------------------------------------------------------------------------------- */
-bool discovery_publishes_fleet(const struct discovery *d)
-{
-	enum discovery_scope s = d->node->c.discovery;
-
-	return d->has_key && (s == SCOPE_AUTO || s == SCOPE_FLEET || s == SCOPE_BOTH);
-}
-
-bool discovery_publishes_public(const struct discovery *d)
-{
-	enum discovery_scope s = d->node->c.discovery;
-
-	if (d->node->c.policy->im2 == IM2_REQUIRE)
-		return false; /* whoever speaks im2 alone names nobody on the air (15.5) */
-	return s == SCOPE_PUBLIC || s == SCOPE_BOTH || (s == SCOPE_AUTO && !d->has_key);
-}
-
-void discovery_publication(struct node *n, struct discovery_publication *out)
+void discovery_rolled_back(struct node *n)
 {
 	struct discovery *d = n->discovery;
-	uint64_t wall = env_wall(n->env), hour = wall / HOUR_MS;
+	bool had;
 
-	memset(out, 0, sizeof *out);
-	out->until_ms = env_now(n->env) + HOUR_MS - wall % HOUR_MS + 1000;
 	if (!d)
 		return;
-	out->fleet = discovery_publishes_fleet(d);
-	out->is_public = discovery_publishes_public(d);
-	memcpy(out->instance, d->instance, sizeof out->instance);
-	if (!out->fleet)
+	had = d->has_key;
+	if (hint_key_load(d) != ERR_OK)
+		log_error("discovery-key-not-read");
+	if (had == d->has_key)
 		return;
-	memcpy(out->i, d->i, sizeof out->i);
-	im2_tag_mesh(d->disc, d->i, hour, out->m);
-	im2_tag_node(d->disc, keyring_id(n->p.keyring), hour, out->t);
+	hints_match(d);
+	discovery_changed(d);
 }
 
-void discovery_watch(struct node *n, void (*changed)(void *ctx), void *ctx)
-{
-	if (!n->discovery)
-		return;
-	n->discovery->changed = changed;
-	n->discovery->changed_ctx = ctx;
-}
-
-/* --- im2.disc ------------------------------------------------------------------------------------------------------- */
-static void say(struct conn *c, uint16_t tag, const struct im2_schema *s, const struct im2_fields *f)
+/* --- asked ---------------------------------------------------------------------------------------------------- */
+static bool say(struct conn *c, uint16_t tag, const struct im2_schema *s, const struct im2_fields *f)
 {
 	struct buf b;
+	enum err e;
 
 	buf_init(&b, 512);
+	(void)!buf_reserve(&b, 256); /* it does not move: nothing of the key is left elsewhere */
 	im2_write(s, f, &b);
-	if (b.err == ERR_OK && im2_link_item(c->session, tag, buf_bytes(&b)) == ERR_OK)
-		conn_pump_later(c);
+	e = b.err == ERR_OK ? im2_link_item(c->session, tag, buf_bytes(&b)) : b.err;
 	buf_wipe(&b);
 	buf_fini(&b);
+	if (e == ERR_OK)
+		conn_pump_later(c);
+	return e == ERR_OK;
 }
 
-void discovery_ask_key(struct conn *c)
+uint64_t hint_key_ask(struct discovery *d, struct conn *c, struct hint_peer *p)
 {
-	struct discovery *d = c->node->discovery;
+	uint64_t now = env_now(d->node->env);
 	struct im2_fields f = { .schema = &im2_open };
-	uint64_t now = env_now(c->node->env);
 
-	if (d->has_key || now < d->ask_ms)
-		return;
-	d->ask_ms = now + ASK_AGAIN_MS;
-	/* Even when we dialled, odd otherwise (14.1). */
-	d->call = 2 * ++d->calls + !c->dialled;
-	d->asked = c->peer->id;
-	im2_set_u(&f, OPEN_CALL, d->call);
-	im2_set_b(&f, OPEN_NAME, BYTES_LIT(CALL_NAME));
-	im2_set_b(&f, OPEN_LAST, bytes_of("", 0));
-	say(c, IM2_ITEM_OPEN, &im2_open, &f);
+	if (d->has_key)
+		return UINT64_MAX;
+	if (now < p->ask_ms)
+		return p->ask_ms;
+	/* Never one number twice on a path (14.1); the one before is not waited for any more. */
+	if (!p->next_call)
+		p->next_call = c->dialled ? 2 : 1;
+	p->call = p->next_call;
+	p->next_call += 2;
+	p->ask_ms = now + (p->asked < 6 ? (uint64_t)ASK_FIRST_MS << p->asked : ASK_MAX_MS);
+	p->asked++;
+	im2_set_u(&f, OPEN_CALL, p->call);
+	im2_set_b(&f, OPEN_NAME, CALL_NAME);
+	im2_set_u(&f, OPEN_SHAPE, 0);
+	im2_set_b(&f, OPEN_LAST, (struct bytes){ 0 });
+	if (!say(c, IM2_ITEM_OPEN, &im2_open, &f))
+		p->call = 0;
+	return p->ask_ms;
 }
 
-static void answer(struct conn *c, struct discovery *d, const struct im2_fields *open)
+/* Unlisted and unknown look alike, and so does who holds no key (14.4). */
+static void answer(struct discovery *d, struct conn *c, const struct im2_fields *open)
 {
-	struct im2_fields f = { 0 };
-	bool good = d && d->has_key && discovery_trusts(c->node, &c->peer->id) &&
-		    bytes_eq(open->v[OPEN_NAME].b, BYTES_LIT(CALL_NAME));
+	uint64_t call = open->v[OPEN_CALL].u;
+	struct im2_fields f = { .schema = &im2_end };
 
-	/* Who may not ask, and what is not there, look alike (14.4). */
-	if (good) {
-		f.schema = &im2_end;
-		im2_set_u(&f, END_CALL, open->v[OPEN_CALL].u);
-		im2_set_b(&f, END_BODY, BYTES_ARR(d->disc));
-		say(c, IM2_ITEM_END, &im2_end, &f);
-	} else {
-		f.schema = &im2_rerr;
-		im2_set_u(&f, RERR_CALL, open->v[OPEN_CALL].u);
-		im2_set_u(&f, RERR_STATUS, NOT_FOUND);
-		say(c, IM2_ITEM_RERR, &im2_rerr, &f);
+	if (bytes_eq(open->v[OPEN_NAME].b, CALL_NAME) && open->v[OPEN_SHAPE].u == 0 && im2_has(open, OPEN_LAST) &&
+	    d->has_key && hint_trusted(d, &c->peer->id)) {
+		im2_set_u(&f, END_CALL, call);
+		im2_set_b(&f, END_BODY, BYTES_ARR(d->key));
+		if (say(c, IM2_ITEM_END, &im2_end, &f))
+			log_info("discovery-key-given peer=%s", c->peer->id.hex);
+		return;
 	}
+	f.schema = &im2_rerr;
+	im2_set_u(&f, RERR_CALL, call);
+	im2_set_u(&f, RERR_STATUS, RPC_NOT_FOUND);
+	(void)say(c, IM2_ITEM_RERR, &im2_rerr, &f);
+}
+
+static void answered(struct discovery *d, struct conn *c, struct hint_peer *p, const struct im2_fields *end)
+{
+	struct node *n = d->node;
+	struct bytes key = end->v[END_BODY].b;
+
+	if (!p || !p->call || end->v[END_CALL].u != p->call)
+		return;
+	p->call = 0;
+	if (d->has_key || end->v[END_STATUS].u != 0 || end->v[END_TOTAL].u != 0 || !im2_has(end, END_BODY) ||
+	    key.n != IM2_DISC_BYTES)
+		return;
+	if (discovery_key_set(n, key.p) == ERR_OK)
+		audit_note(n->p.audit, "DISCOVERY_KEY_RECEIVED", bytes_str(c->peer->id.hex), "peer_id", c->peer->id.hex, NULL);
 }
 
 void discovery_call(struct conn *c, const struct session_event *e)
 {
 	struct discovery *d = c->node->discovery;
+	struct hint_peer *p;
 	struct im2_fields f;
 
-	if (!c->peer || c->closing)
+	if (!d || c->closing || !c->peer || !c->im2)
 		return;
-	if (e->tag == IM2_ITEM_OPEN) {
+	p = hint_peer(d, c);
+	switch (e->tag) {
+	case IM2_ITEM_OPEN:
 		if (im2_parse(&im2_open, e->item, &f) == IM2_FINE)
-			answer(c, d, &f);
-		return;
-	}
-	if (!d || !d->call || !node_id_eq(&d->asked, &c->peer->id) || e->tag != IM2_ITEM_END ||
-	    im2_parse(&im2_end, e->item, &f) != IM2_FINE || f.v[END_CALL].u != d->call)
-		return;
-	d->call = 0;
-	if (d->has_key || f.v[END_STATUS].u != 0 || f.v[END_BODY].b.n != IM2_DISC_BYTES ||
-	    !discovery_trusts(c->node, &c->peer->id))
-		return;
-	if (discovery_key_set(c->node, f.v[END_BODY].b.p) == ERR_OK) {
-		log_info("discovery-key-taken from=%s", c->peer->id.hex);
-		audit_note(c->node->p.audit, "DISCOVERY_KEY", bytes_str(c->peer->id.hex), "peer_id", c->peer->id.hex, NULL);
+			answer(d, c, &f);
+		break;
+	case IM2_ITEM_END:
+		if (im2_parse(&im2_end, e->item, &f) == IM2_FINE)
+			answered(d, c, p, &f);
+		break;
+	case IM2_ITEM_RERR:
+		if (p && p->call && im2_parse(&im2_rerr, e->item, &f) == IM2_FINE && f.v[RERR_CALL].u == p->call)
+			p->call = 0;
+		break;
+	default:
+		break;
 	}
 }

@@ -2,6 +2,7 @@
  * native.c -- what im2 asks of trust: pins and pair secrets for handshakes (im2.md 5.6, 6.2), and guesses at the
  * passphrase (18.2).
  */
+#include "daemon/discovery.h"
 #include "daemon/node_internal.h"
 #include "daemon/records.h"
 #include "daemon/routes.h"
@@ -176,6 +177,10 @@ static void guess_bad_dial(void *ctx, void *owner)
 
 	if (!t)
 		return;
+	if (t->hint) {
+		discovery_dial_over(t->hint, ERR_AUTH, true);
+		return;
+	}
 	if (c->node->c.tls_binding && c->secure)
 		snprintf(t->why, sizeof t->why, "the mesh passphrase or mesh name there is another one, or --tls-binding is off "
 			 "there, or something in between ends TLS: compare them, then restart");
@@ -281,8 +286,9 @@ void native_link(struct node *n, struct conn *c, const struct link_info *info, s
 		return;
 	if (t && t->has_known)
 		pin = pins_get(n->p.pins, &t->known);
-	if (!pin)
+	if (!pin && !(t && t->hint))
 		pin = pins_by_address(n->p.pins, c->address);
+	out->known_only = t && t->hint && discovery_dial_known(t->hint);
 	*pinned_im2 = pins_im2_address_has(n->p.pins, c->address, NULL) || (pin && pin->im2_since_ms);
 	if (!pin || !pins_ik_x(n->p.pins, pin))
 		return;
@@ -327,6 +333,7 @@ void native_trust_changed(struct node *n, const struct node_id *id)
 	struct peer *p = peer_find(n, id);
 
 	records_decided(n, id);
+	discovery_decided(n);
 	if (!p || !p->conn || !p->conn->im2)
 		return;
 	im2_link_trusted(p->conn->session, pin && pin->state == PIN_TRUSTED);

@@ -350,7 +350,7 @@ void records_online(struct conn *c)
 /* --- for others -------------------------------------------------------------------------------------------------- */
 void records_forget(struct node *n, const uint8_t ed[static ED_BYTES])
 {
-	static const uint8_t types[] = { IM2_REC_PREKEY_T, IM2_REC_ROTATE_T };
+	static const uint8_t types[] = { IM2_REC_PREKEY_T, IM2_REC_ROTATE_T, IM2_REC_CARD_T };
 	struct records *r = n->records;
 	uint8_t place[RECORD_PLACE_MAX];
 

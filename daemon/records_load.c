@@ -46,7 +46,7 @@ static bool load_record(void *ctx, struct bytes key, struct bytes value)
 		drop_later(d, key);
 		return true;
 	}
-	if (rec.type != IM2_REC_PREKEY_T)
+	if (rec.type == IM2_REC_REVOKE_T || rec.type == IM2_REC_ROTATE_T)
 		notice_load(r, &rec, false);
 	return true;
 }

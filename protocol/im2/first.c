@@ -44,6 +44,10 @@ void im2_first_dial(struct im2_link *l)
 		im2_link_over(l, ERR_AUTH, BLAME_REMOTE, "no handshake succeeds there");
 		return;
 	}
+	if (l->known_only) {
+		im2_link_over(l, ERR_AGAIN, BLAME_NONE, "no-first-contact-now");
+		return;
+	}
 	if (!im2_host_has_mesh_key(h)) {
 		im2_link_over(l, ERR_AGAIN, BLAME_NONE, "mesh-key-not-ready");
 		return;

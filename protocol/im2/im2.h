@@ -131,6 +131,7 @@ struct im2_link_config {
 	uint8_t expected[ED_BYTES];    /* dialler: IK when by_ed() knows it, and nobody else is accepted */
 	bool owner_compares;           /* whom first contact proves instead of `expected` is IDENTIFIED all the same: the
 					* owner may know that it moved there, or wants to show both keys */
+	bool known_only;               /* dialler: no first contact begins (18.2); who does not take IK is left */
 	/* WebSocket: the exact S1 that was sent (listener) or received (dialler) and its nonce. Empty: a listener
 	 * sends the binary S1 at start, a dialler takes it as its first unit. */
 	struct bytes s1;

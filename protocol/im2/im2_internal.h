@@ -210,7 +210,7 @@ struct im2_link {
 	void *owner;
 	bool has_expected;
 	uint8_t expected[ED_BYTES];
-	bool owner_compares;
+	bool owner_compares, known_only;
 	struct im2_binding bind;
 	uint8_t chan[IM2_CHAN_MAX], cb[32];
 	uint8_t source[IM2_SOURCE_MAX], source_n;

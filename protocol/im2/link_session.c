@@ -335,6 +335,7 @@ enum err im2_link_new(struct im2_host *h, const struct im2_link_config *c, struc
 	l->has_expected = c->has_expected;
 	memcpy(l->expected, c->expected, sizeof l->expected);
 	l->owner_compares = c->owner_compares;
+	l->known_only = c->known_only;
 	l->bind.transport = c->transport;
 	if (chan.n)
 		memcpy(l->chan, chan.p, chan.n);
