@@ -186,7 +186,6 @@ static void on_over(struct conn *c, const struct session_event *e)
 {
 	struct node *n = c->node;
 	struct hint_dial *hint = c->target ? c->target->hint : NULL;
-	struct hint_dial *hint = c->target ? c->target->hint : NULL;
 	char why[160];
 	uint64_t min_wait = 0;
 

@@ -292,10 +292,7 @@ void node_observe(struct node *n, void (*fn)(void *ctx, const struct node_event 
 	X(revocations_shown, "revocations_shown")                                                  \
 	X(hints_found, "hints_found")                                                              \
 	X(hints_dropped, "hints_dropped")                                                          \
-	X(hints_found, "hints_found")                                                              \
-	X(hints_dropped, "hints_dropped")                                                          \
 	X(hints_dialled, "hints_dialled")                                                          \
-	X(hints_failed, "hints_failed")                                                            \
 	X(hints_failed, "hints_failed")                                                            \
 	X(hints_wrong, "hints_wrong")                                                              \
 	X(paired, "paired")                                                                        \
