@@ -339,8 +339,8 @@ static void a_message_is_shown_with_all_it_has(void **state)
 {
 	static const char *const keys[] = { "seq", "msg_id", "from", "via", "type", "priority", "state", "created_ms",
 					    "received_ms", "read_ms", "proven", "size", "kind", "conversation", "reply_to",
-					    "expects_reply", "turn", "max_turns", "content_type", "signed", "expires_ms",
-					    "body" };
+					    "expects_reply", "turn", "max_turns", "content_type", "signed", "sealed", "no_fs",
+					    "expires_ms", "body" };
 	struct node_id bob = edge_peer(&e, "bob");
 	json_t *r, *m, *list;
 
