@@ -12,6 +12,8 @@
 #include "base/file.h"
 #include "base/text.h"
 
+#define EARLY_MAX 64
+
 uint64_t clock_ms(void)
 {
 	struct timespec t;
@@ -31,6 +33,8 @@ void client_close(struct client *c)
 	if (c->fd >= 0)
 		close(c->fd);
 	buf_fini(&c->in);
+	json_decref(c->early);
+	c->early = NULL;
 	c->fd = -1;
 }
 
@@ -309,6 +313,25 @@ static enum err write_request(struct client *c, const char *method, json_t *para
 	return e;
 }
 
+static const json_t *event_of(const json_t *v)
+{
+	const char *method = json_str(v, "method");
+	const json_t *p = json_object_get(v, "params");
+
+	return method && strcmp(method, "event") == 0 && json_is_object(p) ? p : NULL;
+}
+
+static void keep_early(struct client *c, const json_t *v)
+{
+	const json_t *p = event_of(v);
+
+	if (!p || (!c->early && !(c->early = json_array())))
+		return;
+	if (json_array_size(c->early) == EARLY_MAX)
+		(void)json_array_remove(c->early, 0);
+	(void)json_array_append(c->early, (json_t *)p);
+}
+
 enum err client_call(struct client *c, const char *method, json_t *params, uint64_t timeout_ms,
 		     json_t **result, struct fault *f)
 {
@@ -321,7 +344,8 @@ enum err client_call(struct client *c, const char *method, json_t *params, uint6
 		e = read_message(c, deadline, &v, f);
 		if (e != ERR_OK)
 			break;
-		/* Events, and answers to a call that was given up, are not for us. */
+		/* Events are kept; answers to a call that was given up are not for us. */
+		keep_early(c, v);
 		if (json_object_get(v, "method") ||
 		    json_get_int(v, "id", 1, INT64_MAX, &id) != ERR_OK || id < c->id) {
 			bool ours = json_object_get(v, "error") && json_is_null(json_object_get(v, "id"));
@@ -347,18 +371,22 @@ enum err client_call(struct client *c, const char *method, json_t *params, uint6
 enum err client_event(struct client *c, uint64_t timeout_ms, json_t **params, struct fault *f)
 {
 	uint64_t deadline = timeout_ms == UINT64_MAX ? UINT64_MAX : clock_ms() + timeout_ms;
-	const char *method;
-	json_t *v, *p;
+	const json_t *p;
+	json_t *v;
 	enum err e;
 
+	if (json_array_size(c->early)) {
+		*params = json_incref(json_array_get(c->early, 0));
+		(void)json_array_remove(c->early, 0);
+		return ERR_OK;
+	}
 	for (;;) {
 		e = read_message(c, deadline, &v, f);
 		if (e != ERR_OK)
 			return e;
-		method = json_str(v, "method");
-		p = json_object_get(v, "params");
-		if (method && strcmp(method, "event") == 0 && json_is_object(p)) {
-			*params = json_incref(p);
+		p = event_of(v);
+		if (p) {
+			*params = json_incref((json_t *)p);
 			json_decref(v);
 			return ERR_OK;
 		}

@@ -18,6 +18,7 @@ struct client {
 	struct buf in;
 	size_t line;  /* bytes at the front of `in` that were handed out already */
 	size_t seen;  /* bytes that hold no line end */
+	json_t *early; /* events that came while an answer was waited for: the newest of them, for client_event() */
 	int64_t id;
 };
 

@@ -1,4 +1,3 @@
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -8,12 +7,25 @@
 #include "cli/qr.h"
 
 #define QR_PREFIX "ironmesh-pair:"
-#define PATIENCE_MS 150000 /* longer than a code lives */
-#define CODES 5
+#define PATIENCE_MS 150000 /* longer than a code lives, and than digits are waited for */
+#define FINGERPRINT_DIGITS 16 /* im2.md 15.2 */
+
+struct pair_run {
+	struct cli *c;
+	bool shows, paired, over;
+	char who[160];
+};
 
 static bool is(const char *a, const char *b)
 {
 	return a && strcmp(a, b) == 0;
+}
+
+static const char *safe_member(const json_t *o, const char *key, char *buf, size_t cap)
+{
+	const char *text = json_str(o, key);
+
+	return text_safe(bytes_str(text ? text : ""), buf, cap);
 }
 
 static enum err ask(struct cli *c, const char *method, json_t *params, json_t **result, struct fault *f)
@@ -21,45 +33,48 @@ static enum err ask(struct cli *c, const char *method, json_t *params, json_t **
 	return cli_ask(c, method, params, CLIENT_TIMEOUT_MS, result, f);
 }
 
-static void stop(struct cli *c)
+/* --- showing ---------------------------------------------------------------------------------------------------- */
+/* Where this machine listens; "" when it is everywhere, and so nowhere in particular. */
+static const char *at_of(const json_t *r, char out[static 300], const char **port)
 {
-	struct fault ignored = { 0 };
-	json_t *result = NULL;
+	const char *at = json_string_value(json_array_get(json_object_get(r, "listen"), 0));
 
-	(void)!ask(c, "pair.stop", json_object(), &result, &ignored);
-	json_decref(result);
+	text_safe(bytes_str(at ? at : ""), out, 300);
+	*port = strrchr(out, ':') ? strrchr(out, ':') + 1 : "PORT";
+	return strncmp(out, "0.0.0.0:", 8) == 0 || strncmp(out, "[::]:", 5) == 0 ? "" : out;
 }
 
-/* --- showing ---------------------------------------------------------------------------------------------------- */
 static void print_code(const struct cli *c, const json_t *r)
 {
-	const char *code = json_str(r, "code");
-	const json_t *listen = json_object_get(r, "listen");
-	char text[400], safe[80], at[300];
-	bool any;
+	char text[420], command[420], code[80], room[300];
+	const char *port, *at = at_of(r, room, &port);
+	bool compare = json_is_null(json_object_get(r, "code"));
 
 	if (c->out.json) {
 		out_json(&c->out, r);
 		fflush(stdout);
 		return;
 	}
-	text_safe(bytes_str(json_string_value(json_array_get(listen, 0))), at, sizeof at);
-	any = strncmp(at, "0.0.0.0:", 8) == 0 || strncmp(at, "[::]:", 5) == 0;
-	if (!code) {
-		printf("Waiting for the other machine. There: ironmesh pair --compare --join%s%s\n", any ? "" : " --at ", any ? "" : at);
-		fflush(stdout);
-		return;
-	}
-	text_safe(bytes_str(code), safe, sizeof safe);
-	printf("%s%s%s\n", out_on(&c->out, STYLE_BOLD), safe, out_off(&c->out, STYLE_BOLD));
+	safe_member(r, "code", code, sizeof code);
+	snprintf(command, sizeof command, "ironmesh pair %s%s%s", compare ? "--compare" : code,
+		 at[0] ? " --at " : compare ? " --join" : "", at);
+	if (!compare)
+		printf("%s%s%s\n", out_on(&c->out, STYLE_BOLD), code, out_off(&c->out, STYLE_BOLD));
+	else
+		printf("waiting for the other machine\n");
 	fflush(stdout);
-	out_note(&c->out, "on the other machine: ironmesh pair %s%s%s", safe, any ? "" : " --at ", any ? "" : at);
-	out_note(&c->out, "it is good for one guess and two minutes");
-	if (!options_given(&c->opts, "no-qr") && isatty(STDOUT_FILENO)) {
-		snprintf(text, sizeof text, QR_PREFIX "%s%s%s", safe, any ? "" : "@", any ? "" : at);
-		(void)!qr_print(stdout, text);
-		fflush(stdout);
-	}
+	out_note(&c->out, "on the other machine: %s", command);
+	if (!at[0])
+		out_note(&c->out, "if it does not find this one by itself: --at ADDRESS:%s with the address of this machine", port);
+	if (!compare)
+		out_note(&c->out, "the code is good for one guess and two minutes");
+	if (is(json_str(r, "gives"), "nothing") && !options_given(&c->opts, "pin-only"))
+		out_note(&c->out, "this machine has no key of a mesh to hand on; if the other one has it, show the code there");
+	if (compare || options_given(&c->opts, "no-qr") || !isatty(STDOUT_FILENO))
+		return;
+	snprintf(text, sizeof text, QR_PREFIX "%s%s%s", code, at[0] ? "@" : "", at);
+	(void)!qr_print(stdout, text);
+	fflush(stdout);
 }
 
 static enum err show(struct cli *c, bool again, struct fault *f)
@@ -96,127 +111,131 @@ static enum err type(struct cli *c, const char *typed, struct fault *f)
 		json_pack("{s:s*, s:b, s:s*, s:b}", "code", typed ? code : NULL, "compare", !typed, "at", at[0] ? at : NULL,
 			  "pin_only", options_given(&c->opts, "pin-only")),
 		&r, f);
-	if (e == ERR_OK && !c->out.json)
-		out_note(&c->out, at[0] ? "dialling %s" : "looking for it on the network%s", at);
+	if (e == ERR_OK && c->out.json)
+		out_json(&c->out, r);
+	else if (e == ERR_OK && at[0])
+		out_note(&c->out, "dialling %s", at);
+	else if (e == ERR_OK)
+		out_note(&c->out, "looking for the other machine on the network");
 	json_decref(r);
+	fflush(stdout);
 	return e;
 }
 
 /* --- what happens --------------------------------------------------------------------------------------------------- */
 static enum err verdict(struct cli *c, const json_t *event, struct fault *f)
 {
-	char digits[40], answer[16] = "";
+	char digits[40], name[160], answer[16] = "";
 	json_t *r = NULL;
 	bool same = options_given(&c->opts, "yes");
 	enum err e;
 
-	text_safe(bytes_str(json_str(event, "reason")), digits, sizeof digits);
-	if (c->out.json)
-		out_json(&c->out, event);
-	else
+	safe_member(event, "reason", digits, sizeof digits);
+	if (!c->out.json)
 		printf("%s%s%s\n", out_on(&c->out, STYLE_BOLD), digits, out_off(&c->out, STYLE_BOLD));
 	fflush(stdout);
 	if (!same && !isatty(STDIN_FILENO)) {
 		fault_set(f, ERR_USAGE, EXIT_USAGE, "somebody has to compare the digits, and stdin is not a terminal");
-		fault_next(f, "ironmesh pair --compare --yes   (when a program has compared them)");
+		fault_next(f, "ironmesh pair --compare --yes   (when a program compares them)");
 		return ERR_USAGE;
 	}
 	if (!same) {
-		fprintf(stderr, "Does the other machine show the same digits? [y/N] ");
+		fprintf(stderr, "Does %s show the same digits? [y/N] ", safe_member(event, "name", name, sizeof name));
 		same = fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 	}
 	e = ask(c, "pair.verdict", json_pack("{s:b}", "same", same), &r, f);
 	json_decref(r);
+	/* Too late: an event says why it ended. */
+	return e == ERR_WRONG_STATE ? ERR_OK : e;
+}
+
+static void paired(struct pair_run *p, const json_t *event)
+{
+	const struct cli *c = p->c;
+	char id[80], mark[FINGERPRINT_DIGITS + 1], groups[40];
+
+	p->paired = true;
+	safe_member(event, "name", p->who, sizeof p->who);
+	if (c->out.json)
+		return;
+	snprintf(mark, sizeof mark, "%s", safe_member(event, "peer", id, sizeof id));
+	printf("%spaired%s with %s, fingerprint %s\n", out_on(&c->out, STYLE_GOOD), out_off(&c->out, STYLE_GOOD), p->who,
+	       fingerprint_groups(mark, groups, sizeof groups));
+}
+
+static enum err failed(const struct pair_run *p, const json_t *event, struct fault *f)
+{
+	char reason[240], next[160];
+
+	fault_set(f, ERR_AUTH, EXIT_GENERIC, "%s%s", p->paired ? "" : "not paired: ",
+		  safe_member(event, "reason", reason, sizeof reason));
+	if (!p->paired)
+		fault_means(f, "Nobody was trusted. A code is good for one guess.");
+	fault_next(f, "%s", json_str(event, "next") ? safe_member(event, "next", next, sizeof next) : "ironmesh pair");
+	return ERR_AUTH;
+}
+
+static enum err happened(struct pair_run *p, const json_t *event, struct fault *f)
+{
+	struct cli *c = p->c;
+	const char *kind = json_str(event, "type");
+	char reason[240];
+	enum err e = ERR_OK;
+
+	if (c->out.json)
+		out_json(&c->out, event);
+	safe_member(event, "reason", reason, sizeof reason);
+	if (is(kind, "pair.compare")) {
+		e = verdict(c, event, f);
+	} else if (is(kind, "pair.paired")) {
+		paired(p, event);
+	} else if (is(kind, "pair.used") && p->shows) {
+		out_note(&c->out, "%s; here is another one", reason);
+		e = show(c, true, f);
+	} else if (is(kind, "pair.failed")) {
+		e = failed(p, event, f);
+	} else if (is(kind, "pair.over") || is(kind, "pair.granted")) {
+		p->over = is(kind, "pair.over");
+		if (reason[0] && !c->out.json)
+			out_note(&c->out, "%s", reason);
+	}
+	fflush(stdout);
 	return e;
 }
 
-static void print_paired(const struct cli *c, const json_t *event)
+static int watch(struct pair_run *p)
 {
-	const char *said = json_str(event, "name"), *peer = json_str(event, "peer");
-	char name[160], id[80], mark[24];
-
-	if (c->out.json) {
-		out_json(&c->out, event);
-		fflush(stdout);
-		return;
-	}
-	text_safe(bytes_str(said ? said : "-"), name, sizeof name);
-	text_safe(bytes_str(peer ? peer : ""), id, sizeof id);
-	for (size_t i = 0, k = 0; k < sizeof mark - 1; i++) {
-		mark[k++] = id[i];
-		mark[k] = '\0';
-		if (!id[i] || i == 15)
-			break;
-		if (i % 4 == 3)
-			mark[k++] = ' ';
-		mark[k] = '\0';
-	}
-	printf("%spaired%s with %s, fingerprint %s\n", out_on(&c->out, STYLE_GOOD), out_off(&c->out, STYLE_GOOD), name, mark);
-	fflush(stdout);
-}
-
-/* `heard`: a connection of its own, since an answer that is waited for would swallow the events before it. */
-static int watch(struct cli *c, struct client *heard, bool shows)
-{
+	struct cli *c = p->c;
 	struct fault f = { 0 };
-	bool paired = false, over = false;
-	int codes = 1;
-	char reason[240], who[160] = "PEER";
+	char word[200];
 
-	while (!over) {
+	while (!p->over) {
 		json_t *event = NULL;
-		enum err e = client_event(heard, PATIENCE_MS, &event, &f);
-		const char *kind = json_str(event, "type"), *why = json_str(event, "reason");
+		enum err e = client_event(&c->client, PATIENCE_MS, &event, &f);
 
+		if (e == ERR_OK)
+			e = happened(p, event, &f);
+		json_decref(event);
 		if (e != ERR_OK)
 			return out_fault(&c->out, &f);
-		text_safe(bytes_str(why ? why : ""), reason, sizeof reason);
-		if (is(kind, "pair.compare")) {
-			e = verdict(c, event, &f);
-		} else if (is(kind, "pair.paired")) {
-			paired = true;
-			text_safe(bytes_str(json_str(event, "name") ? json_str(event, "name") : "PEER"), who, sizeof who);
-			print_paired(c, event);
-		} else if (is(kind, "pair.granted")) {
-			if (!c->out.json)
-				out_note(&c->out, "%s", reason);
-		} else if (is(kind, "pair.over")) {
-			over = true;
-			if (reason[0])
-				out_note(&c->out, "%s", reason);
-		} else if (is(kind, "pair.failed")) {
-			fault_set(&f, ERR_AUTH, EXIT_GENERIC, "not paired: %s", reason);
-			fault_means(&f, "Nothing was pinned. A code is good for one guess.");
-			fault_next(&f, "ironmesh pair");
-			if (shows && codes++ < CODES && !options_given(&c->opts, "compare")) {
-				out_note(&c->out, "%s; here is another one", reason);
-				e = show(c, true, &f);
-			} else {
-				e = ERR_AUTH;
-			}
-		}
-		json_decref(event);
-		if (e != ERR_OK) {
-			stop(c);
-			return out_fault(&c->out, &f);
-		}
 	}
-	if (paired)
-		out_hint(&c->out, "ironmesh send %s \"hello\" --wait", who);
+	out_hint(&c->out, "ironmesh send %s \"hello\" --wait 5s", word_for_shell(p->who, word, sizeof word));
 	return EXIT_DONE;
 }
 
 static int run_pair(struct cli *c)
 {
 	const char *typed = cli_arg(c, 0);
-	bool compare = options_given(&c->opts, "compare"), join = options_given(&c->opts, "join");
-	struct client heard = { .fd = -1 };
+	bool compare = options_given(&c->opts, "compare"), join = options_given(&c->opts, "join") ||
+								  (compare && options_given(&c->opts, "at"));
+	struct pair_run p = { .c = c, .shows = !typed && !join };
 	struct fault f = { 0 };
-	json_t *r = NULL, *types;
-	int code = EXIT_DONE;
+	json_t *r = NULL;
 	enum err e;
 
 	if (options_given(&c->opts, "stop")) {
+		int code = EXIT_DONE;
+
 		r = cli_result(c, "pair.stop", json_object(), &code);
 		json_decref(r);
 		return code;
@@ -225,21 +244,17 @@ static int run_pair(struct cli *c)
 		return cli_usage(c, NULL, "--compare needs no code");
 	if (join && !compare)
 		return cli_usage(c, NULL, "--join goes with --compare");
-	if (!typed && !join && options_given(&c->opts, "at"))
+	if (p.shows && options_given(&c->opts, "at"))
 		return cli_usage(c, NULL, "--at goes with the CODE that the other machine shows");
-	e = cli_connect(c, &f);
-	if (e == ERR_OK)
-		e = client_open(&heard, c->home, &f);
-	types = json_pack("{s:[s]}", "types", "pair.");
-	if (e == ERR_OK)
-		e = client_call(&heard, "events.subscribe", types, CLIENT_TIMEOUT_MS, &r, &f);
-	json_decref(types);
+	if (!p.shows && options_given(&c->opts, "give-passphrase"))
+		return cli_usage(c, NULL, "--give-passphrase goes with the machine that shows the code");
+	/* What ends this program ends the connection, and so the pairing. */
+	cli_quiet_interrupt();
+	e = ask(c, "events.subscribe", json_pack("{s:[s]}", "types", "pair."), &r, &f);
 	json_decref(r);
 	if (e == ERR_OK)
-		e = typed || join ? type(c, typed, &f) : show(c, false, &f);
-	code = e == ERR_OK ? watch(c, &heard, !typed && !join) : out_fault(&c->out, &f);
-	client_close(&heard);
-	return code;
+		e = p.shows ? show(c, false, &f) : type(c, typed, &f);
+	return e == ERR_OK ? watch(&p) : out_fault(&c->out, &f);
 }
 
 static const struct example examples[] = {
@@ -247,19 +262,19 @@ static const struct example examples[] = {
 	{ "ironmesh pair 42-307-915", "on the other machine; finds the first one on the network" },
 	{ "ironmesh pair 42-307-915 --at 192.0.2.7:8765", "where no multicast goes" },
 	{ "ironmesh pair --compare", "without a code: both show six digits, and both say whether they are the same" },
-	{ "ironmesh pair --compare --join --at 192.0.2.7:8765", "the other side of it" },
+	{ "ironmesh pair --compare --at 192.0.2.7:8765", "the other side of it; --join finds it on the network" },
 	{ 0 },
 };
 
 static const struct opt opts[] = {
-	{ "at", 0, OPT_TEXT, "HOST:PORT", "where the machine that shows the code listens" },
+	{ "at", 0, OPT_TEXT, "HOST:PORT", "where the other machine listens" },
 	{ "compare", 0, OPT_FLAG, NULL, "compare six digits instead of typing a code" },
-	{ "join", 0, OPT_FLAG, NULL, "with --compare: the other machine waits, this one dials" },
+	{ "join", 0, OPT_FLAG, NULL, "with --compare: the other machine waits, this one looks for it" },
 	{ "pin-only", 0, OPT_FLAG, NULL, "trust each other, and hand on no key of the mesh" },
 	{ "give-passphrase", 0, OPT_FLAG, NULL, "hand on the passphrase itself, which peers of the old software need" },
 	{ "no-qr", 0, OPT_FLAG, NULL, "no QR code on the terminal" },
 	{ "yes", 0, OPT_FLAG, NULL, "with --compare: whoever runs this has compared the digits" },
-	{ "stop", 0, OPT_FLAG, NULL, "end what an earlier command began" },
+	{ "stop", 0, OPT_FLAG, NULL, "end what another command began" },
 	{ 0 },
 };
 
@@ -268,11 +283,13 @@ const struct command cmd_pair = {
 	.args = "[CODE] [--at HOST:PORT]",
 	.summary = "trust another machine by a code of eight digits",
 	.examples = examples,
-	.text = "A code is good for one guess and two minutes. Who does not know it learns nothing and\n"
-		"changes nothing; both ends are pinned as verified when it was right. A machine without the\n"
-		"passphrase of the mesh gets the mesh key too.\n"
+	.text = "A code is good for one guess and two minutes; after a wrong guess another one is\n"
+		"shown, five in all. Whoever does not know it learns nothing and changes nothing. When it\n"
+		"was right, both ends are pinned as verified, and a machine without the passphrase of the\n"
+		"mesh gets the key of the mesh too. A pairing ends with the command that began it.\n"
+		"With --json every line is one object: the code, then the events pair.*\n"
 		"\n"
-		"Exit: 0 paired; 1 not paired; 3 no daemon; 75 all codes used up.",
+		"Exit: 0 paired; 1 not paired; 3 no daemon; 75 all codes used up, or another pairing.",
 	.opts = opts,
 	.min_args = 0,
 	.max_args = 1,

@@ -68,6 +68,9 @@ struct app {
 	bool working;
 	enum err work_err;
 	struct meshkey mesh;
+	char mesh_name[PAIRING_MESH_MAX + 1]; /* and generation of the passphrase: as configured, or as a pairing brought it */
+	uint16_t passgen;
+	char *no_key_warning; /* in commands.info.warnings; NULL */
 
 	bool running;  /* READY was said */
 	bool stopping;
@@ -362,10 +365,10 @@ static void on_signal(uv_signal_t *s, int number)
 
 /* --- the start ---------------------------------------------------------------------------------------- */
 
-static void warn(struct app *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static char *warn(struct app *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* For the log now, and for `status` as long as we run. */
-static void warn(struct app *a, const char *fmt, ...)
+/* For the log now, and for `status` as long as we run, or until the first byte of what it returns is zero. NULL: no room. */
+static char *warn(struct app *a, const char *fmt, ...)
 {
 	struct app_info *info = &a->commands.info;
 	char text[sizeof(info->warnings[0])];
@@ -378,8 +381,9 @@ static void warn(struct app *a, const char *fmt, ...)
 	for (size_t i = 0; i < sizeof(info->warnings) / sizeof(info->warnings[0]); i++)
 		if (!info->warnings[i][0]) {
 			memcpy(info->warnings[i], text, sizeof(text));
-			return;
+			return info->warnings[i];
 		}
+	return NULL;
 }
 
 static void warn_of_choices(struct app *a)
@@ -398,9 +402,12 @@ static void warn_of_choices(struct app *a)
 	if (a->unlock.from_environment)
 		warn(a, "the passphrase came from the environment, where other programs of this user see it");
 	if (c->no_passphrase && !a->unlock.mesh.n && !node_has_mesh_key(a->node))
-		warn(a, "this node has no key of a mesh: ironmesh pair CODE, with the code that another machine shows");
+		a->no_key_warning = warn(a, "this node has no key of a mesh, and meets nobody yet: ironmesh pair CODE, with the code "
+					    "that `ironmesh pair` shows on a machine of the mesh");
 	if (c->policy.trust_on_first_use)
 		warn(a, "trust on first use: whoever knows the passphrase first is trusted without a person");
+	if (c->open_discovery && c->discovery != SCOPE_OFF)
+		warn(a, "open discovery: whoever announces itself on this network is dialled, known or not (--open-discovery)");
 	if (c->allow_plaintext)
 		warn(a, "plain ws:// is allowed: who listens on the wire sees who talks to whom, and when");
 	if (c->connect_rate == 0)
@@ -454,10 +461,25 @@ static enum err open_state(struct app *a, struct fault *f)
 	return e;
 }
 
+/* ERR_NOTFOUND: no pairing has brought one. */
+static enum err paired_passphrase(struct app *a)
+{
+	struct pairing_passphrase p;
+	enum err e = pairing_passphrase(a->store, &p);
+
+	if (e != ERR_OK)
+		return e;
+	a->unlock.mesh = p.words;
+	a->passgen = p.passgen;
+	if (p.mesh[0])
+		memcpy(a->mesh_name, p.mesh, sizeof p.mesh);
+	return ERR_OK;
+}
+
 /* Started without a passphrase: an earlier pairing may have brought it. Else the old wire, which asks for it, is off. */
 static enum err without_passphrase(struct app *a, struct fault *f)
 {
-	enum err e = pairing_passphrase(a->store, &a->unlock.mesh);
+	enum err e = paired_passphrase(a);
 
 	if (e == ERR_NOTFOUND)
 		((struct policy *)&a->c->policy)->im2 = IM2_REQUIRE;
@@ -478,7 +500,8 @@ static enum err open_node(struct app *a, struct fault *f)
 		.past_ms = 30000,
 		.future_ms = 5000,
 		.im2_pad = c->pad,
-		.mesh = c->mesh,
+		.mesh = a->mesh_name,
+		.no_mesh_key = !a->unlock.mesh.n,
 		.routing = c->routing,
 		.seal_refuse = c->seal_refuse,
 		.no_seal_pad = c->no_seal_pad,
@@ -490,6 +513,7 @@ static enum err open_node(struct app *a, struct fault *f)
 		.revoke_admins = c->admins.n ? (const uint8_t(*)[ED_BYTES])c->admins.ed : NULL,
 		.revoke_admins_n = c->admins.n,
 		.discovery = c->discovery,
+		.open_discovery = c->open_discovery,
 		.policy = (struct policy *)&c->policy,
 		.limits.connects_per_s = c->connect_rate,
 		.limits.strangers_per_s = c->connect_rate == 0 ? -1 : 0,
@@ -618,7 +642,7 @@ static enum err open_control(struct app *a, struct fault *f)
 	info->plaintext = a->c->allow_plaintext;
 	info->trust_on_first_use = a->c->policy.trust_on_first_use;
 	info->policy = &a->c->policy;
-	info->mesh = a->c->mesh;
+	info->mesh = a->mesh_name;
 	info->mesh_key = &a->mesh.state;
 	info->im2_pad = a->c->pad;
 	info->im2_sign_always = a->c->sign_always;
@@ -632,7 +656,7 @@ static enum err open_control(struct app *a, struct fault *f)
 static enum err take_mesh_key(void *ctx, struct bytes key)
 {
 	struct app *a = ctx;
-	enum err e = node_mesh_key(a->node, a->c->passgen, key);
+	enum err e = node_mesh_key(a->node, a->passgen, key);
 
 	/* Without the old wire nothing asks for the words again, unless the key file is written anew with them. */
 	if (e == ERR_OK && a->c->policy.im2 == IM2_REQUIRE && !(a->key.info.encrypted && a->unlock.key_is_mesh)) {
@@ -655,10 +679,26 @@ static void start_mesh_key(struct app *a)
 		a->mesh.state = "none";
 		return;
 	}
-	a->mesh = (struct meshkey){ .env = env_of(a), .loop = &a->loop.uv, .mesh = a->c->mesh, .take = take_mesh_key,
+	a->mesh = (struct meshkey){ .env = env_of(a), .loop = &a->loop.uv, .mesh = a->mesh_name, .take = take_mesh_key,
 				    .idle = mesh_key_idle, .ctx = a,
 				    .passphrase = secret_bytes(&a->unlock.mesh) };
 	meshkey_start(&a->mesh);
+}
+
+/* What a pairing brought is on disk; a key is in use. */
+static void credential_came(void *ctx, bool passphrase)
+{
+	struct app *a = ctx;
+
+	if (a->no_key_warning)
+		a->no_key_warning[0] = '\0';
+	a->no_key_warning = NULL;
+	if (!passphrase || a->unlock.mesh.n || a->stopping)
+		return;
+	if (paired_passphrase(a) == ERR_OK)
+		start_mesh_key(a);
+	else
+		log_error("paired-passphrase-not-read");
 }
 
 static void watch_signals(struct app *a)
@@ -725,6 +765,7 @@ static enum err start(struct app *a, struct fault *f)
 	if (e != ERR_OK)
 		return e;
 	warn_of_choices(a);
+	pairing_on_credential(a->node, credential_came, a);
 	e = open_ws(a, f);
 	if (e == ERR_OK)
 		e = open_control(a, f);
@@ -784,6 +825,8 @@ enum err app_run(const char *home, const struct run_config *c, struct fault *f)
 	a->home = home;
 	a->lock = -1;
 	a->mesh.state = "off";
+	snprintf(a->mesh_name, sizeof a->mesh_name, "%s", c->mesh);
+	a->passgen = c->passgen;
 	timer_init(&a->audit_timer, audit_due, a);
 	timer_init(&a->pins_timer, pins_due, a);
 	timer_init(&a->prune_timer, prune_due, a);

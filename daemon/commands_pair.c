@@ -2,6 +2,26 @@
 #include "daemon/commands_internal.h"
 #include "daemon/pairing.h"
 
+/* A pairing lives as long as the connection that asked for it. */
+static void owner_gone(void *ctx, const struct subscriber *s)
+{
+	struct node *n = ((struct command_ctx *)ctx)->node;
+
+	if (n)
+		pairing_owner_gone(n, s);
+}
+
+static const void *owner(struct call *c)
+{
+	struct subscriber *s = c->request->subscriber;
+
+	if (!s)
+		return NULL;
+	s->gone = owner_gone;
+	s->gone_ctx = c->cx;
+	return s;
+}
+
 static json_t *listening(const struct command_ctx *cx)
 {
 	json_t *list = json_array();
@@ -12,35 +32,43 @@ static json_t *listening(const struct command_ctx *cx)
 	return list;
 }
 
+static const char *gives_word(enum pairing_gives g)
+{
+	return g == PAIRING_GIVES_KEY ? "mesh-key" : g == PAIRING_GIVES_PASSPHRASE ? "passphrase" : "nothing";
+}
+
 enum err command_pair_show(struct call *c)
 {
-	struct pairing_show s = { .compare = arg_bool(c, "compare", false), .pin_only = arg_bool(c, "pin_only", false),
+	struct pairing_show s = { .owner = owner(c), .compare = arg_bool(c, "compare", false),
+				  .pin_only = arg_bool(c, "pin_only", false),
 				  .give_passphrase = arg_bool(c, "give_passphrase", false),
 				  .again = arg_bool(c, "again", false) };
-	char code[IM2_CODE_TEXT];
-	uint64_t until;
-	json_t *listen = listening(c->cx);
-	enum err e;
+	struct pairing_shown shown;
+	json_t *listen = listening(c->cx), *result;
+	enum err e = ERR_WRONG_STATE;
 
-	if (!json_array_size(listen)) {
-		json_decref(listen);
-		fault_set(c->f, ERR_WRONG_STATE, EXIT_GENERIC, "this node does not listen, so nobody can reach it");
+	if (json_array_size(listen)) {
+		e = pairing_show(c->cx->node, &s, &shown, c->f);
+	} else {
+		fault_set(c->f, e, EXIT_GENERIC, "this node does not listen, so nobody can reach it");
 		fault_means(c->f, "show the code on the other machine, and type it here");
 		fault_next(c->f, "ironmesh pair CODE --at HOST:PORT");
-		return ERR_WRONG_STATE;
 	}
-	e = pairing_show(c->cx->node, &s, code, &until, c->f);
 	if (e != ERR_OK) {
 		json_decref(listen);
 		return e;
 	}
-	return result_is(c, json_pack("{s:s, s:o, s:I, s:o}", "schema", "ironmesh.pair/1", "code", text_or_null(code),
-				      "expires_in_ms", (json_int_t)(until - env_now(c->cx->env)), "listen", listen));
+	result = json_pack("{s:s, s:o, s:I, s:o, s:s}", "schema", "ironmesh.pair/1", "code",
+			   text_or_null(shown.code[0] ? shown.code : NULL), "expires_in_ms",
+			   (json_int_t)(shown.until_ms - env_now(c->cx->env)), "listen", listen, "gives", gives_word(shown.gives));
+	wipe(shown.code, sizeof shown.code);
+	return result_is(c, result);
 }
 
 enum err command_pair_type(struct call *c)
 {
-	struct pairing_type t = { .compare = arg_bool(c, "compare", false), .pin_only = arg_bool(c, "pin_only", false) };
+	struct pairing_type t = { .owner = owner(c), .compare = arg_bool(c, "compare", false),
+				  .pin_only = arg_bool(c, "pin_only", false) };
 	const char *code = arg_text(c, "code"), *at = arg_text(c, "at");
 	enum err e;
 
@@ -68,6 +96,6 @@ enum err command_pair_verdict(struct call *c)
 
 enum err command_pair_stop(struct call *c)
 {
-	pairing_stop(c->cx->node);
+	pairing_cancel(c->cx->node);
 	return result_is(c, json_pack("{s:s}", "schema", "ironmesh.pair/1"));
 }

@@ -46,6 +46,7 @@ enum opt {
 	OPT_MESH,
 	OPT_PASSGEN,
 	OPT_DISCOVERY,
+	OPT_OPEN_DISCOVERY,
 	OPT_CONNECT_RATE,
 	OPT_LOG_LEVEL,
 	OPT_LOG_FORMAT,
@@ -101,6 +102,8 @@ static const struct row {
 	{ "--discovery", "fleet|public|both|off", "how peers on this network find us: by tags of our fleet, by name, both, not "
 					       "at all (fleet once there is a key of it, public until then)",
 	  OPT_DISCOVERY },
+	{ "--open-discovery", NULL, "dial everybody who is found on this network, known or not; for demonstrations",
+	  OPT_OPEN_DISCOVERY },
 	{ "--connect-rate", "N", "connections per second taken from one address (20); 0: no limit",
 	  OPT_CONNECT_RATE },
 	{ "--log-level", "LEVEL", "error, warn, info or debug", OPT_LOG_LEVEL },
@@ -440,6 +443,9 @@ static enum err take(struct run_config *c, enum opt opt, const char *v, struct f
 		if (discovery_scope_parse(v, &c->discovery) != ERR_OK)
 			return usage(f, NULL, "--discovery: '%s' is not fleet, public, both or off", v);
 		return ERR_OK;
+	case OPT_OPEN_DISCOVERY:
+		c->open_discovery = true;
+		return ERR_OK;
 	case OPT_CONNECT_RATE:
 		if (rate_parse(v, &c->connect_rate) != ERR_OK)
 			return usage(f, NULL, "--connect-rate: '%s' is not a number of connections per second", v);
@@ -497,6 +503,8 @@ static enum err consistent(struct run_config *c, struct fault *f)
 {
 	if (c->passphrase_file && c->passphrase_fd >= 0)
 		return usage(f, NULL, "--passphrase-file and --passphrase-fd exclude each other");
+	if (c->no_passphrase && (c->passphrase_file || c->passphrase_fd >= 0))
+		return usage(f, NULL, "--no-passphrase and a passphrase exclude each other");
 	if (c->pinned_ca && !c->strict_tls)
 		return usage(f, "Without it no certificate is verified against that file.",
 			     "--pinned-ca needs --strict-tls");

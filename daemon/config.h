@@ -46,6 +46,7 @@ struct run_config {
 	bool im2_given, require_im2; /* as typed */
 	struct admins admins; /* who together may revoke; empty: nobody */
 	enum discovery_scope discovery; /* im2.md 15.5, wire 8; SCOPE_AUTO unless said */
+	bool open_discovery; /* whoever is found is dialled */
 	double connect_rate; /* accepted per second and source; 0: no limit, < 0: the standard */
 	enum log_level log_level;
 	enum log_format log_format;

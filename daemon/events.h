@@ -41,6 +41,9 @@ struct subscriber {
 	size_t type_count;              /* 0 = all */
 	char types[EVENT_TYPES_MAX][EVENT_TYPE_LEN + 1]; /* prefixes */
 	uint64_t lost, lost_volatile; /* in all, and of these */
+	/* Its connection is gone; NULL: nobody wants to know. */
+	void (*gone)(void *ctx, const struct subscriber *s);
+	void *gone_ctx;
 };
 /* `s` stays the caller's. */
 void events_subscribe(struct events *h, struct subscriber *s);

@@ -168,8 +168,8 @@ static bool on_found(void *ctx, const struct mdns_service *s)
 
 	if (strcmp(s->type, PAIR_SERVICE) != 0)
 		return found_node(l, s);
-	if (!version || strcmp(version, "im2") != 0 || !plate || strlen(plate) != 2 ||
-	    strspn(plate, "0123456789") != 2)
+	if (!version || strcmp(version, "im2") != 0 || !plate ||
+	    (strcmp(plate, PAIR_NO_PLATE) != 0 && (strlen(plate) != 2 || strspn(plate, "0123456789") != 2)))
 		return false;
 	pairing_found(l->c.node, s->instance, plate, s->addresses, s->addresses_n);
 	return true;

@@ -225,7 +225,7 @@ enum err native_new(struct node *n)
 		.pad = n->c.im2_pad,
 		.features = n->c.routing == ROUTING_RELAY ? IM2_FEATURE_RELAY | IM2_FEATURE_STORE : 0,
 		.sign_always = n->c.im2_sign_always,
-		.mesh_key_coming = true,
+		.mesh_key_coming = !n->c.no_mesh_key,
 		.wake = wake,
 	};
 	struct im2_limits *m = &hc.limits;

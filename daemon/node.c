@@ -3,6 +3,7 @@
  * transaction for everything since the last turn, and only then the answers.
  */
 #include "daemon/node_internal.h"
+#include "daemon/pairing.h"
 #include "daemon/parts.h"
 #include "daemon/refusals.h"
 
@@ -230,6 +231,7 @@ void node_detach(struct node *n, struct transport *t)
 void node_goodbye(struct node *n)
 {
 	n->stopping = true;
+	pairing_stop(n);
 	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {
 		struct conn *c = list_entry(l, struct conn, link);
 

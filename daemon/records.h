@@ -38,6 +38,8 @@ void records_forget(struct node *n, const uint8_t ed[static ED_BYTES]);
 bool records_dead(const struct node *n, const uint8_t ed[static ED_BYTES]);
 /* The trust in this peer changed. When it was the operator, a quarantine of ours does not decide any more. */
 void records_decided(struct node *n, const struct node_id *id);
+/* Set aside for a day: held, not heard. Who is not trusted is no worse off. Nothing without im2. */
+void records_quarantine(struct node *n, const struct node_id *id, const struct node_id *by);
 /* A rotation has been prepared in the store and has become true: tells who is online. */
 void records_rotated(struct node *n);
 /* A ROTATE of `old` to `next` and its generation, in the open group of the store. The next life of this node repeats
@@ -56,6 +58,10 @@ struct bytes records_get(struct node *n, const uint8_t ed[static ED_BYTES], uint
 void records_want(struct conn *c, const struct node_id *author, uint64_t type);
 /* A record that came inside another item (ROUTEADV): checked, kept, charged to who delivered it. `out` points into `raw`. */
 enum im2_record_verdict records_take(struct conn *c, struct bytes raw, struct im2_record *out);
+
+/* A PREKEY or CARD that came with a credential of this peer (15.3): checked and kept; it costs nobody anything. In the open
+ * group of the store. */
+void records_granted(struct node *n, const struct node_id *from, struct bytes raw);
 
 /* For sealing to a pinned identity: its keys, and its newest prekey if one is known (borrowed until the next call of
  * anything here). allow_fallback says whether its long-term key is known. ERR_NOTFOUND: not pinned, or no key of it to seal

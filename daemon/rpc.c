@@ -238,6 +238,9 @@ static void give_up(struct rpc *r, bool all)
 	}
 	if (r->commands->events)
 		events_unsubscribe(r->commands->events, &r->subscriber);
+	if (r->subscriber.gone)
+		r->subscriber.gone(r->subscriber.gone_ctx, &r->subscriber);
+	r->subscriber.gone = NULL;
 }
 
 void rpc_ended(struct rpc *r)

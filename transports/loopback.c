@@ -74,7 +74,7 @@ static enum err loopback_send(struct transport *t, link_id id, struct bytes unit
 
 	if (!h || h->state != HALF_OPEN || h->ev_end)
 		return ERR_CLOSED;
-	if (unit.n == 0 || unit.n > t->unit_max)
+	if (unit.n == 0 || unit.n > (h->info.pair ? LINK_PAIR_UNIT_MAX : t->unit_max))
 		return ERR_LIMIT;
 	if (h->queued && h->queued + unit.n > t->high_water) {
 		h->want_writable = true;

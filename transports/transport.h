@@ -24,6 +24,7 @@ typedef uint64_t link_id; /* 0 = none */
 #define LINK_ADDRESS_MAX 255
 /* Behind an address that is dialled: a link that pairs two nodes (im2.md 15.1). link_info.address is without it. */
 #define LINK_PAIR_PATH "/im2/pair"
+#define LINK_PAIR_UNIT_MAX 263168 /* a unit of such a link; a larger one ends it */
 
 struct link_info {
 	link_id id;

@@ -1,33 +1,37 @@
-#!/usr/bin/python3
-"""Pairing of two machines: the code, the wrong code, digits to compare, and the mesh key that comes with it."""
+#!/usr/bin/env python3
+"""Pairing of two machines: the code, the wrong code, digits to compare, and the mesh key that comes with it.
+
+Prints `test_pair: N passed, M failed`.
+"""
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
-from ironlab import Lab, wait_for  # noqa: E402
+from ironlab import Lab, RpcError, _die_with_parent, wait_for  # noqa: E402
 
 lab = Lab("test_pair", __doc__)
 
 
-class Bare:
-    """Starts without the passphrase of the mesh."""
-
-    def __init__(self, daemon):
-        self.daemon = daemon
-        daemon.command = lambda options: [daemon.lab.binary, "run", "--home", daemon.home, "--name", daemon.name, "--port",
-                                          str(daemon.port), "--bind", daemon.host, "--no-passphrase", "--clear-keys", *options]
+def bare(name):
+    """A machine that starts without the passphrase of the mesh."""
+    made = lab.daemon(name)
+    made.command = lambda options: [lab.binary, "run", "--home", made.home, "--name", name, "--port", str(made.port),
+                                    "--bind", made.host, "--no-passphrase", *options]
+    return made
 
 
 class Command:
     """`ironmesh pair` on one machine, line by line."""
 
-    def __init__(self, daemon, *args, stdin=subprocess.DEVNULL):
-        self.process = subprocess.Popen([lab.binary, "--home", daemon.home, "pair", *args], stdin=stdin,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def __init__(self, daemon, *args):
+        self.process = subprocess.Popen([lab.binary, "--home", daemon.home, "pair", *args], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        preexec_fn=_die_with_parent)
         self.lines, self.errors = [], []
         self.readers = [threading.Thread(target=self.read, args=(p, to), daemon=True)
                         for p, to in ((self.process.stdout, self.lines), (self.process.stderr, self.errors))]
@@ -40,7 +44,7 @@ class Command:
             to.append(line.rstrip("\n"))
 
     def line(self, n=0):
-        return wait_for(lambda: len(self.lines) > n and self.lines[n], what="line %d of %r" % (n, self.errors))
+        return wait_for(lambda: len(self.lines) > n and self.lines[n], what="line %d; %r" % (n, self.errors))
 
     def end(self, timeout=20):
         code = self.process.wait(timeout)
@@ -48,132 +52,307 @@ class Command:
             reader.join(5)
         return code
 
+    def says(self, text):
+        return any(text in line for line in self.lines + self.errors)
 
-def peer(daemon, name):
-    return next((p for p in daemon.call("peers.list")["peers"] if p["name"] == name), None)
+    def done(self):
+        code = self.end()
+        assert code == 0, (code, self.lines, self.errors)
+        return self
 
 
-def pair(shows, types, *more):
-    show = Command(shows, *more)
-    code = show.line()
-    typed = Command(types, code, "--at", shows.address, *more)
-    return show, typed
+def ready(*daemons):
+    for d in daemons:
+        wait_for(lambda: d.status()["im2"]["mesh_key"] == "ready", what="the mesh key of %s" % d.name)
+
+
+def wrong(code):
+    return code[:3] + ("000-001" if code[3:] != "000-001" else "000-002")
+
+
+def type_at(daemon, other, code, *more):
+    """As soon as the brake on wrong guesses lets it: the source of both is 127.0.0.1."""
+    def look():
+        typed = Command(daemon, code, "--at", other.address, *more)
+        return typed if typed.end() == 0 or not typed.says("does not answer") else None
+    return wait_for(look, 15, 0.3, what="an answer of %s" % other.name)
+
+
+def refused(control, method, **params):
+    try:
+        control.call(method, **params)
+    except RpcError as error:
+        return error
+    return None
+
+
+def names(daemon):
+    return [p["name"] for p in daemon.call("peers.list")["peers"]]
+
+
+def events_of(daemon):
+    return [e["event"] for e in daemon.audit()]
 
 
 def two_homes_pair_and_talk():
-    alice, bob = lab.daemon("alice"), lab.daemon("bob")
+    alice, bob = lab.daemon("alice"), bare("bob")
     alice.start()
-    Bare(bob)
     bob.start()
-    wait_for(lambda: alice.status()["im2"]["mesh_key"] == "ready", what="the mesh key of alice")
-    assert bob.status()["im2"]["mesh_key"] == "none"
-    show, typed = pair(alice, bob)
-    assert typed.end() == 0 and show.end() == 0, (show.errors, typed.errors)
-    assert any("paired with bob" in line for line in show.lines), show.lines
-    assert any("paired with alice" in line for line in typed.lines), typed.lines
+    ready(alice)
+    status = bob.status()
+    assert status["im2"]["mesh_key"] == "none" and status["im2"]["setting"] == "require", status["im2"]
+    assert any("ironmesh pair" in w for w in status["warnings"]), status["warnings"]
+    show = Command(alice)
+    code = show.line()
+    assert len(code) == 10 and show.process.poll() is None
+    wait_for(lambda: show.says("ironmesh pair %s --at %s" % (code, alice.address)), what="what to type there")
+    typed = Command(bob, code, "--at", alice.address).done()
+    show.done()
+    assert show.says("paired with bob, fingerprint ") and show.says("handed on"), (show.lines, show.errors)
+    assert typed.says("paired with alice, fingerprint ") and typed.says("has come"), (typed.lines, typed.errors)
+    marks = [c.lines[-1].split("fingerprint ")[1].replace(" ", "") for c in (typed, show)]
+    assert alice.id.startswith(marks[0]) and bob.id.startswith(marks[1]) and len(marks[0]) == 16, marks
     for daemon, name in ((alice, "bob"), (bob, "alice")):
-        got = wait_for(lambda: peer(daemon, name), what=name)
-        assert got["state"] == "trusted" and got["verified"], got
-    assert bob.status()["im2"]["mesh_key"] == "ready"
+        got = daemon.peer(name)
+        assert got["state"] == "trusted" and got["verified"] and got["via"] == "code", got
+    status = bob.status()
+    assert status["im2"]["mesh_key"] == "ready" and not any("ironmesh pair" in w for w in status["warnings"]), status
     assert bob.send("alice", "over a session of its own", wait_ms=10000)["state"] == "delivered"
     assert alice.send("bob", "and back", wait_ms=10000)["state"] == "delivered"
-    # The key and the address outlive a restart.
-    bob.restart()
+    alice.take_body("over a session of its own")
+    assert {"PEER_PAIRED", "CREDENTIAL_RECEIVED"} <= set(events_of(bob))
+    assert {"PAIR_SHOWN", "PEER_PAIRED", "CREDENTIAL_GIVEN"} <= set(events_of(alice))
+    assert alice.counters()["paired"] == 1 and bob.counters()["paired"] == 1
+
+
+def key_and_address_survive_a_restart():
+    alice, bob = lab.daemons["alice"], lab.daemons["bob"]
+    bob.kill9()
+    bob.start()
     assert bob.status()["im2"]["mesh_key"] == "ready"
     assert bob.send("alice", "again", wait_ms=15000)["state"] == "delivered"
-    audit = bob.cli("audit", "tail", "--json", check=True).stdout.decode()
-    assert "PEER_PAIRED" in audit and "CREDENTIAL_RECEIVED" in audit
+    with open(os.path.join(bob.home, "ironmesh.db"), "rb") as f:
+        assert b"correct-horse" not in f.read()
+    assert alice.peer("bob")["state"] == "trusted"
+
+
+def the_key_opens_first_contacts_with_others():
+    bob, carol = lab.daemons["bob"], lab.daemon("carol")
+    carol.start()
+    ready(carol)
+    bob.stop()
+    bob.start("--peer", carol.address)
+    wait_for(lambda: "bob" in names(carol), what="a first contact with the key that came by pairing")
+
+
+def a_paired_machine_hands_the_key_on():
+    bob, dora = lab.daemons["bob"], bare("dora")
+    dora.start()
+    show = Command(bob)
+    typed = Command(dora, "ironmesh-pair:%s@%s" % (show.line(), bob.address)).done()
+    assert show.done().says("handed on") and typed.says("has come")
+    assert dora.status()["im2"]["mesh_key"] == "ready"
+    assert dora.send("bob", "third", wait_ms=10000)["state"] == "delivered"
 
 
 def a_wrong_code_is_the_only_guess():
-    carol, dave = lab.daemon("carol"), lab.daemon("dave")
-    carol.start()
-    dave.start()
-    show = Command(carol)
-    code = show.line()
-    wrong = code[:3] + ("000-001" if code[3:] != "000-001" else "000-002")
-    guess = Command(dave, wrong, "--at", carol.address)
-    assert guess.end() == 1, guess.errors
-    assert any("not paired" in line for line in guess.errors), guess.errors
-    # Another code is shown at once; the old one is worth nothing, even when it was right.
-    second = show.line(1)
-    assert second != code
-    late = Command(dave, code, "--at", carol.address)
-    assert late.end() == 1
-    assert peer(carol, "dave") is None and peer(dave, "carol") is None
-    third = show.line(2)
-    assert third not in (code, second)
-    good = Command(dave, third, "--at", carol.address)
-    assert good.end() == 0 and show.end() == 0, (good.errors, show.errors)
-    assert peer(carol, "dave")["verified"]
-
-
-def five_codes_and_no_more():
     erin, frank = lab.daemon("erin"), lab.daemon("frank")
     erin.start()
     frank.start()
+    ready(erin, frank)
     show = Command(erin)
-    for i in range(5):
-        code = show.line(i)
-        wrong = code[:3] + ("000-001" if code[3:] != "000-001" else "000-002")
-        assert Command(frank, wrong, "--at", erin.address).end() == 1
-    assert show.end() in (1, 75), show.errors
-    assert len(show.lines) == 5
-    assert peer(erin, "frank") is None
+    code = show.line()
+    guess = Command(frank, wrong(code), "--at", erin.address)
+    assert guess.end() == 1 and guess.says("not paired: the code is wrong"), guess.errors
+    # Another code is shown at once; the old one is worth nothing.
+    second = show.line(1)
+    assert second != code and show.says("typed a wrong code"), show.errors
+    late = type_at(frank, erin, code)
+    assert late.process.returncode == 1 and late.says("the code is wrong"), late.errors
+    assert names(erin) == [] and names(frank) == []
+    assert "PAIR_GUESS" in events_of(erin) and erin.counters()["pair_guesses"] == 2
+    third = show.line(2)
+    type_at(frank, erin, third).done()
+    show.done()
+    assert erin.peer("frank")["verified"] and frank.peer("erin")["verified"]
+
+
+def five_codes_and_one_command():
+    gus = lab.daemon("gus")
+    gus.start()
+    ready(gus)
+    first, second = gus.connect(), gus.connect()
+    seen = {first.call("pair.show", again=i > 0)["code"] for i in range(5)}
+    assert len(seen) == 5
+    error = refused(first, "pair.show", again=True)
+    assert error.exit == 75 and "used up" in str(error) and "--compare" in error.next, error
+    # One command at a time; its end makes room.
+    first.call("pair.show")
+    error = refused(second, "pair.show")
+    assert error.err == "again" and error.exit == 75 and "--stop" in error.next, error
+    assert refused(second, "pair.type", code="12-345-678", at="127.0.0.1:1").err == "again"
+    first.close()
+    wait_for(lambda: not refused(second, "pair.show"), what="room for another command")
+    second.close()
 
 
 def digits_are_compared_by_people():
-    gina, hugo = lab.daemon("gina"), lab.daemon("hugo")
-    gina.start()
+    hugo, ines = lab.daemon("hugo"), bare("ines")
     hugo.start()
-    show = Command(gina, "--compare", "--yes")
+    ines.start()
+    ready(hugo)
+    show = Command(hugo, "--compare", "--yes")
     show.line()
-    joined = Command(hugo, "--compare", "--join", "--yes", "--at", gina.address)
-    assert joined.end() == 0 and show.end() == 0, (joined.errors, show.errors)
+    joined = Command(ines, "--compare", "--yes", "--at", hugo.address).done()
+    show.done()
     digits = [line for line in joined.lines if len(line) == 7 and line[3] == " "]
     assert digits and digits[0] in show.lines, (joined.lines, show.lines)
-    assert peer(gina, "hugo")["verified"] and peer(hugo, "gina")["verified"]
+    assert hugo.peer("ines")["verified"] and ines.peer("hugo")["via"] == "sas"
+    assert ines.status()["im2"]["mesh_key"] == "ready"
+    assert ines.send("hugo", "compared", wait_ms=10000)["state"] == "delivered"
 
 
 def whoever_says_no_pins_nobody():
-    ines, jack = lab.daemon("ines"), lab.daemon("jack")
-    ines.start()
+    jack, kurt = lab.daemon("jack"), lab.daemon("kurt")
     jack.start()
-    show = Command(ines, "--compare", "--yes")
+    kurt.start()
+    ready(jack, kurt)
+    show = Command(jack, "--compare", "--yes")
     show.line()
     # Not a terminal and not told: nobody has compared.
-    joined = Command(jack, "--compare", "--join", "--at", ines.address)
+    joined = Command(kurt, "--compare", "--at", jack.address)
     assert joined.end() == 2, joined.errors
-    assert show.end() == 1, show.errors
-    assert peer(ines, "jack") is None and peer(jack, "ines") is None
+    assert show.end() == 1 and show.says("said no"), show.errors
+    assert names(jack) == [] and names(kurt) == []
 
 
-def without_a_command_the_path_is_closed():
-    kurt, lena = lab.daemon("kurt"), lab.daemon("lena")
-    kurt.start()
+def nobody_shows_and_nobody_answers():
+    jack, kurt = lab.daemons["jack"], lab.daemons["kurt"]
+    before = jack.counters()["connections_refused"]
+    got = Command(kurt, "12-345-678", "--at", jack.address)
+    assert got.end() == 1 and got.says("no machine shows a code there"), got.errors
+    assert jack.counters()["connections_refused"] > before
+    got = Command(kurt, "12-345-678", "--at", "127.0.0.1:1")
+    assert got.end() == 1 and got.says("does not answer"), got.errors
+    assert kurt.cli("pair", "12-345-67").returncode == 2
+    assert kurt.cli("pair", "--compare", "12-345-678").returncode == 2
+    assert kurt.cli("pair", "12-345-678", "--at", "nowhere").returncode == 2
+
+
+def the_end_of_the_command_is_the_end_of_the_code():
+    jack, kurt = lab.daemons["jack"], lab.daemons["kurt"]
+    show = Command(jack)
+    code = show.line()
+    show.process.send_signal(signal.SIGINT)
+    assert show.end() == 130
+    got = type_at(kurt, jack, code)
+    assert got.process.returncode == 1 and got.says("no machine shows a code there"), got.errors
+    show = Command(jack)
+    show.line()
+    assert jack.cli("pair", "--stop").returncode == 0
+    assert show.end() == 1 and show.says("stopped"), show.errors
+
+
+def who_is_blocked_is_not_paired():
+    jack, kurt = lab.daemons["jack"], lab.daemons["kurt"]
+    jack.call("trust.pin", public_key=kurt.call("keys.show")["public_key"], name="kurt")
+    jack.call("peers.block", peer="kurt")
+    show = Command(jack, "--no-qr")
+    code = show.line()
+    typed = type_at(kurt, jack, code)
+    assert typed.process.returncode == 1 and typed.says("says there why"), typed.errors
+    assert show.end() == 1 and show.says("is blocked") and show.says("peers approve"), show.errors
+    assert jack.peer("kurt")["state"] == "blocked" and names(kurt) == []
+    assert jack.counters()["pair_refused"] == 1
+    # And with the operator's word it goes.
+    jack.call("peers.approve", peer="kurt")
+    show = Command(jack)
+    type_at(kurt, jack, show.line()).done()
+    show.done()
+    assert jack.peer("kurt")["verified"]
+
+
+def a_name_is_not_taken_from_its_owner():
+    jack, other = lab.daemons["jack"], lab.daemon("kurt", home="kurt2")
+    other.start()
+    ready(other)
+    show = Command(jack)
+    typed = type_at(other, jack, show.line())
+    assert typed.process.returncode == 1 and show.end() == 1, (typed.errors, show.errors)
+    assert show.says("another key") and show.says("trust repin kurt"), show.errors
+    assert jack.peer("kurt")["id"] == lab.daemons["kurt"].id
+    assert any(a["subject"] == "kurt" for a in jack.status()["alarms"])
+    lab.daemons["kurt2"].stop()
+
+
+def pin_only_moves_no_key():
+    lena, mia = lab.daemon("lena"), bare("mia")
     lena.start()
-    before = kurt.counters()["connections_refused"]
-    got = Command(lena, "12-345-678", "--at", kurt.address)
-    assert got.end() == 1
-    assert kurt.counters()["connections_refused"] > before
-    assert lena.cli("pair", "12-345-67").returncode == 2
-    assert lena.cli("pair", "--compare", "12-345-678").returncode == 2
+    mia.start()
+    ready(lena)
+    show = Command(lena, "--pin-only")
+    typed = Command(mia, show.line(), "--at", lena.address).done()
+    show.done()
+    assert typed.says("handed on no key"), typed.errors
+    assert mia.status()["im2"]["mesh_key"] == "none"
+    assert mia.send("lena", "the pair secret is enough", wait_ms=10000)["state"] == "delivered"
+    mia.restart()
+    assert mia.send("lena", "for ever", wait_ms=15000)["state"] == "delivered"
+
+
+def the_passphrase_itself_is_given_when_asked_for():
+    lena, nora = lab.daemons["lena"], bare("nora")
+    nora.start()
+    show = Command(lena, "--give-passphrase")
+    typed = Command(nora, show.line(), "--at", lena.address).done()
+    assert show.done().says("passphrase of the mesh was handed on") and typed.says("passphrase of the mesh has come")
+    ready(nora)
+    assert nora.send("lena", "with words", wait_ms=10000)["state"] == "delivered"
+    nora.restart()
+    ready(nora)
+    assert nora.status()["im2"]["setting"] == "on", nora.status()["im2"]
+    # Who was paired with the key alone has none to give.
+    done = lab.daemons["ines"].cli("pair", "--give-passphrase")
+    assert done.returncode == 2 and b"no passphrase to give" in done.stderr, done.stderr
 
 
 def programs_read_json():
-    mona, nils = lab.daemon("mona"), lab.daemon("nils")
-    mona.start()
-    nils.start()
-    show = Command(mona, "--json")
+    olga, pia = lab.daemon("olga"), lab.daemon("pia")
+    olga.start()
+    pia.start()
+    ready(olga, pia)
+    show = Command(olga, "--json")
     offer = json.loads(show.line())
-    assert offer["schema"] == "ironmesh.pair/1" and offer["code"] and mona.address in offer["listen"], offer
-    typed = Command(nils, offer["code"], "--at", mona.address, "--json")
-    assert typed.end() == 0 and show.end() == 0, (typed.errors, show.errors)
-    paired = json.loads(typed.lines[-1])
-    assert paired["type"] == "pair.paired" and paired["name"] == "mona", paired
+    assert offer["schema"] == "ironmesh.pair/1" and olga.address in offer["listen"], offer
+    assert offer["gives"] == "mesh-key" and 100000 < offer["expires_in_ms"] <= 120000, offer
+    typed = Command(pia, offer["code"], "--at", olga.address, "--json").done()
+    show.done()
+    for command, name in ((typed, "olga"), (show, "pia")):
+        lines = [json.loads(line) for line in command.lines[1:]]
+        assert [line["type"] for line in lines] == ["pair.paired", "pair.over"], lines
+        assert lines[0]["schema"] == "ironmesh.event/1" and lines[0]["name"] == name, lines
+    bad = Command(pia, "00-000-000", "--at", olga.address, "--json")
+    assert bad.end() == 1
+    assert json.loads(bad.lines[-1])["error"]["exit"] == 1, bad.lines
 
 
-if lab.im2 == "off":
-    print("test_pair: pairing is part of im2")
-    sys.exit(0)
-sys.exit(lab.run(two_homes_pair_and_talk, a_wrong_code_is_the_only_guess, five_codes_and_no_more, digits_are_compared_by_people, whoever_says_no_pins_nobody, without_a_command_the_path_is_closed, programs_read_json))
+def a_new_home_says_what_it_needs():
+    rita = bare("rita")
+    rita.start()
+    assert "ironmesh pair CODE" in rita.log()
+    got = rita.refused("send", to="nobody", body="x")
+    assert got.exit == 4, got
+    rita.stop()
+    fresh = os.path.join(lab.folder, "fresh")
+    done = subprocess.run([lab.binary, "run", "--home", fresh, "--name", "sam", "--no-passphrase", "--port", "0"],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2 and "--key-passphrase-file" in done.stderr, done.stderr
+
+
+TESTS = [two_homes_pair_and_talk, key_and_address_survive_a_restart, the_key_opens_first_contacts_with_others,
+         a_paired_machine_hands_the_key_on, a_wrong_code_is_the_only_guess, five_codes_and_one_command,
+         digits_are_compared_by_people, whoever_says_no_pins_nobody, nobody_shows_and_nobody_answers,
+         the_end_of_the_command_is_the_end_of_the_code, who_is_blocked_is_not_paired, a_name_is_not_taken_from_its_owner,
+         pin_only_moves_no_key, the_passphrase_itself_is_given_when_asked_for, programs_read_json,
+         a_new_home_says_what_it_needs]
+sys.exit(lab.run(*TESTS))

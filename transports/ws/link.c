@@ -202,6 +202,7 @@ void ws_link_opened(struct ws_link *l, struct lws *wsi)
 		info.has_tls_key = ws_dial_peer_key(wsi, info.tls_key);
 	if (l->tls)
 		info.has_binding = tls_binding(lws_get_ssl(wsi), info.binding);
+	l->pair = h->pair;
 	ws_link_free_half(l);
 	l->wsi = wsi;
 	l->state = WS_OPEN;
@@ -328,7 +329,7 @@ static bool rx_append(struct ws_link *l, struct bytes piece)
 int ws_link_received(struct ws_link *l, struct lws *wsi, struct bytes piece)
 {
 	struct ws *w = l->ws;
-	size_t max = w->t.unit_max, left = lws_remaining_packet_payload(wsi);
+	size_t max = l->pair ? LINK_PAIR_UNIT_MAX : w->t.unit_max, left = lws_remaining_packet_payload(wsi);
 	bool text = !lws_frame_is_binary(wsi);
 	uint8_t *whole = NULL;
 	struct bytes unit = piece;

@@ -87,6 +87,7 @@ struct ws_link {
 	uint16_t peer_code; /* close code of the far side */
 	uint8_t state, why; /* why: of a close that we began */
 	bool dialled, tls, opened, paused, want_writable, asked_writable;
+	bool pair;
 	bool peer_closed, close_sent, ping_due, ping_out, heard;
 };
 
