@@ -107,6 +107,7 @@ static const struct command TABLE[] = {
 	{ "pair.verdict", command_pair_verdict, CMD_ONLINE | CMD_CHANGES, { { "same", PARAM_BOOL, true, 0, 0 } } },
 	{ "pair.stop", command_pair_stop, CMD_ONLINE },
 	{ "routes.list", command_routes_list, CMD_ONLINE, { TEXT("to", WHO) } },
+	{ "discovery.list", command_discovery_list, CMD_ONLINE, { BOOL("all") } },
 	{ "caps.find", command_caps_find, CMD_ONLINE, { TEXT("glob", 128), TEXT("peer", WHO) } },
 	{ "caps.set", command_caps_set, CMD_ONLINE | CMD_CHANGES,
 	  { { "capabilities", PARAM_LIST, true, 0, 256 } } },

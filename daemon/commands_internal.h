@@ -121,6 +121,7 @@ COMMAND(command_pair_type);
 COMMAND(command_pair_verdict);
 COMMAND(command_pair_stop);
 COMMAND(command_routes_list);
+COMMAND(command_discovery_list);
 COMMAND(command_caps_find);
 COMMAND(command_caps_set);
 COMMAND(command_caps_add);
