@@ -272,6 +272,7 @@ void node_observe(struct node *n, void (*fn)(void *ctx, const struct node_event 
 	X(routes_changed, "routes_changed")                                                        \
 	X(routes_penalised, "routes_penalised")                                                    \
 	X(relay_forwarded, "relay_forwarded")                                                      \
+	X(relay_again, "relay_again")                                                              \
 	X(relay_stored, "relay_stored")                                                            \
 	X(relay_repeated, "relay_repeated")                                                        \
 	X(relay_expired, "relay_expired")                                                          \

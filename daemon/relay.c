@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "daemon/courier.h"
 #include "daemon/node_internal.h"
+#include "daemon/relay_again.h"
 #include "daemon/routes.h"
 #include "protocol/im2/seal.h"
 #include "store/transit.h"
@@ -65,6 +66,7 @@ struct relay {
 	struct map *rates;         /* node id -> struct rate */
 	struct answer *pending;
 	size_t pending_n;
+	struct relay_again *again;
 	struct timer sweep;
 	struct node_id swept;      /* the last destination that the sweep looked at; hex "": from the start */
 	struct relay_view n;
@@ -124,6 +126,21 @@ static bool take_both(struct bucket *objects, struct bucket *bytes, size_t n, ui
 	return bucket_wait_ms(objects, 1, now) == 0 && bucket_take(bytes, (double)n, now) && bucket_take(objects, 1, now);
 }
 
+/* It is given again when this neighbour does not answer. */
+static void remember_given(struct relay *r, const struct conn *next, struct bytes rt, struct bytes body, unsigned hops,
+			   uint32_t age_s)
+{
+	struct node_id to;
+	struct im2_rt head;
+	uint8_t rid[16];
+
+	if (im2_rt_parse(rt, &head) != IM2_FINE)
+		return;
+	id_of(head.to, &to);
+	im2_rid(rt, body, rid);
+	relay_again_sent(r->again, &next->peer->id, &to, rid, rt, body, hops, age_s);
+}
+
 /* --- items ------------------------------------------------------------------------------------------------ */
 enum err relay_send(struct conn *next, struct bytes rt, struct bytes body, unsigned hops, uint32_t age_s)
 {
@@ -150,8 +167,10 @@ enum err relay_send(struct conn *next, struct bytes rt, struct bytes body, unsig
 	if (e == ERR_OK)
 		e = im2_link_item(next->session, IM2_ITEM_ROUTED, buf_bytes(&b));
 	buf_fini(&b);
-	if (e == ERR_OK)
+	if (e == ERR_OK) {
 		conn_pump_later(next);
+		remember_given(r, next, rt, body, hops, age_s);
+	}
 	return e;
 }
 
@@ -382,10 +401,13 @@ static void on_routed(struct relay *r, struct conn *c, struct bytes value)
 		dropped(r, c, &o, ROUTEFB_QUOTA, RATE_RETRY_S, &n->n.relay_quota);
 		return;
 	}
-	if (node_id_eq(&o.to, keyring_id(n->p.keyring)))
+	if (node_id_eq(&o.to, keyring_id(n->p.keyring))) {
 		courier_arrived(c, o.rid, o.rt, o.body, o.age_s);
-	else
+		/* The neighbour need not give it again; whether it opened is another question. */
+		relay_feedback(c, o.rid, ROUTEFB_HANDED, 0);
+	} else {
 		pass(r, c, &o);
+	}
 }
 
 /* Back along those who brought it. It names nobody and proves nothing. */
@@ -403,6 +425,7 @@ static void on_feedback(struct relay *r, struct conn *c, struct bytes value)
 	code = (unsigned)f.v[IM2_ROUTEFB_CODE].u;
 	retry = f.v[IM2_ROUTEFB_RETRY].u < FEEDBACK_RETRY_MAX_S ? (uint32_t)f.v[IM2_ROUTEFB_RETRY].u : FEEDBACK_RETRY_MAX_S;
 	r->n.heard[code <= ROUTEFB_CANNOT_OPEN ? code : 0]++;
+	relay_again_heard(r->again, &c->peer->id, rid);
 	courier_feedback(c, rid, code, retry);
 	s = seen_find(r, rid);
 	for (int i = 0; s && i < s->n; i++) {
@@ -583,7 +606,7 @@ enum err relay_new(struct node *n)
 	mo.value_size = sizeof(struct rate);
 	r->rates = map_new(&mo);
 	r->pending = calloc(PENDING_MAX, sizeof *r->pending);
-	if (!r->seen || !r->rates || !r->pending)
+	if (!r->seen || !r->rates || !r->pending || relay_again_new(n, &r->again) != ERR_OK)
 		return ERR_NOMEM;
 	transit_count(n->p.store, &objects, &bytes);
 	r->n.kept = objects; /* of an earlier life */
@@ -599,6 +622,7 @@ void relay_free(struct node *n)
 	if (!r)
 		return;
 	timer_stop(n->env, &r->sweep);
+	relay_again_free(r->again);
 	map_free(r->seen);
 	map_free(r->rates);
 	free(r->pending);

@@ -1,0 +1,171 @@
+#include "daemon/relay_again.h"
+
+#include <stdlib.h>
+
+#include "daemon/node_internal.h"
+#include "daemon/relay.h"
+#include "daemon/routes.h"
+
+#define OBJECTS_MAX 1024
+#define BYTES_MAX (16u << 20)
+#define FIRST_MS 5000
+#define TRIES 3 /* with one neighbour */
+
+struct given {
+	struct list link;          /* by when it is due, about */
+	uint8_t rid[16];
+	struct node_id next, to;
+	uint64_t came_ms, due_ms;  /* monotonic */
+	uint32_t age_s;            /* when it came */
+	uint8_t hops, tries;
+	bool other;                /* another way was tried already */
+	size_t rt_n, body_n;
+	uint8_t data[];            /* rt, then body */
+};
+
+struct relay_again {
+	struct node *node;
+	struct list all;
+	size_t n, bytes;
+	struct timer timer;
+	bool repeating;            /* what is sent now is in the list already */
+};
+
+static void drop(struct relay_again *a, struct given *g)
+{
+	list_del(&g->link);
+	a->n--;
+	a->bytes -= g->rt_n + g->body_n;
+	free(g);
+}
+
+static struct conn *session_of(struct node *n, const struct node_id *id)
+{
+	struct peer *p = peer_find(n, id);
+
+	return p && p->conn && p->conn->online && p->conn->im2 && !p->conn->closing ? p->conn : NULL;
+}
+
+static struct given *find(struct relay_again *a, const struct node_id *next, const uint8_t rid[static 16])
+{
+	for (struct list *l = a->all.next; l != &a->all; l = l->next) {
+		struct given *g = list_entry(l, struct given, link);
+
+		if (memcmp(g->rid, rid, sizeof g->rid) == 0 && node_id_eq(&g->next, next))
+			return g;
+	}
+	return NULL;
+}
+
+static void wake(struct relay_again *a, uint64_t at_ms)
+{
+	if (!timer_armed(&a->timer) || a->timer.at_ms > at_ms)
+		timer_at(a->node->env, &a->timer, at_ms);
+}
+
+/* False: nothing more is to be done for it here. */
+static bool again(struct relay_again *a, struct given *g)
+{
+	struct node *n = a->node;
+	uint64_t now = env_now(n->env);
+	struct conn *next = g->tries < TRIES ? session_of(n, &g->next) : NULL;
+	enum err e;
+
+	if (!next) {
+		if (g->other)
+			return false;
+		next = routes_next_other(n, &g->to, NULL, &g->next);
+		if (!next)
+			return false;
+		g->other = true;
+		g->tries = TRIES; /* that one once */
+		g->next = next->peer->id;
+	}
+	a->repeating = true;
+	e = relay_send(next, bytes_of(g->data, g->rt_n), bytes_of(g->data + g->rt_n, g->body_n), g->hops,
+		       g->age_s + (uint32_t)((now - g->came_ms + 999) / 1000));
+	a->repeating = false;
+	if (e == ERR_OK)
+		n->n.relay_again++;
+	if (e != ERR_OK && e != ERR_AGAIN)
+		return false;
+	g->due_ms = now + ((uint64_t)FIRST_MS << g->tries);
+	g->tries++;
+	return true;
+}
+
+static void due(void *ctx)
+{
+	struct relay_again *a = ctx;
+	uint64_t now = env_now(a->node->env), soonest = UINT64_MAX;
+
+	for (struct list *l = a->all.next, *following; l != &a->all; l = following) {
+		struct given *g = list_entry(l, struct given, link);
+
+		following = l->next;
+		if (g->due_ms <= now && (a->node->stopping || !again(a, g))) {
+			drop(a, g);
+			continue;
+		}
+		soonest = g->due_ms < soonest ? g->due_ms : soonest;
+	}
+	if (soonest != UINT64_MAX)
+		wake(a, soonest);
+}
+
+void relay_again_sent(struct relay_again *a, const struct node_id *next, const struct node_id *to, const uint8_t rid[static 16],
+		      struct bytes rt, struct bytes body, unsigned hops, uint32_t age_s)
+{
+	struct node *n = a->node;
+	struct given *g;
+
+	if (a->repeating || a->n >= OBJECTS_MAX || a->bytes + rt.n + body.n > BYTES_MAX)
+		return;
+	g = find(a, next, rid);
+	if (g)
+		drop(a, g);
+	g = malloc(sizeof *g + rt.n + body.n);
+	if (!g)
+		return;
+	*g = (struct given){ .next = *next, .to = *to, .came_ms = env_now(n->env), .age_s = age_s, .hops = (uint8_t)hops,
+			     .rt_n = rt.n, .body_n = body.n };
+	g->due_ms = g->came_ms + FIRST_MS;
+	memcpy(g->rid, rid, sizeof g->rid);
+	memcpy(g->data, rt.p, rt.n);
+	memcpy(g->data + rt.n, body.p, body.n);
+	list_add_tail(&a->all, &g->link);
+	a->n++;
+	a->bytes += rt.n + body.n;
+	wake(a, g->due_ms);
+}
+
+void relay_again_heard(struct relay_again *a, const struct node_id *from, const uint8_t rid[static 16])
+{
+	struct given *g = find(a, from, rid);
+
+	if (g)
+		drop(a, g);
+}
+
+enum err relay_again_new(struct node *n, struct relay_again **out)
+{
+	struct relay_again *a = calloc(1, sizeof *a);
+
+	if (!a)
+		return ERR_NOMEM;
+	a->node = n;
+	list_init(&a->all);
+	timer_init(&a->timer, due, a);
+	*out = a;
+	return ERR_OK;
+}
+
+void relay_again_free(struct relay_again *a)
+{
+	if (!a)
+		return;
+	timer_stop(a->node->env, &a->timer);
+	while (!list_empty(&a->all))
+		drop(a, list_entry(a->all.next, struct given, link));
+	free(a);
+}
