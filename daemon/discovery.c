@@ -241,8 +241,7 @@ void discovery_decided(struct node *n)
 
 	if (!d)
 		return;
-	d->known_due = true;
-	hints_match(d);
+	d->known_due = d->match_due = true;
 	hint_dial_soon(d);
 	hint_exchange_soon(d);
 }

@@ -148,13 +148,17 @@ void discovery_card(struct conn *c, const struct im2_record *rec)
 	struct discovery *d = n->discovery;
 	const struct pin *pin = d && n->records ? records_pin(n->records, rec->author) : NULL;
 	struct node_id from = c->peer->id;
+	struct hint *h;
 
 	/* The records of others keep it; should its author be trusted one day, it is read then. */
 	if (!pin || pin->state != PIN_TRUSTED || discovery_off(d))
 		return;
 	records_keep(n->records, rec);
-	d->known_due = true;
+	hints_of_pin(d, pin);
 	hint_dial_soon(d);
+	h = hint_find(d, HINT_CARD, pin->id.hex);
+	if (h && !bucket_take(&h->passed, 1, env_now(n->env)))
+		return; /* the sessions that begin later hear of it */
 	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {
 		struct conn *o = list_entry(l, struct conn, link);
 

@@ -19,6 +19,7 @@
 #define COURTESY_MS 2000         /* between our own daemons */
 #define COURTESY_OLD_MS 30000    /* one scan of the old software (wire 1.4) */
 #define LOOK_AGAIN_MS 1000
+#define TICK_MS 10000            /* somebody may be known by now, or the hour another one */
 #define TARGET_TRIES 2           /* so often the owner of a configured address goes alone */
 
 void hint_dial_soon(struct discovery *d)
@@ -44,14 +45,6 @@ uint64_t hint_courtesy_ms(struct discovery *d, const struct hint *h)
 static bool same_party(const struct hint_dial *a, const struct hint *h)
 {
 	return a->hint == h || (a->has_expected && h->has_id && node_id_eq(&a->expected, &h->id));
-}
-
-bool hint_dial_at(const struct discovery *d, const struct hint *h, const char *address)
-{
-	for (size_t i = 0; i < HINT_DIALS_MAX; i++)
-		if (d->dials[i].hint && (!h || d->dials[i].hint == h) && strcmp(d->dials[i].address, address) == 0)
-			return true;
-	return false;
 }
 
 /* Whoever configured an address goes first; his dial would only meet ours. */
@@ -148,7 +141,7 @@ static void look_at(struct discovery *d, struct hint *h, struct choice *c)
 		struct hint_at *a = &h->at[i];
 		uint64_t at = a->next_ms > turn ? a->next_ms : turn;
 
-		if (a->self || hint_dial_at(d, NULL, a->text) || dial_runs(n, a->text) || hint_same_place(d, a->text))
+		if (a->self || dial_runs(n, a->text) || hint_same_place(d, a->text))
 			continue;
 		if (at <= now && comes_from(n, a->text))
 			at = now + LOOK_AGAIN_MS;
@@ -196,12 +189,13 @@ void hint_dial_due(void *ctx)
 
 	if (n->stopping || !n->tp || !n->dialling_started || discovery_off(d))
 		return;
+	hints_match_due(d);
 	hints_known(d);
 	do {
 		running = 0;
 		for (size_t i = 0; i < HINT_DIALS_MAX; i++)
 			running += d->dials[i].hint != NULL;
-		c = (struct choice){ .next_ms = UINT64_MAX };
+		c = (struct choice){ .next_ms = now + TICK_MS };
 		if (running == HINT_DIALS_MAX)
 			return; /* the end of one looks again */
 		for (size_t i = 0; i < d->hints_n; i++)
@@ -213,8 +207,7 @@ void hint_dial_due(void *ctx)
 		if (c.at)
 			dial(d, c.hint, c.at);
 	} while (c.at);
-	if (c.next_ms != UINT64_MAX)
-		timer_at(n->env, &d->dial_timer, c.next_ms > now ? c.next_ms : now + 1);
+	timer_at(n->env, &d->dial_timer, c.next_ms > now ? c.next_ms : now + 1);
 }
 
 /* --- what became of it ------------------------------------------------------------------------------------------ */

@@ -54,6 +54,7 @@ struct hint {
 	size_t n;
 	struct hint_at at[HINT_ADDRESSES];
 	char why[120];             /* why the last dial came to nothing */
+	struct bucket passed;      /* CARD: its newer ones that were passed on */
 };
 
 struct hint_dial {
@@ -85,7 +86,9 @@ struct discovery {
 	struct bucket rate;
 	struct timer dial_timer, exchange_timer;
 	bool known_due;            /* hints of pins are read again */
+	bool match_due;            /* whom hints mean is looked at again */
 	uint64_t known_ms;
+	uint64_t pins_seen;        /* a sum that differs when somebody came to be known or trusted */
 
 	bool has_key;
 	uint8_t key[IM2_DISC_BYTES];
@@ -131,6 +134,7 @@ struct hint_at *hint_at_find(struct hint *h, const char *address);
 bool hint_same_place(const struct discovery *d, const char *address); /* where we listen ourselves */
 /* Pins with addresses, and cards that we hold, become hints; those of who is not trusted any more go. */
 void hints_known(struct discovery *d);
+void hints_of_pin(struct discovery *d, const struct pin *pin);
 
 /* hints_match.c */
 struct hint_reason {
@@ -139,6 +143,7 @@ struct hint_reason {
 /* Whom it means, by what it says. */
 void hint_match(struct discovery *d, struct hint *h);
 void hints_match(struct discovery *d); /* all, after what is compared with has changed */
+void hints_match_due(struct discovery *d); /* ... if it has */
 /* `r` may be NULL; filled when the answer is no. */
 bool hint_wanted(struct discovery *d, const struct hint *h, struct hint_reason *r);
 bool hint_online(struct discovery *d, const struct hint *h);
@@ -150,7 +155,6 @@ void hint_dial_due(void *discovery);
 void hint_dial_soon(struct discovery *d);
 /* Of two that could dial each other, one goes first (wire 1.4). */
 uint64_t hint_courtesy_ms(struct discovery *d, const struct hint *h);
-bool hint_dial_at(const struct discovery *d, const struct hint *h, const char *address);
 void hint_dials_stop(struct discovery *d, const struct node_id *id, const struct hint_dial *but);
 
 /* discovery_key.c */

@@ -43,6 +43,8 @@ size_t discovery_views(struct node *n, struct discovery_view *out, size_t max)
 	struct discovery *d = n->discovery;
 	size_t k = 0;
 
+	if (d)
+		hints_match_due(d);
 	for (size_t i = 0; d && i < d->hints_n && k < max; i++) {
 		const struct hint *h = d->hints[i];
 		struct discovery_view *v = &out[k];

@@ -10,6 +10,9 @@
 #include "protocol/im2/record.h"
 
 #define KNOWN_AGAIN_MS 600000
+/* Whoever states a new card each second does not make us repeat it to everybody. */
+#define PASSED_PER_S (1 / 60.0)
+#define PASSED_BURST 4
 
 struct hint *hint_find(struct discovery *d, enum hint_source source, const char *instance)
 {
@@ -264,6 +267,7 @@ static void known_hint(struct discovery *d, const struct pin *pin, enum hint_sou
 	snprintf(fresh.instance, sizeof fresh.instance, "%s", pin->id.hex);
 	if (!h) {
 		fresh.not_before_ms = fresh.seen_ms + hint_courtesy_ms(d, &fresh);
+		bucket_init(&fresh.passed, PASSED_PER_S, PASSED_BURST, fresh.seen_ms);
 		h = hint_add(d, &fresh);
 	}
 	if (!h)
@@ -273,20 +277,13 @@ static void known_hint(struct discovery *d, const struct pin *pin, enum hint_sou
 	hint_set_addresses(d, h, list, n);
 }
 
-static bool of_pin(void *ctx, const struct pin *pin)
+void hints_of_pin(struct discovery *d, const struct pin *pin)
 {
-	struct discovery *d = ctx;
 	char list[HINT_ADDRESSES][HINT_ADDRESS_LEN], name[NAME_MAX_CHARS + 1];
 	struct im2_record rec;
 	struct bytes raw;
-	size_t n = 0, known = 0;
+	size_t n = 0;
 
-	if (pin->state != PIN_TRUSTED)
-		return true;
-	for (size_t i = 0; i < d->hints_n; i++)
-		known += d->hints[i]->source != HINT_MDNS;
-	if (known >= HINTS_KNOWN_MAX)
-		return false;
 	/* Those that somebody configured are dialled by dial.c. */
 	for (size_t i = pin->address_count; i-- > 0 && n < HINT_ADDRESSES;)
 		if (!dial_is_static(d->node, pin->addresses[i].text) && strlen(pin->addresses[i].text) < HINT_ADDRESS_LEN)
@@ -296,6 +293,20 @@ static bool of_pin(void *ctx, const struct pin *pin)
 	raw = records_get(d->node, pin->ed, IM2_REC_CARD_T);
 	if (raw.n && im2_record_parse(raw, &rec) == IM2_FINE && (n = hint_card_read(&rec, list, name)) > 0)
 		known_hint(d, pin, HINT_CARD, name, list, n);
+}
+
+static bool of_pin(void *ctx, const struct pin *pin)
+{
+	struct discovery *d = ctx;
+	size_t known = 0;
+
+	if (pin->state != PIN_TRUSTED)
+		return true;
+	for (size_t i = 0; i < d->hints_n; i++)
+		known += d->hints[i]->source != HINT_MDNS;
+	if (known >= HINTS_KNOWN_MAX)
+		return false;
+	hints_of_pin(d, pin);
 	return true;
 }
 

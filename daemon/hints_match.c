@@ -164,6 +164,21 @@ void hints_match(struct discovery *d)
 		hint_match(d, d->hints[i]);
 }
 
+/* Pins change in many places: by hand, by pairings, invites, imports. */
+void hints_match_due(struct discovery *d)
+{
+	const struct pins *p = d->node->p.pins;
+	uint64_t seen = pins_count(p) * (PINS_MAX + 1) + pins_count_state(p, PIN_TRUSTED);
+
+	if (seen != d->pins_seen)
+		d->match_due = d->known_due = true;
+	d->pins_seen = seen;
+	if (!d->match_due && d->tags_hour == hint_hour(d))
+		return;
+	d->match_due = false;
+	hints_match(d);
+}
+
 /* --- is it wanted? --------------------------------------------------------------------------------------------- */
 static bool no(struct hint_reason *r, const char *next, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
