@@ -85,6 +85,9 @@ void side_start(struct side *s)
 	nc.limits = s->limits;
 	nc.routing = s->routing;
 	nc.seal_refuse = s->seal_refuse;
+	nc.no_mesh_key = s->no_mesh;
+	if (s->no_mesh)
+		nc.passphrase = (struct bytes){ 0 };
 	nc.discovery = s->discovery;
 	nc.open_discovery = s->open_discovery;
 	nc.limits.connects_per_s = -1;
@@ -92,7 +95,8 @@ void side_start(struct side *s)
 	parts.store = s->store;
 	parts.audit = s->audit;
 	assert_int_equal(node_new(&nc, &parts, &s->node), ERR_OK);
-	assert_int_equal(node_mesh_key(s->node, 0, BYTES_ARR(mesh_key)), ERR_OK);
+	if (!s->no_mesh)
+		assert_int_equal(node_mesh_key(s->node, 0, BYTES_ARR(mesh_key)), ERR_OK);
 	sink = node_sink(s->node);
 	assert_int_equal(loopback_new(w->net, s->address, &sink, &s->tp), ERR_OK);
 	node_attach(s->node, s->tp);

@@ -25,6 +25,7 @@ struct side {
 	struct node_limits limits; /* zero members: the defaults; for the next start */
 	enum routing_mode routing; /* for the next start; off */
 	bool old;                  /* im2 off, from the next start on */
+	bool no_mesh;              /* it has no mesh key, from the next start on */
 	bool seal_refuse;
 	enum discovery_scope discovery; /* likewise; off */
 	bool open_discovery;
