@@ -183,6 +183,26 @@ static int run_rotate(struct cli *c)
 	return code;
 }
 
+static int run_revoke(struct cli *c)
+{
+	const struct optval *reason = options_get(&c->opts, "reason");
+	int code = EXIT_DONE;
+	json_t *result;
+
+	if (!cli_confirmed(c, &code, "Revoke the key of this node? Every peer refuses it for ever, and nothing undoes that."))
+		return code;
+	result = cli_result(c, "keys.revoke", json_pack("{s:I}", "reason", (json_int_t)(reason->given ? reason->number : 0)),
+			    &code);
+	if (result && !cli_printed_json(c, result)) {
+		out_field(&c->out, "revoked", json_str(result, "id"));
+		out_note(&c->out, "Every peer that hears it refuses this identity. Leave the daemon running for a while: whoever is\n"
+				  "away now hears it when it comes. A new identity begins in another home folder.");
+		out_hint(&c->out, "ironmesh keys generate --home NEW-FOLDER --name NAME --passphrase-file FILE");
+	}
+	json_decref(result);
+	return code;
+}
+
 static const struct example show_examples[] = {
 	{ "ironmesh keys show", "who this node is" },
 	{ "ironmesh keys show --json --passphrase-file mesh.pass", "also without a running daemon" },
@@ -203,6 +223,14 @@ static const struct example migrate_examples[] = {
 };
 static const struct example rotate_examples[] = {
 	{ "ironmesh keys rotate --yes", "when a key may have leaked" },
+	{ 0 },
+};
+static const struct example revoke_examples[] = {
+	{ "ironmesh keys revoke --yes", "when the key was stolen: whoever has it is refused too" },
+	{ 0 },
+};
+static const struct opt revoke_opts[] = {
+	{ "reason", 0, OPT_NUMBER, "N", "a number that your mesh agrees on, 0 to 255", .max = 255 },
 	{ 0 },
 };
 static const struct opt generate_opts[] = {
@@ -231,12 +259,17 @@ static const struct command subs[] = {
 	  .text = "Peers that are connected over im2 hear of it and take it over, with what waits for this\n"
 		  "node. For every other one it is a stranger under a known name: its operator compares the\n"
 		  "fingerprint and runs: ironmesh trust repin NAME ID", .flags = CMD_PASSPHRASE | CMD_YES, .run = run_rotate },
+	{ .name = "revoke", .args = "", .summary = "end this identity for ever, everywhere",
+	  .examples = revoke_examples, .opts = revoke_opts,
+	  .text = "A statement signed by the key itself goes to every peer, until each says that it has it.\n"
+		  "The daemon must run. Unlike a rotation it leaves no successor: a thief could name one.",
+	  .flags = CMD_YES, .run = run_revoke },
 	{ 0 },
 };
 
 const struct command cmd_keys = {
 	.name = "keys",
-	.summary = "the identity: generate, show, fingerprint, migrate, rotate",
+	.summary = "the identity: generate, show, fingerprint, migrate, rotate, revoke",
 	.examples = generate_examples,
 	.subs = subs,
 };

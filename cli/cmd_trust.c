@@ -2,9 +2,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/textfile.h"
+
+#define REVOCATION_FILE_MAX 16384 /* of the daemon */
 
 static void print_alarms(const struct cli *c, const json_t *alarms)
 {
@@ -130,6 +133,25 @@ static int run_set_state(struct cli *c)
 			     options_text(&c->opts, "reason")));
 }
 
+static int revoke_mesh(struct cli *c, const char *reason)
+{
+	char word[160];
+	int code = EXIT_DONE;
+	json_t *r;
+
+	if (!cli_confirmed(c, &code, "Have the whole mesh set %s aside for a day? Peers of the old software revoke it for good.",
+			   cli_arg(c, 0)))
+		return code;
+	r = cli_result(c, "trust.revoke", json_pack("{s:s, s:s, s:b}", "peer", cli_arg(c, 0), "reason", reason, "mesh", 1), &code);
+	if (r && !cli_printed_json(c, r)) {
+		show_peer(c, r);
+		out_note(&c->out, "for 24 hours its messages are held everywhere; only several administrators revoke it for ever");
+		out_hint(&c->out, "ironmesh trust revoke-draft %s --out revoke.json", word_for_shell(cli_arg(c, 0), word, sizeof(word)));
+	}
+	json_decref(r);
+	return code;
+}
+
 static int run_revoke(struct cli *c)
 {
 	const char *reason = options_text(&c->opts, "reason");
@@ -137,9 +159,120 @@ static int run_revoke(struct cli *c)
 
 	if (!reason)
 		return cli_usage(c, NULL, "--reason is needed: it is kept for ever");
+	if (options_given(&c->opts, "mesh"))
+		return revoke_mesh(c, reason);
 	if (!cli_confirmed(c, &code, "Revoke %s? This identity is refused for ever.", cli_arg(c, 0)))
 		return code;
 	return one(c, "trust.revoke", json_pack("{s:s, s:s}", "peer", cli_arg(c, 0), "reason", reason));
+}
+
+/* --- by several administrators --- */
+static void print_revocation(const struct cli *c, const json_t *r)
+{
+	char name[160];
+
+	out_field(&c->out, "target", show_party(json_object_get(r, "target"), name, sizeof(name)));
+	out_field(&c->out, "drafted by", show_party(json_object_get(r, "by"), name, sizeof(name)));
+	out_field(&c->out, "scope", json_str(r, "scope"));
+	out_fieldf(&c->out, "reason", "%" PRId64, show_int(r, "reason"));
+	out_fieldf(&c->out, "signatures", "%" PRId64 " of %" PRId64, show_int(r, "signatures"), show_int(r, "needed"));
+}
+
+static void hint_revocation(const struct cli *c, const json_t *r, const char *file)
+{
+	char word[400];
+
+	word_for_shell(file, word, sizeof(word));
+	if (show_int(r, "signatures") >= show_int(r, "needed"))
+		out_hint(&c->out, "ironmesh trust revoke-send %s --yes", word);
+	else
+		out_hint(&c->out, "ironmesh trust revoke-sign %s --yes   (on the machine of another administrator)", word);
+}
+
+static int run_revoke_draft(struct cli *c)
+{
+	const struct optval *reason = options_get(&c->opts, "reason"), *scope = options_get(&c->opts, "scope");
+	const char *file = options_text(&c->opts, "out");
+	struct fault f = { 0 };
+	int code = EXIT_DONE;
+	json_t *r;
+
+	if (!file)
+		return cli_usage(c, NULL, "--out is needed: the file that the other administrators sign");
+	r = cli_result(c, "trust.revoke_draft",
+		       json_pack("{s:s, s:I, s:I, s:s*}", "peer", cli_arg(c, 0), "reason",
+				 (json_int_t)(reason->given ? reason->number : 0), "scope",
+				 (json_int_t)(scope->given ? scope->number : 1), "note", options_text(&c->opts, "note")),
+		       &code);
+	if (!r)
+		return code;
+	if (text_export(c, r, file, &f) != ERR_OK) {
+		code = out_fault(&c->out, &f);
+	} else if (!cli_printed_json(c, r)) {
+		print_revocation(c, r);
+		hint_revocation(c, r, file);
+	}
+	json_decref(r);
+	return code;
+}
+
+static json_t *with_file(struct cli *c, const char *method, int *code)
+{
+	struct fault f = { 0 };
+	json_t *r = NULL;
+	struct buf b;
+
+	buf_init(&b, REVOCATION_FILE_MAX);
+	if (text_import(cli_arg(c, 0), &b, &f) != ERR_OK)
+		*code = out_fault(&c->out, &f);
+	else
+		r = cli_result(c, method, json_pack("{s:s%}", "text", (const char *)b.p, b.n), code);
+	buf_fini(&b);
+	return r;
+}
+
+/* Replaces the file: with what came, and one signature more. */
+static int run_revoke_sign(struct cli *c)
+{
+	const char *file = cli_arg(c, 0);
+	struct fault f = { 0 };
+	int code = EXIT_DONE;
+	struct bytes text;
+	json_t *r;
+
+	if (strcmp(file, "-") == 0)
+		return cli_usage(c, NULL, "the file is written again with this signature: give its name");
+	if (!cli_confirmed(c, &code, "Sign the revocation in %s as an administrator? Read it first.", file))
+		return code;
+	r = with_file(c, "trust.revoke_sign", &code);
+	if (!r)
+		return code;
+	if (json_get_str(r, "text", &text) != ERR_OK)
+		code = out_fault(&c->out, (fault_set(&f, ERR_MALFORMED, EXIT_GENERIC, "the daemon sent no text"), &f));
+	else if (file_write_secret(file, text, &f) != ERR_OK)
+		code = out_fault(&c->out, &f);
+	else if (!cli_printed_json(c, r)) {
+		print_revocation(c, r);
+		hint_revocation(c, r, file);
+	}
+	json_decref(r);
+	return code;
+}
+
+static int run_revoke_send(struct cli *c)
+{
+	int code = EXIT_DONE;
+	json_t *r;
+
+	if (!cli_confirmed(c, &code, "Send the revocation in %s to the whole mesh? It cannot be taken back.", cli_arg(c, 0)))
+		return code;
+	r = with_file(c, "trust.revoke_send", &code);
+	if (r && !cli_printed_json(c, r)) {
+		print_revocation(c, r);
+		out_note(&c->out, "it is in force here, and told to every peer until it says that it has it");
+	}
+	json_decref(r);
+	return code;
 }
 
 static int run_repin(struct cli *c)
@@ -259,7 +392,20 @@ static const struct example state_examples[] = {
 	{ 0 },
 };
 static const struct example revoke_examples[] = {
-	{ "ironmesh trust revoke bob --reason \"key stolen\" --yes", NULL },
+	{ "ironmesh trust revoke bob --reason \"key stolen\" --yes", "here, for ever" },
+	{ "ironmesh trust revoke bob --mesh --reason \"key stolen\" --yes", "everywhere, for a day" },
+	{ 0 },
+};
+static const struct example draft_examples[] = {
+	{ "ironmesh trust revoke-draft bob --out revoke.json", "signed by this administrator" },
+	{ 0 },
+};
+static const struct example sign_examples[] = {
+	{ "ironmesh trust revoke-sign revoke.json --yes", "on the machine of each further administrator" },
+	{ 0 },
+};
+static const struct example send_examples[] = {
+	{ "ironmesh trust revoke-send revoke.json --yes", "once enough have signed, on any machine of the mesh" },
 	{ 0 },
 };
 static const struct example repin_examples[] = {
@@ -290,6 +436,18 @@ static const struct opt reason_opts[] = {
 	{ "reason", 0, OPT_TEXT, "TEXT", "kept with the peer and in the audit log" },
 	{ 0 },
 };
+static const struct opt revoke_opts[] = {
+	{ "reason", 0, OPT_TEXT, "TEXT", "kept with the peer and in the audit log" },
+	{ "mesh", 0, OPT_FLAG, NULL, "as one of --revoke-admins: the whole mesh sets it aside for a day" },
+	{ 0 },
+};
+static const struct opt draft_opts[] = {
+	{ "out", 0, OPT_TEXT, "FILE", "write the draft to this new file" },
+	{ "reason", 0, OPT_NUMBER, "N", "a number that your mesh agrees on, 0 to 255", .max = 255 },
+	{ "scope", 0, OPT_NUMBER, "N", "1 the identity, 2 its membership, 3 only its prekeys and older sessions", .min = 1, .max = 3 },
+	{ "note", 0, OPT_TEXT, "TEXT", "a sentence that is signed too" },
+	{ 0 },
+};
 static const struct opt export_opts[] = {
 	{ "out", 0, OPT_TEXT, "FILE", "write a new file instead of stdout" },
 	{ 0 },
@@ -309,8 +467,21 @@ static const struct command subs[] = {
 	  .examples = state_examples, .opts = reason_opts, .flags = CMD_PASSPHRASE, .min_args = 2,
 	  .max_args = 2, .run = run_set_state },
 	{ .name = "revoke", .args = "PEER --reason TEXT", .summary = "refuse an identity for ever",
-	  .examples = revoke_examples, .opts = reason_opts, .flags = CMD_PASSPHRASE | CMD_YES, .min_args = 1,
-	  .max_args = 1, .run = run_revoke },
+	  .examples = revoke_examples, .opts = revoke_opts,
+	  .text = "Alone it is for this node. With --mesh one administrator has every node hold the messages\n"
+		  "of that peer for 24 hours; peers of the old software, which know nothing less, revoke it.",
+	  .flags = CMD_PASSPHRASE | CMD_YES, .min_args = 1, .max_args = 1, .run = run_revoke },
+	{ .name = "revoke-draft", .args = "PEER --out FILE", .summary = "begin a revocation that several administrators sign",
+	  .examples = draft_examples, .opts = draft_opts,
+	  .text = "Who may sign, and how many are needed, say --revoke-admins and --revoke-quorum, alike on\n"
+		  "every node. The file is no secret; carry it to the machine of the next administrator.",
+	  .min_args = 1, .max_args = 1, .run = run_revoke_draft },
+	{ .name = "revoke-sign", .args = "FILE", .summary = "add the signature of this administrator", .examples = sign_examples,
+	  .text = "Only what is signed counts: after signing, the target is shown as this node knows it.\n"
+		  "The file is written again.",
+	  .flags = CMD_YES, .min_args = 1, .max_args = 1, .run = run_revoke_sign },
+	{ .name = "revoke-send", .args = "FILE", .summary = "revoke, for the whole mesh and for ever", .examples = send_examples,
+	  .flags = CMD_YES, .min_args = 1, .max_args = 1, .run = run_revoke_send },
 	{ .name = "repin", .args = "SUBJECT NEW_NODE_ID", .summary = "accept the new key of a known name",
 	  .examples = repin_examples,
 	  .text = "SUBJECT is the name or address of an alarm ('ironmesh trust list'). The old identity is\n"
@@ -339,7 +510,7 @@ static const struct command subs[] = {
 
 const struct command cmd_trust = {
 	.name = "trust",
-	.summary = "whose key is whose: list, show, pin, verify, set-state, revoke, repin, allow-downgrade, cap-diff, cap-accept, cap-reject, export",
+	.summary = "whose key is whose: list, show, pin, verify, set-state, revoke, revoke-draft, revoke-sign, revoke-send, repin, allow-downgrade, cap-diff, cap-accept, cap-reject, export",
 	.examples = list_examples,
 	.subs = subs,
 };

@@ -1,5 +1,6 @@
 /* The table, and what stands before every handler. */
 #include "daemon/commands_internal.h"
+#include "daemon/revoke.h"
 #include "trust/invite.h"
 
 #define TEXT(n, max_) { .name = n, .kind = PARAM_TEXT, .min = 0, .max = max_ }
@@ -68,6 +69,7 @@ static const struct command TABLE[] = {
 	  { MUST_TEXT("name", NAME_MAX_CHARS), BOOL("clear") } },
 	{ "keys.migrate", command_keys_migrate, CMD_OFFLINE | CMD_KEY },
 	{ "keys.rotate", command_keys_rotate, OFF | CMD_KEY | CMD_STATE | CMD_CHANGES },
+	{ "keys.revoke", command_keys_revoke, CMD_ONLINE | CMD_CHANGES, { INT("reason", 0, 255) } },
 	{ "trust.list", command_trust_list, OFF | CMD_KEY | CMD_STATE },
 	{ "trust.show", command_trust_show, OFF | CMD_KEY | CMD_STATE, { MUST_TEXT("peer", WHO) } },
 	{ "trust.pin", command_trust_pin, OFF | CMD_KEY | CMD_STATE | CMD_CHANGES,
@@ -77,7 +79,11 @@ static const struct command TABLE[] = {
 	{ "trust.set_state", command_trust_set_state, OFF | CMD_KEY | CMD_STATE | CMD_CHANGES,
 	  { MUST_TEXT("peer", WHO), MUST_TEXT("state", 16), TEXT("reason", 90) } },
 	{ "trust.revoke", command_trust_revoke, OFF | CMD_KEY | CMD_STATE | CMD_CHANGES,
-	  { MUST_TEXT("peer", WHO), MUST_TEXT("reason", 90) } },
+	  { MUST_TEXT("peer", WHO), MUST_TEXT("reason", 90), BOOL("mesh") } },
+	{ "trust.revoke_draft", command_trust_revoke_draft, CMD_ONLINE | CMD_CHANGES,
+	  { MUST_TEXT("peer", WHO), INT("reason", 0, 255), INT("scope", 1, 3), TEXT("note", 200) } },
+	{ "trust.revoke_sign", command_trust_revoke_sign, CMD_ONLINE | CMD_CHANGES, { MUST_TEXT("text", REVOKE_FILE_MAX) } },
+	{ "trust.revoke_send", command_trust_revoke_send, CMD_ONLINE | CMD_CHANGES, { MUST_TEXT("text", REVOKE_FILE_MAX) } },
 	{ "trust.repin", command_trust_repin, OFF | CMD_KEY | CMD_STATE | CMD_CHANGES,
 	  { MUST_TEXT("subject", WHO), MUST_TEXT("id", 64) } },
 	{ "trust.allow_downgrade", command_trust_allow_downgrade, OFF | CMD_KEY | CMD_STATE | CMD_CHANGES,

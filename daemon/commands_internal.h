@@ -74,6 +74,9 @@ enum err pins_written(struct call *c) MUST_CHECK;
 /* Offline: held messages of this peer become new, or go. */
 enum err command_release_held(struct call *c, const struct node_id *id, bool accept) MUST_CHECK;
 
+/* A quarantine that the whole mesh hears of, as the answer of trust.revoke. */
+enum err command_revoke_mesh(struct call *c, const struct node_id *who) MUST_CHECK;
+
 #define COMMAND(name) enum err name(struct call *c)
 COMMAND(command_version);
 COMMAND(command_status);
@@ -104,12 +107,16 @@ COMMAND(command_keys_fingerprint);
 COMMAND(command_keys_generate);
 COMMAND(command_keys_migrate);
 COMMAND(command_keys_rotate);
+COMMAND(command_keys_revoke);
 COMMAND(command_trust_list);
 COMMAND(command_trust_show);
 COMMAND(command_trust_pin);
 COMMAND(command_trust_verify);
 COMMAND(command_trust_set_state);
 COMMAND(command_trust_revoke);
+COMMAND(command_trust_revoke_draft);
+COMMAND(command_trust_revoke_sign);
+COMMAND(command_trust_revoke_send);
 COMMAND(command_trust_repin);
 COMMAND(command_trust_allow_downgrade);
 COMMAND(command_trust_export);

@@ -72,6 +72,8 @@ enum err command_trust_revoke(struct call *c)
 	const struct pin *pin;
 	enum err e = arg_peer(c, "peer", &pin);
 
+	if (e == ERR_OK && arg_bool(c, "mesh", false))
+		return command_revoke_mesh(c, &pin->id);
 	return e == ERR_OK ? move_peer(c, &pin->id, PIN_REVOKED, arg_text(c, "reason")) : e;
 }
 

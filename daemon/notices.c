@@ -84,7 +84,8 @@ static struct notice *notice_set(struct records *r, const struct im2_record *rec
 	notice_drop(r, x);
 	memcpy(copy, rec->raw.p, rec->raw.n);
 	*x = (struct notice){ .p = copy, .n = rec->raw.n, .key_n = (uint8_t)rec->key.n, .type = (uint8_t)rec->type,
-			      .gen = rec->gen, .order = ++r->order, .act_ms = act_ms, .own = own, .counts = counts };
+			      .gen = rec->gen, .order = ++r->order, .act_ms = act_ms, .own = own, .counts = counts,
+			      .by_many = rec->type == IM2_REC_REVOKE_T && rec->signers_n > 1 };
 	memcpy(x->author, rec->author, ED_BYTES);
 	memcpy(x->id, id, RAW_ID);
 	if (rec->key.n)
@@ -104,13 +105,13 @@ static bool is_answered(const struct record_peer *p, size_t i)
 	return p->answered[i / 64] >> i % 64 & 1;
 }
 
-/* Our own are for everybody, those of others for whom we trust. Nobody is told of himself. */
+/* Our own are for everybody, those of others for whom we trust. Nobody is told what he alone has signed. */
 static bool may_have(struct records *r, const struct node_id *peer, const struct notice *x)
 {
 	struct node_id author;
 
 	node_id_of_raw(x->id, &author);
-	return x->p && !node_id_eq(&author, peer) && (x->own || records_trusted(r, peer));
+	return x->p && (x->by_many || !node_id_eq(&author, peer)) && (x->own || records_trusted(r, peer));
 }
 
 bool notices_open(struct records *r, const struct conn *c, const struct record_peer *p)
@@ -207,10 +208,13 @@ void notice_load(struct records *r, const struct im2_record *rec, bool own)
 	struct im2_revocation v;
 	const uint8_t *ed = subject(r, rec, &v);
 	bool counts = own || rec->type == IM2_REC_ROTATE_T || v.self || v.by_quorum;
+	bool mine = own || memcmp(rec->author, keyring_ed(r->node->p.keyring), ED_BYTES) == 0;
 
 	/* A quarantine that has begun stands in a space of its own; all else does no harm twice. */
-	if (ed && (own || records_pin(r, ed) || v.by_quorum) && (counts || v.quarantine))
-		notice_set(r, rec, own, counts, own || v.quarantine ? NEVER : v.effective_ms);
+	if (ed && (mine || records_pin(r, ed) || v.by_quorum) && (counts || v.quarantine))
+		notice_set(r, rec, mine, counts, own || v.quarantine ? NEVER : v.effective_ms);
+	if (ed && v.self && mine)
+		records_mine_ended(r, false);
 }
 
 static void say_shown(struct records *r, const struct im2_record *rec, const struct im2_revocation *v,
@@ -252,6 +256,30 @@ void notice_new(struct records *r, const struct im2_record *rec, const struct no
 		return;
 	records_keep(r, rec);
 	spread(r);
+}
+
+enum err notice_issue(struct records *r, const struct im2_record *rec)
+{
+	struct node *n = r->node;
+	struct im2_revocation v;
+	const uint8_t *ed = subject(r, rec, &v), *self = keyring_ed(n->p.keyring);
+	bool mine = memcmp(rec->author, self, ED_BYTES) == 0, ourselves;
+
+	if (!ed || (!v.self && !v.by_quorum && !v.quarantine))
+		return ERR_DENIED;
+	ourselves = memcmp(ed, self, ED_BYTES) == 0;
+	if (!notice_set(r, rec, mine, !v.quarantine, ourselves ? NEVER : v.quarantine ? 0 : v.effective_ms))
+		return ERR_FULL;
+	if (v.scope != 3 && !v.quarantine && !ourselves)
+		revoked_add(r, rec, &v, keyring_id(n->p.keyring));
+	records_keep(r, rec);
+	if (node_commit(n) != ERR_OK)
+		return ERR_STORE;
+	if (ourselves)
+		records_mine_ended(r, false);
+	spread(r);
+	(void)notices_act(r);
+	return ERR_OK;
 }
 
 /* --- effects: revocation ---------------------------------------------------------------------------------------- */
@@ -330,16 +358,31 @@ enum err quarantines_load(struct records *r)
 }
 
 /* Its messages are held for a day. Who was not trusted is no worse off. */
+static void set_aside(struct records *r, const struct pin *pin, const struct node_id *by)
+{
+	struct node *n = r->node;
+	uint64_t until = env_wall(n->env) + QUARANTINE_MS;
+	struct node_id id = pin->id;
+	struct fault f = { 0 };
+	uint8_t value[8], ed[ED_BYTES];
+	struct wr w = wr_init(value, sizeof value);
+
+	memcpy(ed, pin->ed, sizeof ed);
+	wr_u64(&w, until);
+	quarantine_add(r, ed, until);
+	records_put(r, SPACE_QUARANTINE, BYTES_ARR(ed), BYTES_ARR(value));
+	log_warn("peer-quarantined peer=%s name=%s by=%s for_s=%u", id.hex, peer_name(n, &id), by->hex, QUARANTINE_MS / 1000);
+	audit_note(n->p.audit, "PEER_QUARANTINED", (struct bytes){ 0 }, "peer_id", id.hex, "by", by->hex, NULL);
+	if (node_peer_pending(n, &id, &f) != ERR_OK)
+		log_error("peer-not-quarantined peer=%s what=\"%s\"", id.hex, f.what);
+}
+
 static void quarantine(struct records *r, const struct notice *x, const struct im2_revocation *v)
 {
 	struct node *n = r->node;
 	const struct pin *pin = records_pin(r, v->target);
-	uint64_t until = env_wall(n->env) + QUARANTINE_MS;
 	struct im2_record rec;
-	struct node_id id, by;
-	struct fault f = { 0 };
-	uint8_t value[8];
-	struct wr w = wr_init(value, sizeof value);
+	struct node_id by;
 
 	if (!pin || pin->state != PIN_TRUSTED || im2_record_parse(bytes_of(x->p, x->n), &rec) != IM2_FINE)
 		return;
@@ -347,15 +390,22 @@ static void quarantine(struct records *r, const struct notice *x, const struct i
 	if (rec.issued_ms && env_wall(n->env) >= CLOCK_PLAUSIBLE_MS &&
 	    env_wall(n->env) > rec.issued_ms + QUARANTINE_MS + IM2_DAY_MS)
 		return;
-	id = pin->id;
 	node_id_of(x->author, &by);
-	wr_u64(&w, until);
-	quarantine_add(r, v->target, until);
-	records_put(r, SPACE_QUARANTINE, BYTES_ARR(v->target), BYTES_ARR(value));
-	log_warn("peer-quarantined peer=%s name=%s by=%s for_s=%u", id.hex, peer_name(n, &id), by.hex, QUARANTINE_MS / 1000);
-	audit_note(n->p.audit, "PEER_QUARANTINED", (struct bytes){ 0 }, "peer_id", id.hex, "by", by.hex, NULL);
-	if (node_peer_pending(n, &id, &f) != ERR_OK)
-		log_error("peer-not-quarantined peer=%s what=\"%s\"", id.hex, f.what);
+	set_aside(r, pin, &by);
+}
+
+void records_quarantine(struct node *n, const struct node_id *id, const struct node_id *by)
+{
+	struct records *r = n->records;
+	const struct pin *pin = pins_get(n->p.pins, id);
+	bool acting = r && r->acting;
+
+	if (!r || !pin || pin->state != PIN_TRUSTED)
+		return;
+	r->acting = true;
+	set_aside(r, pin, by);
+	r->acting = acting;
+	records_wake(r, env_now(n->env));
 }
 
 static void release(struct records *r, size_t i)

@@ -9,6 +9,7 @@
 #include "daemon/pairing.h"
 #include "daemon/records.h"
 #include "daemon/relay.h"
+#include "daemon/revoke.h"
 #include "daemon/routes.h"
 #include "protocol/im2/record.h"
 
@@ -51,9 +52,8 @@ void parts_online(struct conn *c)
 		courier_direct(c->node, &c->peer->id);
 		routes_online(c);
 		relay_wake(c->node, &c->peer->id);
-	} else {
-		mesh09_online(c);
 	}
+	mesh09_online(c);
 	discovery_online(c);
 	caps_online(c);
 	invites_online(c);
@@ -98,6 +98,8 @@ void parts_control(struct conn *c, const struct session_event *e)
 		mesh09_control(c, e);
 	else if (bytes_eq(type, BYTES_LIT("CAPABILITY_ANNOUNCE")))
 		caps_control(c, e);
+	else if (bytes_eq(type, BYTES_LIT("REVOCATION")))
+		revoke_control(c, e);
 }
 
 void parts_committed(struct node *n)

@@ -56,8 +56,9 @@ void records_receipt(struct node *n, struct bytes value);
 struct bytes records_get(struct node *n, const uint8_t ed[static ED_BYTES], uint64_t type);
 /* Asks this neighbour for the newest record that an author has made, if it is newer than ours. Within what it takes. */
 void records_want(struct conn *c, const struct node_id *author, uint64_t type);
-/* A record that came inside another item (ROUTEADV): checked, kept, charged to who delivered it. `out` points into `raw`. */
-enum im2_record_verdict records_take(struct conn *c, struct bytes raw, struct im2_record *out);
+/* A record of this type that came inside another item (ROUTEADV): checked, kept, charged to who delivered it. `out` points
+ * into `raw`. One of another type is refused unseen: what a REVOKE or ROTATE does is done elsewhere, and only once. */
+enum im2_record_verdict records_take(struct conn *c, struct bytes raw, uint64_t type, struct im2_record *out);
 
 /* A PREKEY or CARD that came with a credential of this peer (15.3): checked and kept; it costs nobody anything. In the open
  * group of the store. */

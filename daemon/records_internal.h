@@ -37,6 +37,7 @@ struct notice {
 	uint64_t act_ms; /* wall: its effect is due then; UINT64_MAX = it is done */
 	bool own;        /* of an identity that is or was ours: for everybody */
 	bool counts;     /* nothing that counts less takes its place */
+	bool by_many;    /* a REVOKE that several signed: its author, who drafted it, may not have seen it whole */
 };
 
 struct quarantine {
@@ -123,6 +124,7 @@ void records_bad(struct records *r, struct conn *c, enum im2_refusal why); /* wh
 void records_equivocation(struct records *r, struct conn *c, const struct im2_record *rec);
 
 /* records_issue.c */
+bool records_issues(uint64_t type); /* CAP, ROUTE, CARD */
 /* A record of ours came back that this life has not issued: the next one is above it, at once. */
 void records_issued_behind(struct records *r, const struct im2_record *rec);
 
@@ -141,6 +143,9 @@ void prekeys_behind(struct records *r, uint64_t gen);
 void notice_load(struct records *r, const struct im2_record *rec, bool own);
 /* A REVOKE or ROTATE that verified and is news. */
 void notice_new(struct records *r, const struct im2_record *rec, const struct node_id *from);
+/* A REVOKE that this node issues or was handed by its operator: kept, told to everybody, and done before this returns.
+ * ERR_DENIED (it would have no effect), ERR_FULL, ERR_STORE. */
+enum err notice_issue(struct records *r, const struct im2_record *rec) MUST_CHECK;
 void notices_offer(struct records *r, struct conn *c, struct record_peer *p);
 /* Revoked, blocked or forgotten: its rotation is void. */
 void notices_void(struct records *r, const uint8_t ed[static ED_BYTES]);

@@ -82,16 +82,18 @@ void records_equivocation(struct records *r, struct conn *c, const struct im2_re
 }
 
 /* Valid, ours, and unknown to us. */
-static void mine(struct records *r, const struct im2_record *rec)
+static void mine(struct records *r, const struct im2_record *rec, const struct node_id *from)
 {
 	if (rec->type == IM2_REC_PREKEY_T)
 		prekeys_behind(r, rec->gen);
-	else if (rec->type < ISSUED_TYPES && rec->type != IM2_REC_REVOKE_T)
+	else if (records_issues(rec->type))
 		records_issued_behind(r, rec);
 	else if (rec->type == IM2_REC_ROTATE_T)
 		records_mine_ended(r, true);
 	else if (bytes_eq(rec->key, bytes_of(keyring_ed(r->node->p.keyring), ED_BYTES)))
 		records_mine_ended(r, false);
+	else if (rec->signers_n > 1 && im2_records_own(r->cache, rec->raw) == ERR_OK)
+		notice_new(r, rec, from); /* we drafted it, and another administrator has sent it */
 }
 
 static void bad(struct records *r, struct conn *c, struct bucket *b, enum im2_refusal why)
@@ -233,7 +235,7 @@ static void on_record(struct records *r, struct conn *c, struct bytes raw)
 		records_equivocation(r, c, &rec);
 		break;
 	case IM2_REC_MINE_BEHIND:
-		mine(r, &rec);
+		mine(r, &rec, &c->peer->id);
 		break;
 	case IM2_REC_NEW:
 		n->n.records_taken++;

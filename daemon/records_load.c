@@ -42,7 +42,9 @@ static bool load_record(void *ctx, struct bytes key, struct bytes value)
 	/* What came in an earlier life ends when it would have ended then. */
 	if ((rec.life_s && env_wall(r->node->env) > arrived + rec.life_s * 1000) ||
 	    (rec.type != IM2_REC_REVOKE_T && !pins_get(r->node->p.pins, &id)) ||
-	    im2_records_take(r->cache, raw, &id, &rec, &why) == IM2_REC_REFUSED) {
+	    (memcmp(rec.author, keyring_ed(r->node->p.keyring), ED_BYTES) == 0 ?
+		     im2_records_own(r->cache, raw) != ERR_OK :
+		     im2_records_take(r->cache, raw, &id, &rec, &why) == IM2_REC_REFUSED)) {
 		drop_later(d, key);
 		return true;
 	}
