@@ -165,7 +165,7 @@ static void a_new_identity_takes_its_sets_along(void **state)
 
 static void names_beyond_the_room_are_kept_as_a_digest(void **state)
 {
-	static char text[PINS_CAPS_MAX][PINS_CAP_TEXT_MAX + 1];
+	static char text[PINS_CAPS_MAX][PINS_CAP_TEXT_MAX + 32];
 	const char *names[PINS_CAPS_MAX];
 	struct node_id id = { 0 };
 	struct caps_view v;
