@@ -591,7 +591,7 @@ static void wolf_drain(struct wolf *f, unsigned i)
 	while (im2_pair_next_unit(f->link[i].p, &unit))
 		if (!f->silent || f->link[i].said++ == 0)
 			(void)!tp_send(f->tp, f->link[i].id, unit, false);
-	if (over)
+	if (over && !f->silent)
 		tp_close(f->tp, f->link[i].id);
 }
 
