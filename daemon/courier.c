@@ -7,7 +7,7 @@
 
 #define DESTINATIONS 1024
 #define AUTHORS 1024
-#define GATHER_MS 20
+#define GATHER_MS 5
 
 static bool has_session(struct node *n, const struct node_id *id)
 {

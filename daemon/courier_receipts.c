@@ -12,7 +12,7 @@
 
 #include "protocol/im2/content.h"
 
-#define WAIT_MS 25                 /* for company; at most 5 s by 10.2 */
+#define WAIT_MS 5                  /* after the last ones, for company; at most 5 s by 10.2 */
 #define TTL_S 86400
 #define AGAIN_MS 2000              /* doubling, while there is no key or the link is full */
 #define TRIES 6
@@ -43,9 +43,11 @@ static struct owed *owed_get(struct courier *k, const struct node_id *author)
 	}
 	memcpy(v, &o, sizeof o);
 	o->author = *author;
-	o->due_ms = env_now(k->node->env) + WAIT_MS;
+	/* At the end of this turn, with all that its commit brings. */
+	o->due_ms = env_now(k->node->env);
 	list_add_tail(&k->owing, &o->link);
-	courier_wake_at(k, o->due_ms);
+	k->receipts_due = true;
+	node_want_turn(k->node);
 	return o;
 }
 
@@ -252,14 +254,14 @@ uint64_t courier_receipts_due(struct courier *k)
 
 		after = l->next;
 		if (o->due_ms <= now) {
-			if (!flush(k, o))
-				continue;
-			if (!o->n && full && load(k, o) && o->n) {
-				o->due_ms = now + 1;
-			} else if (!o->n) {
+			if (!o->n) {
 				owed_free(k, o);
 				continue;
 			}
+			if (!flush(k, o))
+				continue;
+			if (!o->n)
+				o->due_ms = now + (full && load(k, o) && o->n ? 1 : WAIT_MS);
 		}
 		next = o->due_ms < next ? o->due_ms : next;
 	}
