@@ -234,6 +234,12 @@ static void on_dropped(struct conn *c, const struct session_event *e)
 	n->n.frames_dropped++;
 	log_debug("frame-dropped peer=%s err=%s why=%s", c->peer ? c->peer->id.hex : c->source,
 		  err_word(e->err), e->word ? e->word : "-");
+	/* Whom others write to us from, and we do not know, says nothing of the neighbour that passes it on. */
+	if (e->err == ERR_NOTFOUND) {
+		audit_note(n->p.audit, "INNER_SOURCE_SIG_DROP", bytes_str(c->source), "peer_id",
+			   c->peer ? c->peer->id.hex : "", "reason", e->word, NULL);
+		return;
+	}
 	if (c->peer && (e->err == ERR_AUTH || e->err == ERR_REPLAY))
 		audit_note(n->p.audit, e->err == ERR_AUTH ? "SIGNATURE_FAILURE" : "REPLAY_DETECTED",
 			   bytes_str(c->peer->id.hex), "peer_id", c->peer->id.hex, "reason",
@@ -296,7 +302,8 @@ static void on_event(struct conn *c, const struct session_event *e)
 		inbound_message(c, &e->message);
 		break;
 	case SESSION_EV_RECEIPT:
-		admit_confirmation(c);
+		if (!e->receipt_from.hex[0])
+			admit_confirmation(c);
 		outbound_receipt(c, e);
 		break;
 	case SESSION_EV_PONG:

@@ -10,6 +10,7 @@
 #include "daemon/inbound.h"
 
 #include "daemon/courier.h"
+#include "daemon/mesh09.h"
 #include "daemon/node_internal.h"
 
 #include "base/text.h"
@@ -71,6 +72,12 @@ void inbound_committed(struct node *n)
 	}
 }
 
+/* A neighbour of the old wire brought it from its author. */
+static bool is_far(const struct conn *c, const struct message *m)
+{
+	return !c->im2 && c->peer && !node_id_eq(&m->source, &c->peer->id);
+}
+
 /* To the author: in the session that it came in, or back through the relays. */
 static void refuse(struct conn *c, const struct message *m, const struct inbound_sealed *sealed, const char *why, uint8_t code)
 {
@@ -79,6 +86,8 @@ static void refuse(struct conn *c, const struct message *m, const struct inbound
 	snprintf(r.id, sizeof r.id, "%.*s", (int)m->id.n, m->id.p);
 	if (sealed)
 		courier_receipt(c->node, &m->source, &r);
+	else if (is_far(c, m))
+		mesh09_receipt(c->node, &m->source, &r);
 	else
 		conn_receipt(c, &r);
 }
@@ -166,6 +175,10 @@ static void inbound_take(struct conn *c, const struct message *said, const struc
 		n->n.messages_refused++;
 		return;
 	}
+	if (!sealed && is_far(c, m) && !admit_relayed(c, &m->source)) {
+		n->n.messages_refused++;
+		return;
+	}
 	if (pin->ignored) {
 		n->n.messages_refused++;
 		if (!(m->ext.flags & MSG_VOLATILE))
@@ -231,7 +244,7 @@ static void inbound_take(struct conn *c, const struct message *said, const struc
 		/* The group is lost. Ending the session at once keeps the order: whatever follows on this
 		 * link would be kept before the lost ones come again. Relays keep no order. */
 		node_store_failed(n);
-		if (!sealed)
+		if (!sealed && !is_far(c, m))
 			conn_close(c, "store-failed");
 		return;
 	}
@@ -277,7 +290,7 @@ static void inbound_take(struct conn *c, const struct message *said, const struc
 		e = inbox_get(n->p.store, seq, &kept);
 		if (e == ERR_STORE) {
 			node_store_failed(n);
-			if (!sealed)
+			if (!sealed && !is_far(c, m))
 				conn_close(c, "store-failed");
 			return;
 		}
@@ -295,6 +308,7 @@ static void inbound_take(struct conn *c, const struct message *said, const struc
 	op->size = m->body.n;
 	op->is_new = e == ERR_OK;
 	op->sealed = sealed != NULL;
+	op->far = !sealed && is_far(c, m);
 	op->silent = (m->ext.flags & MSG_NO_RECEIPT) && !refused;
 	op->receipt = (e == ERR_OK ? row.held : state == INBOX_HELD) ? RECEIPT_HELD : RECEIPT_DELIVERED;
 	if (refused)
@@ -323,10 +337,10 @@ void inbound_op_done(struct node *n, struct op *op, enum err e)
 	struct conn *c = conn_find(n, op->conn);
 	struct node_event ev = { .type = op->receipt == RECEIPT_HELD ? "inbox.held" : "inbox.new",
 				 .peer = op->peer, .msg_id = op->id, .seq = op->seq, .size = op->size,
-				 .via = op->sealed ? "relay" : NULL };
+				 .via = op->sealed || op->far ? "relay" : NULL };
 
 	if (e != ERR_OK) {
-		if (c && !c->closing && !op->sealed)
+		if (c && !c->closing && !op->sealed && !op->far)
 			conn_close(c, "store-failed");
 		return;
 	}
@@ -342,7 +356,7 @@ void inbound_op_done(struct node *n, struct op *op, enum err e)
 	} else {
 		n->n.messages_repeated++;
 	}
-	if (op->sealed || (c && !c->closing)) {
+	if (op->sealed || op->far || (c && !c->closing)) {
 		struct pending_receipt r = { .kind = op->receipt, .kept_seq = op->seq, .silent = op->silent };
 
 		if (op->receipt == RECEIPT_REJECTED) {
@@ -352,6 +366,8 @@ void inbound_op_done(struct node *n, struct op *op, enum err e)
 		memcpy(r.id, op->id, sizeof r.id);
 		if (op->sealed)
 			courier_receipt(n, &op->peer, &r);
+		else if (op->far)
+			mesh09_receipt(n, &op->peer, &r);
 		else
 			conn_receipt(c, &r);
 	}
@@ -434,6 +450,14 @@ enum err node_inbox_take(struct node *n, struct inbox_row *row, bool *changed)
 		memcpy(r.id, row->id, sizeof row->id);
 		courier_receipt(n, &row->author, &r);
 		return ERR_OK;
+	}
+	if (!node_id_eq(&row->via, &row->author)) {
+		struct pending_receipt r = { .kind = RECEIPT_READ };
+
+		/* Once, if there is a way now. */
+		memcpy(r.id, row->id, sizeof row->id);
+		mesh09_receipt(n, &row->author, &r);
+		return reported(n, row->seq);
 	}
 	p = peer_now(n, &row->via);
 	if (p && p->conn && session_peer(p->conn->session)->confirms) {

@@ -3,6 +3,7 @@
  * passphrase (18.2).
  */
 #include "daemon/discovery.h"
+#include "daemon/mesh09.h"
 #include "daemon/node_internal.h"
 #include "daemon/records.h"
 #include "daemon/routes.h"
@@ -334,6 +335,7 @@ void native_trust_changed(struct node *n, const struct node_id *id)
 
 	records_decided(n, id);
 	discovery_decided(n);
+	mesh09_trust(n, id);
 	if (!p || !p->conn || !p->conn->im2)
 		return;
 	im2_link_trusted(p->conn->session, pin && pin->state == PIN_TRUSTED);

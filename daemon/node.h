@@ -285,6 +285,11 @@ void node_observe(struct node *n, void (*fn)(void *ctx, const struct node_event 
 	X(sealed_received, "sealed_received")                                                      \
 	X(sealed_refused, "sealed_refused")                                                        \
 	X(sealed_no_fs, "sealed_no_fs")                                                            \
+	X(old_sent, "old_sent")                                                                    \
+	X(old_relayed, "old_relayed")                                                              \
+	X(old_dropped, "old_dropped")                                                              \
+	X(old_unreachable, "old_unreachable")                                                      \
+	X(old_unreachable_sent, "old_unreachable_sent")                                            \
 	X(caps_learned, "caps_learned")                                                            \
 	X(caps_refused, "caps_refused")                                                            \
 	X(caps_expired, "caps_expired")                                                            \

@@ -3,6 +3,7 @@
  * order: cancel, send again.
  */
 #include "daemon/courier.h"
+#include "daemon/mesh09.h"
 #include "daemon/node_internal.h"
 
 #define FOLLOW_ROWS 256
@@ -10,7 +11,9 @@
 static void overlay(struct node *n, struct outbox_row *r)
 {
 	struct courier_view way;
+	struct node_id old_hop;
 	struct item *it;
+	bool held;
 
 	r->expires_ms = outbox_expiry_wall(n->p.store, r->expires_ms);
 	if (r->state != OUTBOX_QUEUED)
@@ -24,6 +27,15 @@ static void overlay(struct node *n, struct outbox_row *r)
 		else
 			snprintf(r->reason, sizeof r->reason, "through %s%s", peer_name(n, &way.via),
 				 way.no_fs ? "; without forward secrecy" : "");
+		return;
+	}
+	if (mesh09_view(n, &r->to, r->id, &old_hop, &held)) {
+		r->state = OUTBOX_SENT;
+		if (held)
+			snprintf(r->reason, sizeof r->reason, "held: waits for approval by the operator of %s",
+				 peer_name(n, &r->to));
+		else
+			snprintf(r->reason, sizeof r->reason, "through %s, 0.9", peer_name(n, &old_hop));
 		return;
 	}
 	it = item_find(n, &r->to, bytes_str(r->id));

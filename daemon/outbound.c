@@ -12,6 +12,7 @@
 
 #include "base/text.h"
 #include "daemon/courier.h"
+#include "daemon/mesh09.h"
 
 #define OLD_PEER_REASON "peer-never-confirms"
 #define VOLATILE_QUEUE_MAX (1u << 20)
@@ -316,6 +317,8 @@ void outbound_ended(struct node *n, const struct node_id *peer, const char *id, 
 	struct peer *p = peer_find(n, peer);
 	struct node_event e = { .type = types[s], .peer = *peer, .msg_id = id, .reason = reason, .in_ms = in_ms };
 	struct courier_view way;
+	struct node_id old_hop;
+	bool old_held;
 
 	for (size_t i = 0; (s == OUTBOX_EXPIRED || s == OUTBOX_CANCELLED) && i < n->ops_n; i++)
 		if (n->ops[i].kind == OP_SUBMIT && strcmp(n->ops[i].id, id) == 0)
@@ -325,8 +328,11 @@ void outbound_ended(struct node *n, const struct node_id *peer, const char *id, 
 	} else if (courier_view(n, peer, id, &way)) {
 		e.via = "relay";
 		e.in_ms = in_ms ? in_ms : way.age_ms;
+	} else if (mesh09_view(n, peer, id, &old_hop, &old_held)) {
+		e.via = "relay";
 	}
 	courier_ended(n, peer, id, s == OUTBOX_DELIVERED || s == OUTBOX_READ);
+	mesh09_ended(n, peer, id, s == OUTBOX_DELIVERED || s == OUTBOX_READ);
 	log_debug("message-%s msg=%s peer=%s reason=%s", outbox_state_word(s), id, peer->hex,
 		  reason ? reason : "-");
 	node_event(n, &e);
@@ -515,7 +521,7 @@ void outbound_receipt_of(struct node *n, const struct node_id *from, const struc
 			sched_wake(p);
 		} else {
 			author_word(n, it, ev->receipt_id, id);
-			n->n.receipts_unknown += !courier_held(n, from, id);
+			n->n.receipts_unknown += !courier_held(n, from, id) && !mesh09_held(n, from, id);
 		}
 		return;
 	}
@@ -563,6 +569,8 @@ void outbound_receipt_of(struct node *n, const struct node_id *from, const struc
 
 void outbound_receipt(struct conn *c, const struct session_event *ev)
 {
-	if (c->peer)
+	if (ev->receipt_from.hex[0])
+		outbound_receipt_of(c->node, &ev->receipt_from, ev);
+	else if (c->peer)
 		outbound_receipt_of(c->node, &c->peer->id, ev);
 }

@@ -3,6 +3,7 @@
  */
 #include "daemon/invites.h"
 #include "daemon/discovery.h"
+#include "daemon/mesh09.h"
 #include "daemon/node_internal.h"
 #include "daemon/pairing.h"
 
@@ -176,6 +177,8 @@ static void sink_opened(void *ctx, const struct link_info *info)
 		.past_ms = n->c.past_ms,
 		.future_ms = n->c.future_ms,
 		.seal_direct = n->c.seal_direct,
+		.author_key = n->mesh09 ? mesh09_author_key : NULL,
+		.author_ctx = n,
 		.invite = invite,
 	};
 

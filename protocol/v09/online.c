@@ -2,6 +2,7 @@
  * online.c -- frames of an open session: the receive pipeline of wire 3.10 with its hardenings, and
  * what we send.
  */
+#include "protocol/v09/route.h"
 #include "protocol/v09/v09_internal.h"
 
 static bool v1_allowed(const struct v09 *s)
@@ -140,7 +141,7 @@ static void take_control(struct v09 *s, const struct body *b, bool new_key)
 		return;
 	}
 	buf_reset(&s->body);
-	if (b->payload64.n > BASE64_LEN(CONTROL_MAX)) {
+	if (b->payload64.n > BASE64_LEN((size_t)(type_is(b, "ROUTE_ANNOUNCE") ? ROUTE09_PAYLOAD_MAX : CONTROL_MAX))) {
 		v09_dropped(s, ERR_LIMIT, "control-too-large");
 		return;
 	}
