@@ -10,6 +10,11 @@
 
 #define BLOCK 64
 
+bool records_issues(uint64_t type)
+{
+	return type == IM2_REC_CAP_T || type == IM2_REC_ROUTE_T || type == IM2_REC_CARD_T;
+}
+
 static struct bytes place_of(const struct records *r, uint64_t type, uint8_t out[static RECORD_PLACE_MAX])
 {
 	return record_place(keyring_ed(r->node->p.keyring), type, (struct bytes){ 0 }, out);
@@ -82,7 +87,7 @@ enum err records_issue(struct node *n, uint64_t type, uint64_t life_s, struct by
 	size_t at = out->n;
 	enum err e;
 
-	BUG_ON(type >= ISSUED_TYPES);
+	BUG_ON(!records_issues(type));
 	if (!r)
 		return ERR_UNSUPPORTED;
 	e = next_gen(r, type, &gen);
@@ -97,11 +102,12 @@ enum err records_issue(struct node *n, uint64_t type, uint64_t life_s, struct by
 void records_issued_behind(struct records *r, const struct im2_record *rec)
 {
 	struct node *n = r->node;
-	struct issued *i;
+	struct issued *i = &r->issued[rec->type];
+	uint64_t used;
 
-	if (rec->type >= ISSUED_TYPES)
-		return;
-	i = &r->issued[rec->type];
+	/* What an earlier life of this machine issued is no news. */
+	if (!i->reserved && stored_gen(r, rec->type, &used) == ERR_OK && used > i->last)
+		i->last = used;
 	if (rec->gen <= i->last)
 		return;
 	log_warn("own-record-behind type=%u gen=%llu why=\"a record of ours that we do not know: was a backup restored?\"",
@@ -129,14 +135,21 @@ void records_want(struct conn *c, const struct node_id *author, uint64_t type)
 		records_ask(r, c, p, author, type, (struct bytes){ 0 }, records_held_gen(r, ed, type, (struct bytes){ 0 }));
 }
 
-enum im2_record_verdict records_take(struct conn *c, struct bytes raw, struct im2_record *out)
+enum im2_record_verdict records_take(struct conn *c, struct bytes raw, uint64_t type, struct im2_record *out)
 {
 	struct node *n = c->node;
 	struct records *r = n->records;
-	enum im2_refusal why = IM2_E_POLICY;
-	enum im2_record_verdict v = r ? im2_records_take(r->cache, raw, &c->peer->id, out, &why) : IM2_REC_REFUSED;
+	enum im2_record_verdict v = IM2_REC_REFUSED;
+	enum im2_refusal why;
 
-	if (v == IM2_REC_REFUSED && r)
+	if (!r)
+		return v;
+	why = im2_record_parse(raw, out);
+	if (why == IM2_FINE && out->type != type)
+		why = IM2_E_CONTEXT;
+	if (why == IM2_FINE)
+		v = im2_records_take(r->cache, raw, &c->peer->id, out, &why);
+	if (v == IM2_REC_REFUSED)
 		records_bad(r, c, why);
 	else if (v == IM2_REC_EQUIVOCATION)
 		records_equivocation(r, c, out);

@@ -37,13 +37,15 @@
 
 static const struct transit_limits limits = { .objects_per_from = 1000, .bytes_per_from = 16u << 20, .bytes = 1ull << 30 };
 
+#define TOLD(code) (uint16_t)(1u << ((code) <= ROUTEFB_CANNOT_OPEN ? (code) : 0))
+
 /* One object, and the neighbours that brought it: feedback goes back to them, and nowhere else. */
 struct seen {
 	struct {
 		uint8_t id[16];
 		uint32_t at_s;     /* it came; monotonic + 1 */
 		uint32_t on_s;     /* we forwarded what this neighbour gave; 0 = not yet */
-		uint8_t told;      /* the code it heard last: once each, or two relays would tell each other for ever */
+		uint16_t told;     /* codes it heard: once each, or two relays would tell each other for ever */
 	} from[SEEN_FROM];
 	uint8_t n;
 };
@@ -67,6 +69,7 @@ struct relay {
 	struct answer *pending;
 	size_t pending_n;
 	struct relay_again *again;
+	const struct node_id *giver; /* of what is sent right now; NULL: ours */
 	struct timer sweep;
 	struct node_id swept;      /* the last destination that the sweep looked at; hex "": from the start */
 	struct relay_view n;
@@ -138,7 +141,7 @@ static void remember_given(struct relay *r, const struct conn *next, struct byte
 		return;
 	id_of(head.to, &to);
 	im2_rid(rt, body, rid);
-	relay_again_sent(r->again, &next->peer->id, &to, rid, rt, body, hops, age_s);
+	relay_again_sent(r->again, r->giver, &next->peer->id, &to, rid, rt, body, hops, age_s);
 }
 
 /* --- items ------------------------------------------------------------------------------------------------ */
@@ -252,7 +255,9 @@ static enum err forward(struct relay *r, const struct object *o, const struct no
 	*next = routes_next(r->node, &o->to, from);
 	if (!*next)
 		return ERR_NOTFOUND;
+	r->giver = from;
 	e = relay_send(*next, o->rt, o->body, o->hops - 1, o->age_s);
+	r->giver = NULL;
 	if (e == ERR_OK) {
 		r->n.forwarded++;
 		r->node->n.relay_forwarded++;
@@ -262,9 +267,18 @@ static enum err forward(struct relay *r, const struct object *o, const struct no
 
 static void forwarded(struct relay *r, struct conn *back, const struct object *o, const struct conn *next)
 {
-	if (back)
-		relay_feedback(back, o->rid,
-			       node_id_eq(&next->peer->id, &o->to) ? ROUTEFB_HANDED : ROUTEFB_FORWARDED, 0);
+	enum routefb code = node_id_eq(&next->peer->id, &o->to) ? ROUTEFB_HANDED : ROUTEFB_FORWARDED;
+	struct seen *s = back ? seen_find(r, o->rid) : NULL;
+	uint8_t raw[16];
+	int at;
+
+	if (!back)
+		return;
+	raw_of(&back->peer->id, raw);
+	at = s ? seen_from(r, s, raw) : -1;
+	if (at >= 0)
+		s->from[at].told |= TOLD(code); /* the next hop says the same */
+	relay_feedback(back, o->rid, code, 0);
 }
 
 static void dropped(struct relay *r, struct conn *c, const struct object *o, enum routefb code, uint32_t retry_s,
@@ -434,9 +448,9 @@ static void on_feedback(struct relay *r, struct conn *c, struct bytes value)
 
 		id_of(s->from[i].id, &id);
 		back = session_of(r->node, &id);
-		if (!back || back == c || s->from[i].told == code)
+		if (!back || back == c || (s->from[i].told & TOLD(code)))
 			continue;
-		s->from[i].told = (uint8_t)code;
+		s->from[i].told |= TOLD(code);
 		relay_feedback(back, rid, code, retry);
 	}
 }
@@ -485,6 +499,29 @@ static enum err go_on(struct relay *r, const struct transit_row *row)
 		s->from[at].on_s = seconds_now(r->node);
 	forwarded(r, session_of(r->node, &row->from), &o, next);
 	return ERR_OK;
+}
+
+void relay_given_up(struct node *n, const struct node_id *from, const struct node_id *to, const uint8_t rid[static 16],
+		    struct bytes rt, struct bytes body, unsigned hops, uint32_t age_s)
+{
+	struct transit_new t = { .to = *to, .from = *from, .age_s = age_s, .hops = (uint8_t)(hops + 1), .rt = rt, .body = body };
+	struct im2_rt head;
+	enum err e;
+
+	if (im2_rt_parse(rt, &head) != IM2_FINE || age_s >= head.ttl_s)
+		return;
+	t.prio = head.prio;
+	t.ttl_s = head.ttl_s;
+	memcpy(t.rid, rid, sizeof t.rid);
+	e = transit_put(n->p.store, &limits, &t);
+	if (e == ERR_STORE)
+		node_store_failed(n);
+	if (e != ERR_OK)
+		return;
+	n->relay->n.kept++;
+	n->n.relay_stored++;
+	node_store_soft(n);
+	sweep_in(n->relay, SWEEP_MS);
 }
 
 void relay_wake(struct node *n, const struct node_id *to)

@@ -29,6 +29,9 @@ void relay_item(struct conn *c, const struct session_event *e);
 enum err relay_send(struct conn *next, struct bytes rt, struct bytes body, unsigned hops, uint32_t age_s) MUST_CHECK;
 /* Answers the neighbour that brought it. */
 void relay_feedback(struct conn *to, const uint8_t rid[static 16], enum routefb code, uint32_t retry_s);
+/* Nobody whom we gave this object of `from` answered for it: it is kept. */
+void relay_given_up(struct node *n, const struct node_id *from, const struct node_id *to, const uint8_t rid[static 16],
+		    struct bytes rt, struct bytes body, unsigned hops, uint32_t age_s);
 /* A way to `to` has appeared: what is kept for it goes. */
 void relay_wake(struct node *n, const struct node_id *to);
 /* The group of the store was committed: what was kept in it is answered. And: it was rolled back. */

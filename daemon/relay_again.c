@@ -9,12 +9,13 @@
 #define OBJECTS_MAX 1024
 #define BYTES_MAX (16u << 20)
 #define FIRST_MS 5000
-#define TRIES 3 /* with one neighbour */
+#define SLOW_BYTES_PER_MS 64
+#define TRIES 3 /* with one neighbour, the first among them */
 
 struct given {
 	struct list link;          /* by when it is due, about */
 	uint8_t rid[16];
-	struct node_id next, to;
+	struct node_id next, to, from; /* from.hex "": ours */
 	uint64_t came_ms, due_ms;  /* monotonic */
 	uint32_t age_s;            /* when it came */
 	uint8_t hops, tries;
@@ -63,6 +64,17 @@ static void wake(struct relay_again *a, uint64_t at_ms)
 		timer_at(a->node->env, &a->timer, at_ms);
 }
 
+/* A large one is long on its way. */
+static uint64_t patience_ms(const struct given *g)
+{
+	return FIRST_MS + (g->rt_n + g->body_n) / SLOW_BYTES_PER_MS;
+}
+
+static uint32_t age_of(const struct given *g, uint64_t now)
+{
+	return g->age_s + (uint32_t)((now - g->came_ms + 999) / 1000);
+}
+
 /* False: nothing more is to be done for it here. */
 static bool again(struct relay_again *a, struct given *g)
 {
@@ -74,7 +86,7 @@ static bool again(struct relay_again *a, struct given *g)
 	if (!next) {
 		if (g->other)
 			return false;
-		next = routes_next_other(n, &g->to, NULL, &g->next);
+		next = routes_next_other(n, &g->to, g->from.hex[0] ? &g->from : NULL, &g->next);
 		if (!next)
 			return false;
 		g->other = true;
@@ -83,15 +95,23 @@ static bool again(struct relay_again *a, struct given *g)
 	}
 	a->repeating = true;
 	e = relay_send(next, bytes_of(g->data, g->rt_n), bytes_of(g->data + g->rt_n, g->body_n), g->hops,
-		       g->age_s + (uint32_t)((now - g->came_ms + 999) / 1000));
+		       age_of(g, now));
 	a->repeating = false;
 	if (e == ERR_OK)
 		n->n.relay_again++;
 	if (e != ERR_OK && e != ERR_AGAIN)
 		return false;
-	g->due_ms = now + ((uint64_t)FIRST_MS << g->tries);
+	g->due_ms = now + (patience_ms(g) << g->tries);
 	g->tries++;
 	return true;
+}
+
+/* Who gave it to us was told that it goes on. */
+static void give_up(struct relay_again *a, const struct given *g, uint64_t now)
+{
+	if (g->from.hex[0])
+		relay_given_up(a->node, &g->from, &g->to, g->rid, bytes_of(g->data, g->rt_n),
+			       bytes_of(g->data + g->rt_n, g->body_n), g->hops, age_of(g, now));
 }
 
 static void due(void *ctx)
@@ -104,6 +124,7 @@ static void due(void *ctx)
 
 		following = l->next;
 		if (g->due_ms <= now && (a->node->stopping || !again(a, g))) {
+			give_up(a, g, now);
 			drop(a, g);
 			continue;
 		}
@@ -113,8 +134,8 @@ static void due(void *ctx)
 		wake(a, soonest);
 }
 
-void relay_again_sent(struct relay_again *a, const struct node_id *next, const struct node_id *to, const uint8_t rid[static 16],
-		      struct bytes rt, struct bytes body, unsigned hops, uint32_t age_s)
+void relay_again_sent(struct relay_again *a, const struct node_id *from, const struct node_id *next, const struct node_id *to,
+		      const uint8_t rid[static 16], struct bytes rt, struct bytes body, unsigned hops, uint32_t age_s)
 {
 	struct node *n = a->node;
 	struct given *g;
@@ -127,9 +148,11 @@ void relay_again_sent(struct relay_again *a, const struct node_id *next, const s
 	g = malloc(sizeof *g + rt.n + body.n);
 	if (!g)
 		return;
-	*g = (struct given){ .next = *next, .to = *to, .came_ms = env_now(n->env), .age_s = age_s, .hops = (uint8_t)hops,
+	*g = (struct given){ .next = *next, .to = *to, .came_ms = env_now(n->env), .age_s = age_s, .hops = (uint8_t)hops, .tries = 1,
 			     .rt_n = rt.n, .body_n = body.n };
-	g->due_ms = g->came_ms + FIRST_MS;
+	if (from)
+		g->from = *from;
+	g->due_ms = g->came_ms + patience_ms(g);
 	memcpy(g->rid, rid, sizeof g->rid);
 	memcpy(g->data, rt.p, rt.n);
 	memcpy(g->data + rt.n, body.p, body.n);

@@ -56,7 +56,8 @@ static void sweep_due(void *ctx)
 		timer_at(r->node->env, &r->sweep, next > now + ROUTES_SOON_MS ? next : now + ROUTES_SOON_MS);
 }
 
-static bool wanted(void *ctx, const struct node_id *id)
+/* Of the table, too: messages of ours may go there. */
+static bool trusted(void *ctx, const struct node_id *id)
 {
 	const struct pin *pin = pins_get(((struct routes *)ctx)->node->p.pins, id);
 
@@ -120,8 +121,8 @@ static void on_advert(struct routes *r, struct conn *c, struct bytes value)
 		n->n.routes_refused++;
 		return;
 	}
-	v = records_take(c, f.v[IM2_ROUTEADV_RECORD].b, &rec);
-	if ((v != IM2_REC_NEW && v != IM2_REC_REPEAT) || rec.type != IM2_REC_ROUTE_T || !is_alive(n, &rec)) {
+	v = records_take(c, f.v[IM2_ROUTEADV_RECORD].b, IM2_REC_ROUTE_T, &rec);
+	if ((v != IM2_REC_NEW && v != IM2_REC_REPEAT) || !is_alive(n, &rec)) {
 		n->n.routes_refused += v == IM2_REC_REFUSED || v == IM2_REC_EQUIVOCATION;
 		return;
 	}
@@ -173,7 +174,9 @@ void routes_offline(struct node *n, const struct node_id *id)
 	if (!n->routes || n->stopping)
 		return;
 	route_table_neighbour_gone(n->routes->table, id, env_now(n->env));
-	routes_own_anew(n->routes);
+	/* A stranger who comes and goes makes nobody speak. */
+	if (trusted(n->routes, id))
+		routes_own_anew(n->routes);
 }
 
 void routes_trust(struct node *n, const struct node_id *id)
@@ -182,10 +185,12 @@ void routes_trust(struct node *n, const struct node_id *id)
 
 	if (!c)
 		return;
-	if (routes_takes_part(c))
+	if (routes_takes_part(c)) {
 		routes_online(c);
-	else
-		routes_offline(n, id);
+		return;
+	}
+	route_table_neighbour_gone(n->routes->table, id, env_now(n->env));
+	routes_own_anew(n->routes);
 }
 
 void routes_forget(struct node *n, const uint8_t ed[static ED_BYTES])
@@ -370,7 +375,7 @@ enum routing_mode routes_mode(const struct node *n)
 enum err routes_new(struct node *n)
 {
 	struct route_table_config tc = { .destinations = DESTINATIONS, .per_neighbour = PER_NEIGHBOUR, .changed = routes_changed,
-					 .wanted = wanted };
+					 .wanted = trusted };
 	struct routes *r;
 
 	if (!n->im2 || n->c.routing == ROUTING_OFF)

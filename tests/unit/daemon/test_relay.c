@@ -384,6 +384,7 @@ static void generations_never_go_back(void **state)
 		gen = route_of(C, D).gen;
 	}
 	assert_int_equal(side_audited(C, "RECORD_EQUIVOCATION"), 0);
+	assert_int_equal(side_audited(D, "OWN_RECORD_BEHIND"), 0);
 }
 
 static void another_life_of_ours_is_outdone(void **state)
@@ -413,6 +414,37 @@ static void another_life_of_ours_is_outdone(void **state)
 	assert_true(route_of(C, D).gen > 5064); /* a block of the life before is over */
 	buf_fini(&b);
 	buf_fini(&body);
+	buf_fini(&record);
+}
+
+/* What a REVOKE does is not done twice: where it does nothing, it must not be noted as seen either. */
+static void other_records_do_not_come_as_routes(void **state)
+{
+	struct world *w = *state;
+	struct im2_fields f = { .schema = &im2_routeadv };
+	struct buf b, record;
+
+	side_know(A, D);
+	chain(w);
+	buf_init(&b, 1000);
+	buf_init(&record, 1000);
+	im2_revoke_self_write(D->keyring, 1, world_wall_ms(w), 1, &record);
+	im2_set_b(&f, IM2_ROUTEADV_RECORD, buf_bytes(&record));
+	im2_set_u(&f, IM2_ROUTEADV_HOPS, 2);
+	im2_write(&im2_routeadv, &f, &b);
+	assert_int_equal(im2_link_item(side_conn(B, A)->session, IM2_ITEM_ROUTEADV, buf_bytes(&b)), ERR_OK);
+	conn_pump_later(side_conn(B, A));
+	world_pass(w, 1000);
+	assert_int_equal(count(A)->routes_refused, 1);
+	assert_int_equal(pins_get(A->pins, side_id(D))->state, PIN_TRUSTED);
+	assert_int_equal(im2_link_item(side_conn(B, A)->session, IM2_ITEM_RECORD, buf_bytes(&record)), ERR_OK);
+	conn_pump_later(side_conn(B, A));
+	world_pass(w, 2000);
+	assert_int_equal(pins_get(A->pins, side_id(D))->state, PIN_REVOKED);
+	assert_null(next_of(A, D)); /* and nothing goes there any more */
+	world_pass(w, 130000);
+	assert_null(next_of(A, D));
+	buf_fini(&b);
 	buf_fini(&record);
 }
 
@@ -573,6 +605,48 @@ static void kept_object_ends_with_its_life(void **state)
 	assert_int_equal(count(B)->relay_expired, 1);
 }
 
+static void what_a_neighbour_swallows_is_given_again_and_then_kept(void **state)
+{
+	struct world *w = *state;
+	struct im2_fields f = { .schema = &im2_routeadv }, r = { .schema = &im2_route };
+	struct buf b, body, record;
+
+	/* C says that it is near D, and does nothing with what it gets. */
+	modes(w, "prop");
+	join(A, B);
+	join(B, C);
+	buf_init(&b, 1000);
+	buf_init(&body, 100);
+	buf_init(&record, 1000);
+	im2_set_u(&r, IM2_ROUTE_FLAGS, 1);
+	im2_write(&im2_route, &r, &body);
+	im2_record_write(D->keyring, IM2_REC_ROUTE_T, 1, world_wall_ms(w), 300, buf_bytes(&body), &record);
+	im2_set_b(&f, IM2_ROUTEADV_RECORD, buf_bytes(&record));
+	im2_set_u(&f, IM2_ROUTEADV_HOPS, 1);
+	im2_write(&im2_routeadv, &f, &b);
+	assert_int_equal(im2_link_item(side_conn(C, B)->session, IM2_ITEM_ROUTEADV, buf_bytes(&b)), ERR_OK);
+	conn_pump_later(side_conn(C, B));
+	world_pass(w, 1000);
+	assert_ptr_equal(next_of(B, D), C);
+	give(A, B, side_id(D), "into the hole");
+	assert_int_equal(relayed(A).heard[ROUTEFB_FORWARDED], 1);
+	assert_int_equal(relayed(B).kept_now, 0);
+	world_pass(w, 16000);
+	assert_int_equal(count(B)->relay_again, 2);
+	world_pass(w, 40000);
+	assert_int_equal(count(B)->relay_again, 2);
+	assert_int_equal(relayed(B).kept_now, 1);
+	/* D itself. */
+	assert_int_equal(node_peer_pending(B->node, side_id(C), NULL), ERR_OK);
+	join(B, D);
+	world_pass(w, 1000);
+	assert_int_equal(count(D)->sealed_refused, 1);
+	assert_int_equal(relayed(B).kept_now, 0);
+	buf_fini(&b);
+	buf_fini(&body);
+	buf_fini(&record);
+}
+
 static void one_neighbour_keeps_a_thousand_here(void **state)
 {
 	struct world *w = *state;
@@ -661,6 +735,7 @@ int main(void)
 		IN(hops_of_nought_are_of_the_destination_alone),
 		IN(generations_never_go_back),
 		IN(another_life_of_ours_is_outdone),
+		IN(other_records_do_not_come_as_routes),
 		IN(prekey_comes_through_relays),
 		IN(object_goes_from_end_to_end),
 		IN(largest_object_goes_in_pieces),
@@ -670,6 +745,7 @@ int main(void)
 		IN(kept_object_survives_a_restart_and_goes_when_there_is_a_way),
 		IN(kept_object_goes_through_relays_that_appear),
 		IN(kept_object_ends_with_its_life),
+		IN(what_a_neighbour_swallows_is_given_again_and_then_kept),
 		IN(one_neighbour_keeps_a_thousand_here),
 		IN(sender_paces_itself_to_what_is_taken),
 		IN(garbage_is_counted_and_dropped),
