@@ -58,8 +58,8 @@ def tour():
     with tempfile.TemporaryDirectory(prefix="ironmesh-docs-") as d:
         env = dict(os.environ, HOME=d)
         env.pop("IRONMESH_HOME", None)
-        ports = {"9001": str(free_port()), "9002": str(free_port())}
-        daemons, followers, outputs = [], [], []
+        ports = {"9001": str(free_port()), "9002": str(free_port()), "9003": str(free_port())}
+        daemons, followers, outputs, shows = [], [], [], []
 
         def run(words, ok=(0,)):
             p = subprocess.run([BINARY] + words, cwd=d, env=env, capture_output=True, timeout=60,
@@ -87,6 +87,21 @@ def tour():
                                     break
                                 time.sleep(0.1)
                     continue
+                if words[0] == "pair" and not shows:
+                    for _ in range(200):
+                        if os.path.exists(os.path.join(d, "C", "control.sock")):
+                            break
+                        time.sleep(0.1)
+                    shows.append(subprocess.Popen([BINARY] + words, cwd=d, env=env, stdout=subprocess.PIPE,
+                                                  stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+                    code = shows[0].stdout.readline().decode().strip()
+                    continue
+                if words[0] == "pair":
+                    # What is printed there is somebody else's code.
+                    words[1] = code
+                    outputs.append((" ".join(words), run(words)))
+                    assert shows[0].wait(20) == 0 and b"paired with carol" in shows[0].stdout.read()
+                    continue
                 if "--follow" in words:
                     out = open(os.path.join(d, "followed"), "wb")
                     followers.append(subprocess.Popen([BINARY] + words, cwd=d, env=env, stdout=out, stdin=subprocess.DEVNULL))
@@ -98,6 +113,8 @@ def tour():
                 outputs.append((" ".join(words), run(words)))
             said = lambda what: [o for w, o in outputs if w.startswith(what)]
             assert re.search(r"delivered in \d+ ms via ws", said("send")[0]), outputs
+            assert re.search(r"paired with alice, fingerprint( [0-9a-f]{4}){4}", said("pair")[0]), outputs
+            assert [o for w, o in outputs if "hello, carol" in w and "delivered" in o], outputs
             took = said("recv")
             assert "hello" in took[0] and "what is 6*7?" in took[1] and "conversation" in took[1], took
             assert any("read" in o for o in said("outbox")), outputs
@@ -119,13 +136,13 @@ def tour():
                 run(again)  # it came before somebody listened: what is volatile is kept for nobody
             assert "t=21.5" in read(os.path.join(d, "followed"))
         finally:
-            for p in followers:
+            for p in followers + shows:
                 p.terminate()
                 p.wait(20)
             for p in daemons:
                 p.terminate()
             codes = [p.wait(20) for p in daemons]
-        assert codes == [0, 0], codes
+        assert codes == [0] * len(daemons), codes
 
 
 @check("docs/commands.md is what the program says")

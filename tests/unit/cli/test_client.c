@@ -291,6 +291,28 @@ static void events_come_in_order_and_a_timeout_keeps_the_line(void **state)
 	json_decref(e);
 }
 
+static void an_event_before_the_answer_is_not_lost(void **state)
+{
+	json_t *r = NULL, *e = NULL;
+
+	for (int i = 1; i <= 70; i++) {
+		char line[100];
+
+		snprintf(line, sizeof line, "{\"jsonrpc\":\"2.0\",\"method\":\"event\",\"params\":{\"n\":%d}}\n", i);
+		say(line);
+	}
+	say("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n{\"jsonrpc\":\"2.0\",\"method\":\"event\",\"params\":{\"n\":71}}\n");
+	assert_int_equal(ask(&r), ERR_OK);
+	json_decref(r);
+	/* In order, the last 64 of them, and then what came after the answer. */
+	for (int i = 7; i <= 71; i++) {
+		assert_int_equal(client_event(&client, 300, &e, &f), ERR_OK);
+		assert_int_equal(json_integer_value(json_object_get(e, "n")), i);
+		json_decref(e);
+	}
+	assert_int_equal(client_event(&client, 10, &e, &f), ERR_TIMEOUT);
+}
+
 static void no_daemon_and_no_folder_are_exit_3(void **state)
 {
 	struct client c = { .fd = -1 };
@@ -324,6 +346,7 @@ int main(void)
 		T(a_line_at_the_limit_is_taken),
 		T(a_daemon_that_dies_is_said_to_be_gone),
 		T(events_come_in_order_and_a_timeout_keeps_the_line),
+		T(an_event_before_the_answer_is_not_lost),
 		cmocka_unit_test(no_daemon_and_no_folder_are_exit_3),
 	};
 
