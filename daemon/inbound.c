@@ -179,6 +179,11 @@ static void inbound_take(struct conn *c, const struct message *said, const struc
 		n->n.messages_refused++;
 		return;
 	}
+	/* What others brought: a list of allowed peers holds for its author too. */
+	if (!pins_same(n->p.pins, &m->source, &p->id) && !admit_relayed(c, &m->source)) {
+		n->n.messages_refused++;
+		return;
+	}
 	if (pin->ignored) {
 		n->n.messages_refused++;
 		if (!(m->ext.flags & MSG_VOLATILE))
