@@ -350,7 +350,12 @@ static enum err take(struct run_config *c, enum opt opt, const char *v, struct f
 		c->peers[c->peer_count++] = v;
 		return ERR_OK;
 	case OPT_ALLOWED:
-		return list_take(c, v, add_allowed, f);
+		e = list_take(c, v, add_allowed, f);
+		/* No entry would mean no list, and that everybody may come. */
+		if (e == ERR_OK && c->policy.allowed_count == 0)
+			return usage(f, "Who wants to talk to nobody runs no daemon.", "--allowed-peers: %s names nobody",
+				     *v ? v : "''");
+		return e;
 	case OPT_TOFU:
 		c->policy.trust_on_first_use = true;
 		return ERR_OK;

@@ -246,12 +246,30 @@ static void an_allow_list_may_be_a_file(void **state)
 	snprintf(arg, sizeof(arg), "@%s", path);
 	assert_int_equal(PARSE("--allowed-peers", arg), ERR_OK);
 	assert_int_equal(c.policy.allowed_count, 3);
-	unlink(path);
 	teardown(NULL);
 	setup(NULL);
+	assert_int_equal(PARSE("--allowed-peers", path, "--allowed-peers", "erin,bob"), ERR_OK); /* a '/' is in no name */
+	assert_int_equal(c.policy.allowed_count, 4);
+	/* A list that names nobody is a mistake, not an open door. */
+	assert_int_equal(truncate(path, 0), 0);
+	teardown(NULL);
+	setup(NULL);
+	refused(PARSE("--allowed-peers", path), "names nobody");
+	teardown(NULL);
+	setup(NULL);
+	refused(PARSE("--allowed-peers", ""), "names nobody");
+	teardown(NULL);
+	setup(NULL);
+	unlink(path);
 	assert_int_not_equal(PARSE("--allowed-peers", arg), ERR_OK);
 	assert_int_equal(f.code, EXIT_USAGE);
 	assert_int_equal(PARSE("--allowed-peers", "bad name!"), ERR_USAGE);
+	teardown(NULL);
+	setup(NULL);
+	assert_false(c.cap_change_holds);
+	assert_int_equal(PARSE("--cap-change", "hold"), ERR_OK);
+	assert_true(c.cap_change_holds);
+	refused(PARSE("--cap-change", "perhaps"), "show or hold");
 }
 
 static void help_stops_the_parsing(void **state)
