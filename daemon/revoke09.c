@@ -96,7 +96,7 @@ void revoke_tell_old(struct node *n, const struct node_id *target, const char *r
 
 		if (c->im2 || !c->online || c->closing || !c->peer || node_id_eq(&c->peer->id, target))
 			continue;
-		if (v09_control(c->session, "REVOCATION", &c->peer->id, buf_bytes(&b)) == ERR_OK)
+		if (v09_control(c->session, "REVOCATION", NULL, buf_bytes(&b)) == ERR_OK) /* "*", as wire 4.1 has it */
 			conn_pump_later(c);
 		else
 			log_info("revocation-not-told peer=%s", c->peer->id.hex);
