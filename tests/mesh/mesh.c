@@ -477,7 +477,7 @@ static bool run(struct mesh *m, unsigned messages)
 	make_holes(m, m->n / 20 + 1);
 	from = m->letters_n;
 	send_many(m, messages);
-	good &= phase(m, "holes", from, 8 * 60 * MINUTE);
+	good &= phase(m, "holes", from, 4 * 60 * MINUTE);
 	for (unsigned i = 0; i < m->n; i++)
 		penalties += m->v[i].penalties;
 	printf("  found out  %llu paths penalised, with an audit record\n", (unsigned long long)penalties);
