@@ -17,7 +17,7 @@
 #define BAD_WAIT_MS HOUR_MS      /* im2.md 18.2 */
 #define BAD_DIALS 10
 #define COURTESY_MS 2000         /* between our own daemons */
-#define COURTESY_OLD_MS 30000    /* one scan of the old software (wire 1.4) */
+#define COURTESY_OLD_MS 4000     /* to the smaller name (wire 1.4), which may find us a little later */
 #define LOOK_AGAIN_MS 1000
 #define TICK_MS 10000            /* somebody may be known by now, or the hour another one */
 #define TARGET_TRIES 2           /* so often the owner of a configured address goes alone */

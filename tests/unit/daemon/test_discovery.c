@@ -229,10 +229,10 @@ static void the_smaller_name_goes_first(void **state)
 	assert_int_equal(policy_allow(&b->policy, "n0", NULL), ERR_OK);
 	starts(b);
 	assert_true(hears_public(b, a));
-	world_pass(w, 25 * SECOND);
+	world_pass(w, 3 * SECOND);
 	assert_int_equal(b->node->n.dials, 0);
 	assert_non_null(strstr(view_of(b, "n0").why, "may dial first"));
-	world_pass(w, 15 * SECOND);
+	world_pass(w, 7 * SECOND);
 	assert_non_null(side_conn(b, a));
 }
 
