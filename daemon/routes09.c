@@ -363,14 +363,15 @@ static bool sweep_one(void *ctx, struct bytes key, void *value)
 	struct node_id to = { { 0 } };
 
 	memcpy(to.hex, key.p, NODE_ID_LEN);
-	for (int i = d->n - 1; i >= 0; i--)
-		if (x->now - d->ways[i].heard_ms >= ROUTES09_LIFE_MS) {
-			/* A neighbour that is there is at distance 1 from itself, whatever it announces. */
-			if (node_id_eq(&d->ways[i].via, &to) && alive(x->t, &(struct way){ .via = to, .heard_ms = x->now }, x->now))
-				d->ways[i].heard_ms = x->now;
-			else
-				drop_way(x->t, d, &to, i, x->now);
-		}
+	for (int i = d->n - 1; i >= 0; i--) {
+		const struct near *near = near_of(x->t, &d->ways[i].via);
+
+		/* A neighbour that is there is at distance 1 from itself, whatever it announces. */
+		if (near && near->up && node_id_eq(&d->ways[i].via, &to))
+			d->ways[i].heard_ms = x->now;
+		if (x->now - d->ways[i].heard_ms >= ROUTES09_LIFE_MS)
+			drop_way(x->t, d, &to, i, x->now);
+	}
 	if (d->used < 0 && d->n) {
 		int next = heir(x->t, d, x->now);
 

@@ -51,7 +51,7 @@ void routes09_forget(struct routes09 *t, const struct node_id *via, uint64_t now
  * the table. ERR_WRONG_STATE: it is not there. */
 enum err routes09_hear(struct routes09 *t, const struct node_id *via, const struct node_id *to, unsigned cost,
 		       uint64_t now) MUST_CHECK;
-/* Drops what is over; true while anything is left. */
+/* Drops what is over; true while anything is left. To be called more often than every ROUTES09_LIFE_MS. */
 bool routes09_sweep(struct routes09 *t, uint64_t now);
 
 /* The neighbour to hand to, never one that `skip` (may be NULL) names. False: none. */
