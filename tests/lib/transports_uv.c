@@ -25,6 +25,7 @@ void uv_bench_open(struct uv_bench *u)
 
 void uv_bench_turn(struct uv_bench *u)
 {
+	uv_update_time(&u->loop); /* else the tick may be due before the loop looks, which then sleeps without it */
 	uv_timer_start(&u->tick, tick, 5, 0);
 	uv_run(&u->loop, UV_RUN_ONCE);
 	uv_timer_stop(&u->tick);

@@ -13,15 +13,16 @@
 #include "base/log.h"
 #include "base/text.h"
 
-#define FIRST_MS 1500              /* for an answer, the first time: it is near, or it is not */
-#define LATER_MS 6000
+#define FIRST_MS 700               /* for an answer, the first time: it is near, or it is not */
+#define LATER_MS 3000
 #define SETTLE_MS 300              /* after the first address */
 #define SETTLED_MS 60              /* when both families have answered */
 #define ASK_AGAIN_MS 900000        /* 15 minutes */
 #define FAILED_MS 20000            /* doubling */
 #define FAILED_MAX_MS 3600000
 #define OURS_MS 3000               /* what may be our own is not asked before it is known */
-#define LOOK_AGAIN_MS 60000        /* what came too fast is looked for after it, doubling */
+#define LOOK_AGAIN_MS 60000        /* what came too fast is looked for after it, doubling so often: */
+#define LOOKS_DOUBLED 2
 #define LOOK_DOUBT_MS 20000
 
 /* --- told upward ------------------------------------------------------------------------------------------- */
@@ -134,7 +135,7 @@ static void missed(struct mdns *m, struct browse *b, uint64_t now)
 		return;
 	b->missed = true;
 	b->again_ms = now + ((uint64_t)LOOK_AGAIN_MS << b->misses);
-	if (b->misses < 4)
+	if (b->misses < LOOKS_DOUBLED)
 		b->misses++;
 	mdns_wake(m, b->again_ms);
 }
@@ -162,9 +163,11 @@ static void appeared(struct mdns *m, struct browse *b, const struct answer *a)
 	if (m->table.n == MDNS_SERVICES_MAX) {
 		struct row *v = table_victim(&m->table, m->c.env);
 
-		m->stats.dropped_limit++;
-		if (!v)
+		if (!v) {
+			missed(m, b, now);
 			return;
+		}
+		m->stats.dropped_limit++;
 		course_lose(m, v);
 	}
 	if (table_add(&m->table, type, a->name, a->ifindex, &r) != ERR_OK)
@@ -353,6 +356,12 @@ static void ask(struct mdns *m, struct course *c, struct row *r, uint64_t now)
 		failed(m, c);
 }
 
+/* However many others wait: one place is for those that are of use, one for those that have just come. */
+static enum which turn_of(size_t i)
+{
+	return i == 0 ? WANTED : i == 1 ? NEVER_ASKED : ANY;
+}
+
 static void look_again(struct mdns *m, struct browse *b, uint64_t now)
 {
 	ref_close(b->ref);
@@ -383,8 +392,7 @@ void course_run(struct mdns *m, uint64_t now)
 		if (m->browses[i].used && m->browses[i].missed && now >= m->browses[i].again_ms)
 			look_again(m, &m->browses[i], now);
 	for (size_t i = 0; i < COURSES_MAX; i++) {
-		/* The first one is for those that are of use, however many others wait. */
-		struct row *r = m->courses[i].row ? NULL : table_next(&m->table, i == 0, now, m->c.env);
+		struct row *r = m->courses[i].row ? NULL : table_next(&m->table, turn_of(i), now, m->c.env);
 
 		if (r)
 			ask(m, &m->courses[i], r, now);
@@ -394,15 +402,12 @@ void course_run(struct mdns *m, uint64_t now)
 uint64_t course_when(const struct mdns *m)
 {
 	uint64_t when = UINT64_MAX;
-	bool room = false;
 
 	for (size_t i = 0; i < COURSES_MAX; i++) {
 		const struct course *c = &m->courses[i];
 		uint64_t at = c->settle_ms && c->settle_ms < c->end_ms ? c->settle_ms : c->end_ms;
 
-		if (!c->row)
-			room |= i > 0;
-		else if (at < when)
+		if (c->row && at < when)
 			when = at;
 	}
 	for (size_t i = 0; i < m->table.n; i++) {
@@ -411,8 +416,9 @@ uint64_t course_when(const struct mdns *m)
 
 		if (r->seen == 0)
 			at = r->gone_ms;
-		else if (m->state == MDNS_UP && !r->course && (room || (r->wanted && !m->courses[0].row)))
-			at = r->due_ms;
+		for (size_t k = 0; r->seen && m->state == MDNS_UP && !r->course && k < COURSES_MAX; k++)
+			if (!m->courses[k].row && row_is(r, turn_of(k)))
+				at = r->due_ms;
 		if (at < when)
 			when = at;
 	}

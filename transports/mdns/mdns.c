@@ -184,6 +184,7 @@ static void on_register(void *ctx, struct ref *ref, const struct answer *a)
 		s->ref = NULL;
 		s->standing = false;
 		if (a->err == ERR_EXISTS) {
+			up(m); /* somebody has said so */
 			s->due_ms = now + TAKEN_MS;
 			s->taken = s->taken < 30 ? s->taken + 1 : 0;
 		} else {

@@ -130,7 +130,9 @@ enum err table_add(struct table *t, uint8_t type, const char *instance, uint32_t
 struct row *table_victim(const struct table *t, struct env *env);
 void table_drop(struct table *t, struct row *r);
 /* One of those that are due, by chance, so that a crowd cannot stay in front. */
-struct row *table_next(const struct table *t, bool known_only, uint64_t now_ms, struct env *env);
+enum which { ANY, WANTED, NEVER_ASKED };
+struct row *table_next(const struct table *t, enum which which, uint64_t now_ms, struct env *env);
+bool row_is(const struct row *r, enum which which);
 /* All of `type` (all types: < 0) have to be seen anew before `gone_ms`. */
 void table_doubt(struct table *t, int type, uint64_t gone_ms);
 void table_fini(struct table *t);

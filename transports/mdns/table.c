@@ -73,7 +73,12 @@ void table_drop(struct table *t, struct row *r)
 	free(r);
 }
 
-struct row *table_next(const struct table *t, bool known_only, uint64_t now_ms, struct env *env)
+bool row_is(const struct row *r, enum which which)
+{
+	return which == ANY || (which == WANTED ? r->wanted : r->state == ROW_NEW);
+}
+
+struct row *table_next(const struct table *t, enum which which, uint64_t now_ms, struct env *env)
 {
 	struct row *found = NULL;
 	size_t n = 0;
@@ -81,7 +86,7 @@ struct row *table_next(const struct table *t, bool known_only, uint64_t now_ms, 
 	for (size_t i = 0; i < t->n; i++) {
 		struct row *r = t->rows[i];
 
-		if (r->course || r->seen == 0 || r->due_ms > now_ms || (known_only && !r->wanted))
+		if (r->course || r->seen == 0 || r->due_ms > now_ms || !row_is(r, which))
 			continue;
 		if (one_of(env, &n))
 			found = r;
