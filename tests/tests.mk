@@ -66,7 +66,7 @@ PYTHON ?= /usr/bin/python3
 INTEGRATION := $(sort $(wildcard tests/interop/test_*.py tests/integration/test_*.py))
 # Where our own daemons talk to each other they do it over im2, and then over the old wire. Old peers and most
 # attacks are on the old wire anyway.
-OLD_WIRE := $(patsubst %,tests/integration/test_%.py,allow cli control crash run strings trust)
+OLD_WIRE := $(patsubst %,tests/integration/test_%.py,allow cli control crash invite run strings trust)
 run_tests = failed=0; for t in $(2); do \
 		echo "--- $$t (im2 $(1))"; \
 		IM2=$(1) IRONMESH=$(abspath $(B)/ironmesh) $(PYTHON) $$t || { echo "FAIL $$t"; failed=$$((failed + 1)); }; \
@@ -83,7 +83,7 @@ check: deps-test
 	@$(MAKE) --no-print-directory -j$(J) check-build
 	@$(MAKE) --no-print-directory check-run
 .PHONY: check-build
-check-build: all $(UNIT_BIN) $(FUZZ_BIN) $(SIM_BIN) $(B)/tests/diff/im2_tables
+check-build: all $(UNIT_BIN) $(FUZZ_BIN) $(SIM_BIN) $(MESH_BIN) $(B)/tests/diff/im2_tables
 check-run:
 	@$(MAKE) --no-print-directory check-layers
 	@tests/lib/check-layers-test
@@ -91,6 +91,7 @@ check-run:
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory corpus
 	@$(if $(SIM_BIN),$(MAKE) --no-print-directory sim-check)
+	@$(MAKE) --no-print-directory mesh-check
 	@$(MAKE) --no-print-directory integration
 	@echo "all checks passed ($(MODE))"
 
