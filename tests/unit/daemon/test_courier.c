@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/text.h"
-#include "daemon/courier.h"
+#include "daemon/courier_internal.h"
 #include "daemon/records.h"
 #include "daemon/relay.h"
 #include "protocol/im2/seal.h"
@@ -44,6 +44,7 @@ static unsigned events(const char *type)
 
 /* --- the mesh ------------------------------------------------------------------------------------------------------ */
 static const char *apart[2]; /* no link between these addresses */
+static const char *swallows[2]; /* what goes from the first to the second vanishes */
 static uint64_t slow_ms;     /* for each unit between the relays */
 
 static struct loop_fate fate(void *ctx, const char *from, const char *to, struct bytes unit)
@@ -54,6 +55,8 @@ static struct loop_fate fate(void *ctx, const char *from, const char *to, struct
 	if (apart[0] && ((strcmp(from, apart[0]) == 0 && strcmp(to, apart[1]) == 0) ||
 			 (strcmp(from, apart[1]) == 0 && strcmp(to, apart[0]) == 0)))
 		f.cut = true;
+	if (swallows[0] && strcmp(from, swallows[0]) == 0 && strcmp(to, swallows[1]) == 0)
+		f.copies = 0;
 	if (slow_ms && unit.n && strcmp(from, a->address) != 0 && strcmp(to, a->address) != 0 &&
 	    strcmp(from, b->address) != 0 && strcmp(to, b->address) != 0)
 		f.delay_ms = slow_ms;
@@ -111,7 +114,7 @@ static int setup(void **state)
 	r1 = &w->side[1];
 	r2 = &w->side[2];
 	b = &w->side[3];
-	apart[0] = NULL;
+	apart[0] = swallows[0] = NULL;
 	slow_ms = 0;
 	seen_n = 0;
 	loopnet_set_fate(w->net, fate, NULL);
@@ -794,6 +797,135 @@ static void relay_cannot_speak_for_another(void **state)
 	buf_fini(&body);
 }
 
+/* A way that takes everything and gives nothing: another one is tried, and then preferred. */
+static void relay_that_swallows_is_gone_around(void **state)
+{
+	char id[MSG_ID_MAX + 1];
+	struct side *bad;
+	uint64_t before;
+
+	(void)state;
+	side_know(a, b);
+	side_know(a, r2);
+	side_know(r1, b);
+	dial(a, r1);
+	dial(a, r2);
+	dial(b, r1);
+	dial(b, r2);
+	world_pass(w, 10000);
+	say(a, b, "first", id);
+	world_pass(w, 5000);
+	assert_shown(a, id, "delivered");
+	/* Whichever is used now swallows from now on. */
+	bad = routes_next(a->node, side_id(b), NULL) == side_conn(a, r1) ? r1 : r2;
+	swallows[0] = bad->address;
+	swallows[1] = b->address;
+	say(a, b, "second", id);
+	world_pass(w, 5000);
+	assert_int_equal(got(b), 1);
+	world_pass(w, 75000);
+	assert_shown(a, id, "delivered");
+	assert_int_equal(got(b), 2);
+	before = a->node->n.messages_resent;
+	world_pass(w, 200000);
+	say(a, b, "third", id);
+	world_pass(w, 5000);
+	assert_shown(a, id, "delivered");
+	assert_int_equal(a->node->n.messages_resent, before);
+}
+
+static void copies_in_any_order_arrive_once(void **state)
+{
+	struct object o[3];
+	char id[3][MSG_ID_MAX + 1];
+	struct destination *d;
+
+	(void)state;
+	know_and_join();
+	say(a, b, "first", id[0]);
+	world_pass(w, 5000);
+	swallows[0] = r1->address;
+	swallows[1] = r2->address;
+	for (int i = 0; i < 3; i++) {
+		say(a, b, "one of three", id[i]);
+		w->now_ms += 10; /* each in an object of its own */
+		flow();
+		d = courier_find(a->node->courier, side_id(b));
+
+		const struct parcel *p = list_entry(d->parcels.prev, struct parcel, link);
+
+		assert_int_equal(p->n, 1);
+		assert_int_equal(d->letters, i + 1);
+		buf_init(&o[i].rt, IM2_RT_MAX);
+		buf_init(&o[i].body, IM2_ROUTED_BODY_MAX);
+		buf_add(&o[i].rt, bytes_of(p->rt, p->rt_n));
+		buf_add(&o[i].body, bytes_of(p->body, p->body_n));
+	}
+	swallows[0] = NULL;
+	assert_int_equal(got(b), 1);
+	for (int round = 0; round < 2; round++)
+		for (int i = 2; i >= 0; i--)
+			give(r2, b, buf_bytes(&o[i].rt), buf_bytes(&o[i].body));
+	assert_int_equal(got(b), 4);
+	assert_int_equal(b->node->n.messages_repeated, 3);
+	world_pass(w, 5000);
+	for (int i = 0; i < 3; i++) {
+		assert_shown(a, id[i], "delivered");
+		drop(&o[i]);
+	}
+}
+
+static void volatile_messages_are_never_relayed(void **state)
+{
+	struct submit s = { .to = *side_id(b), .body = BYTES_LIT("now"), .ttl_ms = 60000 };
+	char id[MSG_ID_MAX + 1];
+	struct fault f = { 0 };
+
+	(void)state;
+	know_and_join();
+	assert_int_equal(node_send_volatile(a->node, &s, id, &f), ERR_CLOSED);
+	world_pass(w, 5000);
+	assert_int_equal(a->node->n.sealed_sent, 0);
+}
+
+/* One neighbour cannot fill the trust store with people that it makes up. */
+static void neighbour_brings_few_strangers_at_once(void **state)
+{
+	(void)state;
+	know_and_join();
+	for (int i = 0; i < 40; i++) {
+		struct message m = { .type = BYTES_LIT("MSG"), .destination = *side_id(b), .created_ms = WALL,
+				     .priority = PRIO_NORMAL, .body = BYTES_LIT("hello"), .has_wire_id = true,
+				     .wire_id = { [0] = 1, [15] = 1 }, .ext = { .ttl_s = 3600 } };
+		struct im2_seal_to to = { .name = "x", .ttl_s = 3600, .prio = 1, .allow_fallback = true, .introduce = true };
+		struct buf smsg, items, rt, body;
+		struct im2_sealed sealed;
+		struct keyring *who;
+
+		assert_int_equal(keyring_generate(&w->env, &who), ERR_OK);
+		m.source = *keyring_id(who);
+		memcpy(to.ed, keyring_ed(b->keyring), ED_BYTES);
+		memcpy(to.x, keyring_x25519(b->keyring), X25519_BYTES);
+		buf_init(&smsg, 4096);
+		buf_init(&items, 4096);
+		buf_init(&rt, IM2_RT_MAX);
+		buf_init(&body, 8192);
+		assert_int_equal(im2_smsg_write(who, &m, 1, keyring_ed(b->keyring), &smsg), ERR_OK);
+		im2_item_add(&items, IM2_ITEM_SMSG, buf_bytes(&smsg));
+		assert_int_equal(im2_seal(&w->env, who, &to, world_wall_ms(w), buf_bytes(&items), &rt, &body, &sealed),
+				 IM2_FINE);
+		assert_int_equal(relay_send(side_conn(r2, b), buf_bytes(&rt), buf_bytes(&body), 4, 0), ERR_OK);
+		flow();
+		buf_fini(&smsg);
+		buf_fini(&items);
+		buf_fini(&rt);
+		buf_fini(&body);
+		keyring_free(who);
+	}
+	assert_int_equal(pins_count_state(b->pins, PIN_PENDING), 10);
+	assert_int_equal(got(b), 0);
+}
+
 /* Feedback is a hint of a neighbour, about what that neighbour has. */
 static void feedback_only_hints(void **state)
 {
@@ -929,6 +1061,10 @@ int main(void)
 		T(what_nobody_answers_goes_again_and_again),
 		T(whatever_a_relay_changes_is_refused),
 		T(relay_cannot_speak_for_another),
+		T(relay_that_swallows_is_gone_around),
+		T(copies_in_any_order_arrive_once),
+		T(volatile_messages_are_never_relayed),
+		T(neighbour_brings_few_strangers_at_once),
 		T(feedback_only_hints),
 		T(lost_prekey_is_replaced),
 		T(without_a_prekey_it_goes_marked),
