@@ -28,6 +28,7 @@ static void moved(struct node *n, const struct inbox_row *row, const struct pend
 	op->is_new = !gone;
 	op->sealed = row->sealed != INBOX_OPEN;
 	op->far = !op->sealed && !node_id_eq(&row->via, &row->author);
+	op->via = row->via;
 	op->receipt = owed->kind;
 	op->silent = owed->silent;
 	op->code = owed->code;

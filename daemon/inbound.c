@@ -87,7 +87,7 @@ static void refuse(struct conn *c, const struct message *m, const struct inbound
 	if (sealed)
 		courier_receipt(c->node, &m->source, &r);
 	else if (is_far(c, m))
-		mesh09_receipt(c->node, &m->source, &r);
+		mesh09_receipt(c->node, &m->source, &c->peer->id, &r);
 	else
 		conn_receipt(c, &r);
 }
@@ -314,6 +314,7 @@ static void inbound_take(struct conn *c, const struct message *said, const struc
 	op->is_new = e == ERR_OK;
 	op->sealed = sealed != NULL;
 	op->far = !sealed && is_far(c, m);
+	op->via = p->id;
 	op->silent = (m->ext.flags & MSG_NO_RECEIPT) && !refused;
 	op->receipt = (e == ERR_OK ? row.held : state == INBOX_HELD) ? RECEIPT_HELD : RECEIPT_DELIVERED;
 	if (refused)
@@ -372,7 +373,7 @@ void inbound_op_done(struct node *n, struct op *op, enum err e)
 		if (op->sealed)
 			courier_receipt(n, &op->peer, &r);
 		else if (op->far)
-			mesh09_receipt(n, &op->peer, &r);
+			mesh09_receipt(n, &op->peer, &op->via, &r);
 		else
 			conn_receipt(c, &r);
 	}
@@ -461,7 +462,7 @@ enum err node_inbox_take(struct node *n, struct inbox_row *row, bool *changed)
 
 		/* Once, if there is a way now. */
 		memcpy(r.id, row->id, sizeof row->id);
-		mesh09_receipt(n, &row->author, &r);
+		mesh09_receipt(n, &row->author, &row->via, &r);
 		return reported(n, row->seq);
 	}
 	p = peer_now(n, &row->via);

@@ -39,12 +39,15 @@ size_t mesh09_views(struct node *n, struct route_view *out, size_t max);
 
 /* For session_config.author_key. `node` is a struct node. */
 bool mesh09_author_key(void *node, const struct node_id *id, uint8_t ed[static ED_BYTES]);
-/* A receipt that is owed to an author whose message a neighbour brought, after the commit. */
-void mesh09_receipt(struct node *n, const struct node_id *author, const struct pending_receipt *r);
+/* A receipt that is owed to an author whose message the neighbour `via` brought, after the commit. It goes back that way if
+ * that neighbour tells of one. */
+void mesh09_receipt(struct node *n, const struct node_id *author, const struct node_id *via, const struct pending_receipt *r);
 /* It has ended here (cancelled, expired, confirmed). */
 void mesh09_ended(struct node *n, const struct node_id *to, const char *id, bool confirmed);
 /* Its recipient keeps it until its operator has decided. False: it is not on its way here. */
 bool mesh09_held(struct node *n, const struct node_id *to, const char *id);
+/* A receipt that it signed came through others. */
+void mesh09_confirmed(struct node *n, const struct node_id *by);
 /* How far a message is that waits in the store; false: not on its way here. */
 bool mesh09_view(struct node *n, const struct node_id *to, const char *id, struct node_id *via, bool *held);
 

@@ -74,6 +74,7 @@ struct out09 {
 struct owed09 {
 	struct list link;
 	struct node_id author;
+	struct node_id via;        /* brought the last one */
 	size_t n;
 	uint64_t until_ms;
 	struct {

@@ -570,10 +570,25 @@ bool mesh09_held(struct node *n, const struct node_id *to, const char *id)
 		return false;
 	if (!f->held)
 		routes09_delivered(m->table, to, &f->via, env_now(n->env));
-	f->held = true;
+	f->held = f->confirms = true;
 	f->due_ms = env_now(n->env) + MESH09_HELD_MS;
 	mesh09_due_at(m, f->due_ms);
 	return true;
+}
+
+/* Signed by it, as the receipts in a session of its own are under its key: never less again (policy.h). */
+void mesh09_confirmed(struct node *n, const struct node_id *by)
+{
+	const struct pin *pin = pins_get(n->p.pins, by);
+	struct pin_update u = { .id = *by, .confirms = true, .wall_ms = env_wall(n->env) };
+
+	if (!pin || pin->confirms)
+		return;
+	u.ed = pin->ed;
+	u.name = pin->name;
+	u.version = pin->version_floor;
+	if (pins_observe(n->p.pins, &u, NULL) == ERR_OK)
+		node_pins_flush(n, "confirms");
 }
 
 bool mesh09_view(struct node *n, const struct node_id *to, const char *id, struct node_id *via, bool *held)
@@ -589,7 +604,12 @@ bool mesh09_view(struct node *n, const struct node_id *to, const char *id, struc
 }
 
 /* --- receipts that go back ---------------------------------------------------------------------------------------------- */
-void mesh09_receipt(struct node *n, const struct node_id *author, const struct pending_receipt *r)
+static bool named_as_ours(const char *id)
+{
+	return strlen(id) == 2 * MSG_WIRE_ID && strspn(id, "0123456789abcdef") == 2 * MSG_WIRE_ID;
+}
+
+void mesh09_receipt(struct node *n, const struct node_id *author, const struct node_id *via, const struct pending_receipt *r)
 {
 	struct mesh09 *m = n->mesh09;
 	struct peer *p = peer_now(n, author);
@@ -603,8 +623,8 @@ void mesh09_receipt(struct node *n, const struct node_id *author, const struct p
 			conn_receipt(p->conn, r);
 		return;
 	}
-	/* Old software has no use for them (wire 4.3). */
-	if (!m || !pin || !answers(pin))
+	/* Old software has no use for them (wire 4.3); it names what its users write by a UUID, and we by 32 digits. */
+	if (!m || !pin || (!answers(pin) && !named_as_ours(r->id)))
 		return;
 	for (struct list *l = m->owing.next; l != &m->owing && !o; l = l->next)
 		if (node_id_eq(&list_entry(l, struct owed09, link)->author, author))
@@ -617,6 +637,7 @@ void mesh09_receipt(struct node *n, const struct node_id *author, const struct p
 	}
 	if (!o || o->n == MESH09_OWED)
 		return; /* he sends it again, and is answered then */
+	o->via = *via;
 	o->r[o->n].kind = r->kind;
 	o->r[o->n].reason = r->reason;
 	memcpy(o->r[o->n].id, r->id, sizeof o->r[o->n].id);
@@ -632,11 +653,19 @@ static void owed_free(struct mesh09 *m, struct owed09 *o)
 	free(o);
 }
 
+static bool any_but(void *ctx, const struct node_id *via)
+{
+	return !node_id_eq(ctx, via);
+}
+
 /* False: they wait for their way. */
 static bool give(struct mesh09 *m, struct owed09 *o)
 {
 	struct node *n = m->node;
-	struct conn *c = next_hop(m, &o->author, NULL);
+	struct node_id back;
+	struct conn *c = routes09_next(m->table, &o->author, any_but, &o->via, env_now(n->env), &back) ?
+				 mesh09_neighbour(n, &back) :
+				 next_hop(m, &o->author, NULL);
 	struct receipt batch[MESH09_OWED];
 	size_t done = 0;
 	uint64_t wait;

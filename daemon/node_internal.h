@@ -195,7 +195,8 @@ struct op {
 	bool silent;               /* see struct pending_receipt */
 	bool is_new;
 	bool sealed;               /* RECEIVED through relays: its receipt goes to its author, wherever he is */
-	bool far;                  /* the same, over the old wire */
+	bool far;                  /* the same, over the old wire, by `via` */
+	struct node_id via;
 	bool ended;                /* SUBMIT: expired or cancelled before its group was committed */
 	char id[MSG_ID_MAX + 1];
 };

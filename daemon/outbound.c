@@ -569,8 +569,9 @@ void outbound_receipt_of(struct node *n, const struct node_id *from, const struc
 
 void outbound_receipt(struct conn *c, const struct session_event *ev)
 {
-	if (ev->receipt_from.hex[0])
+	if (ev->receipt_from.hex[0]) {
+		mesh09_confirmed(c->node, &ev->receipt_from);
 		outbound_receipt_of(c->node, &ev->receipt_from, ev);
-	else if (c->peer)
+	} else if (c->peer)
 		outbound_receipt_of(c->node, &c->peer->id, ev);
 }
