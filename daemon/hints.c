@@ -287,7 +287,7 @@ void hints_of_pin(struct discovery *d, const struct pin *pin)
 	/* Those that somebody configured are dialled by dial.c. */
 	for (size_t i = pin->address_count; i-- > 0 && n < HINT_ADDRESSES;)
 		if (!dial_is_static(d->node, pin->addresses[i].text) && strlen(pin->addresses[i].text) < HINT_ADDRESS_LEN)
-			snprintf(list[n++], sizeof list[0], "%s", pin->addresses[i].text);
+			memcpy(list[n++], pin->addresses[i].text, strlen(pin->addresses[i].text) + 1);
 	if (n)
 		known_hint(d, pin, HINT_KNOWN, pin->name, list, n);
 	raw = records_get(d->node, pin->ed, IM2_REC_CARD_T);

@@ -61,7 +61,6 @@ static void cards_bring_friends_together(void **state)
 	/* b dialled nobody, and knows where a listens: not from where it came. */
 	assert_string_equal(a->address, "n0:1");
 	conn_close(side_conn(b, a), "test");
-	a->node->target_count = 0;
 	/* What was kept is a hint in the next life too. */
 	side_again(a, SCOPE_AUTO);
 	side_again(b, SCOPE_AUTO);
