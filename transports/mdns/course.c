@@ -13,12 +13,12 @@
 #include "base/log.h"
 #include "base/text.h"
 
-#define FIRST_MS 700               /* for an answer, the first time: it is near, or it is not */
-#define LATER_MS 3000
+#define ANSWER_MS 2000             /* for an answer; a responder may keep silent for a second (RFC 6762 6) */
+#define ADDRESS_MS 2000            /* for the addresses, after it */
 #define SETTLE_MS 300              /* after the first address */
 #define SETTLED_MS 60              /* when both families have answered */
 #define ASK_AGAIN_MS 900000        /* 15 minutes */
-#define FAILED_MS 20000            /* doubling */
+#define FAILED_MS 3000             /* doubling */
 #define FAILED_MAX_MS 3600000
 #define OURS_MS 3000               /* what may be our own is not asked before it is known */
 #define LOOK_AGAIN_MS 60000        /* what came too fast is looked for after it, doubling so often: */
@@ -200,7 +200,7 @@ void course_seen(struct mdns *m, struct browse *b, const struct answer *a)
 static void failed(struct mdns *m, struct course *c)
 {
 	struct row *r = c->row;
-	uint64_t wait = (uint64_t)FAILED_MS << (r->failures < 8 ? r->failures : 8);
+	uint64_t wait = (uint64_t)FAILED_MS << (r->failures < 11 ? r->failures : 11);
 
 	if (wait > FAILED_MAX_MS)
 		wait = FAILED_MAX_MS;
@@ -306,8 +306,6 @@ static void ask_addresses(struct course *c)
 		c->v6 = ref_open(m->refs, &a, on_address, c);
 	c->got_v4 = !c->v4;
 	c->got_v6 = !c->v6;
-	if (!c->v4 && !c->v6)
-		c->end_ms = 0;
 }
 
 static void on_resolve(void *ctx, struct ref *ref, const struct answer *a)
@@ -332,11 +330,11 @@ static void on_resolve(void *ctx, struct ref *ref, const struct answer *a)
 	if (a->data.n)
 		memcpy(c->txt, a->data.p, a->data.n);
 	snprintf(c->host, sizeof c->host, "%s", a->host);
-	c->resolved = true;
+	c->end_ms = env_now(m->c.env) + ADDRESS_MS;
 	ref_close(c->resolve);
 	c->resolve = NULL;
 	ask_addresses(c);
-	if (c->end_ms == 0)
+	if (!c->v4 && !c->v6)
 		failed(m, c);
 }
 
@@ -350,7 +348,7 @@ static void ask(struct mdns *m, struct course *c, struct row *r, uint64_t now)
 	r->course = c;
 	if (r->state == ROW_NEW)
 		r->state = ROW_ASKING;
-	c->end_ms = now + (r->state == ROW_ASKING ? FIRST_MS : LATER_MS);
+	c->end_ms = now + ANSWER_MS;
 	c->resolve = ref_open(m->refs, &a, on_resolve, c);
 	if (!c->resolve)
 		failed(m, c);

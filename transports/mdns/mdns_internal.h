@@ -161,7 +161,7 @@ struct course {
 	struct mdns *m;
 	struct row *row;          /* NULL: free */
 	struct ref *resolve, *v4, *v6;
-	bool got_v4, got_v6, resolved;
+	bool got_v4, got_v6;
 	uint64_t end_ms, settle_ms; /* at the latest; and once something was heard */
 	uint16_t port, txt_n;
 	uint8_t txt[MDNS_TXT_MAX];
