@@ -99,8 +99,7 @@ static const struct row {
 	{ "--revoke-quorum", "K", "so many of them have to sign (the majority: 2 of 3)", OPT_REVOKE_QUORUM },
 	{ "--mesh", "NAME", "the name of the mesh, the same on all its nodes (default)", OPT_MESH },
 	{ "--passgen", "N", "the number of this passphrase, while the mesh changes to another (0)", OPT_PASSGEN },
-	{ "--discovery", "fleet|public|both|off", "how peers on this network find us: by tags of our fleet, by name, both, not "
-					       "at all (fleet once there is a key of it, public until then)",
+	{ "--discovery", "fleet|public|both|off", "how we are found here: by tags, by name (fleet with a key of it, else public)",
 	  OPT_DISCOVERY },
 	{ "--open-discovery", NULL, "dial everybody who is found on this network, known or not; for demonstrations",
 	  OPT_OPEN_DISCOVERY },
