@@ -73,7 +73,9 @@ void caps_due(void *ctx)
 	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next)
 		audience |= listens(list_entry(l, struct conn, link));
 	if (!audience) {
-		k->record_ms = 0; /* made anew for the next session */
+		k->record_ms = 0; /* made anew for the next session, or for who is approved in this one */
+		if (n->online)
+			wake_at(k, now + CAPS_AGAIN_MS);
 		return;
 	}
 	if ((k->own.n || k->announced_ms) && n->records) {

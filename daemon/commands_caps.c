@@ -131,8 +131,10 @@ static bool found_one(void *ctx, const struct node_id *who, const char *name, ui
 	}
 	if (!self)
 		node_peer_view(f->c->cx->node, who, &view);
-	one = json_pack("{s:o, s:s, s:b, s:b, s:b}", "peer", peer_ref(f->c->cx, who), "capability", name, "self", self,
-			"trusted", self || (pin && pin->state == PIN_TRUSTED), "online", self || view.online);
+	one = json_pack("{s:o, s:s, s:b, s:b, s:b}", "peer",
+			self ? json_pack("{s:s, s:s}", "id", who->hex, "name", f->c->cx->name) :
+			       peer_ref(f->c->cx, who),
+			"capability", name, "self", self, "trusted", self || (pin && pin->state == PIN_TRUSTED), "online", self || view.online);
 	if (!self && one)
 		(void)json_object_set_new(one, "expires_in_ms", json_integer((json_int_t)expires_in_ms));
 	(void)json_array_append_new(f->list, one);
