@@ -12,6 +12,7 @@ import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+import rawws  # noqa: E402
 from ironlab import Lab, RpcError, _die_with_parent, wait_for  # noqa: E402
 
 lab = Lab("test_pair", __doc__)
@@ -336,6 +337,39 @@ def programs_read_json():
     assert json.loads(bad.lines[-1])["error"]["exit"] == 1, bad.lines
 
 
+def strangers_on_the_path_get_a_nonce_and_no_more():
+    olga = lab.daemons["olga"]
+
+    sources = ("127.0.0.%d" % i for i in range(20, 60))  # each with a clean record
+
+    def first(path):
+        s = rawws.RawWs(olga.port, source=next(sources), path=path)
+        try:
+            return s, s.recv(5)
+        except TimeoutError:
+            return s, None
+    # Nobody pairs: closed at once, without a word. Other paths are what they always were.
+    shut, got = first("/im2/pair")
+    assert got is None and shut.over, got
+    for path in ("/", "/im2/pairs", "/im2/pair/", "/IM2/PAIR", "/im2"):
+        s, got = first(path)
+        assert isinstance(got, str) and "CHALLENGE" in got, (path, got)
+        s.close()
+    show = Command(olga)
+    code = show.line()
+    s, got = first("/im2/pair")
+    assert isinstance(got, bytes) and len(got) == 34, got
+    s.send(b"\x52" * 300000)
+    assert s.is_closed() and s.close_code == 1009, s.close_code
+    s, got = first("/im2/pair")
+    s.send("text")
+    assert s.is_closed()
+    assert show.process.poll() is None and not show.says("used")
+    # The code is still good.
+    typed = type_at(lab.daemons["pia"], olga, code)
+    assert typed.process.returncode == 0 and show.end() == 0, (typed.errors, show.errors)
+
+
 def a_new_home_says_what_it_needs():
     rita = bare("rita")
     rita.start()
@@ -353,6 +387,6 @@ TESTS = [two_homes_pair_and_talk, key_and_address_survive_a_restart, the_key_ope
          a_paired_machine_hands_the_key_on, a_wrong_code_is_the_only_guess, five_codes_and_one_command,
          digits_are_compared_by_people, whoever_says_no_pins_nobody, nobody_shows_and_nobody_answers,
          the_end_of_the_command_is_the_end_of_the_code, who_is_blocked_is_not_paired, a_name_is_not_taken_from_its_owner,
-         pin_only_moves_no_key, the_passphrase_itself_is_given_when_asked_for, programs_read_json,
+         pin_only_moves_no_key, the_passphrase_itself_is_given_when_asked_for, programs_read_json, strangers_on_the_path_get_a_nonce_and_no_more,
          a_new_home_says_what_it_needs]
 sys.exit(lab.run(*TESTS))

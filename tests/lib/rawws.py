@@ -42,13 +42,13 @@ def is_gone(s, timeout=8.0):
 
 
 class RawWs:
-    def __init__(self, port, source="127.0.0.1", tls=True, timeout=10.0, headers=(), version=13):
+    def __init__(self, port, source="127.0.0.1", tls=True, timeout=10.0, headers=(), version=13, path="/"):
         self.sock = tcp(port, source, timeout)
         try:
             if tls:
                 self.sock = tls_context().wrap_socket(self.sock)
             key = base64.b64encode(os.urandom(16)).decode()
-            lines = ["GET / HTTP/1.1", "Host: 127.0.0.1:%d" % port, "Upgrade: websocket", "Connection: Upgrade",
+            lines = ["GET %s HTTP/1.1" % path, "Host: 127.0.0.1:%d" % port, "Upgrade: websocket", "Connection: Upgrade",
                      "Sec-WebSocket-Key: " + key, "Sec-WebSocket-Version: %d" % version, *headers]
             self.sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
             self.buffer = b""

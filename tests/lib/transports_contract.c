@@ -327,6 +327,30 @@ void opens_at_both_ends_and_says_who(void **state)
 	assert_memory_equal(a->info.binding, b->info.binding, 32);
 }
 
+void pairing_links_say_so_at_both_ends(void **state)
+{
+	char path[LINK_ADDRESS_MAX + sizeof LINK_PAIR_PATH];
+	uint8_t *p = pattern(LINK_PAIR_UNIT_MAX + 1, 3);
+	struct seen_link *a, *b;
+	link_id id = 0;
+
+	connect_ends(&a, &b);
+	assert_false(a->info.pair || b->info.pair);
+	snprintf(path, sizeof path, "%s" LINK_PAIR_PATH, B.address);
+	assert_int_equal(CALL(&A, tp_dial(A.t, path, &id)), ERR_OK);
+	a = seen(&A, id);
+	UNTIL(a->opened && B.n > 1 && B.links[1].opened);
+	b = &B.links[1];
+	assert_true(a->info.pair && b->info.pair);
+	assert_string_equal(a->info.address, B.address);
+	assert_int_equal(send_unit(&A, a->id, bytes_of(p, LINK_PAIR_UNIT_MAX + 1), false), ERR_LIMIT);
+	assert_int_equal(send_unit(&B, b->id, bytes_of(p, LINK_PAIR_UNIT_MAX + 1), false), ERR_LIMIT);
+	assert_int_equal(send_unit(&A, a->id, bytes_of(p, LINK_PAIR_UNIT_MAX), false), ERR_OK);
+	UNTIL(b->n_units == 1);
+	assert_unit(&b->units[0], LINK_PAIR_UNIT_MAX, 3, false);
+	free(p);
+}
+
 void delivers_text_and_binary_in_order(void **state)
 {
 	struct seen_link *a, *b;

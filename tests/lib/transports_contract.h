@@ -25,6 +25,7 @@ extern struct contract_medium *contract_medium;
 int contract_setup(void **state);
 int contract_teardown(void **state);
 void opens_at_both_ends_and_says_who(void **state);
+void pairing_links_say_so_at_both_ends(void **state);
 void delivers_text_and_binary_in_order(void **state);
 void delivers_every_size_up_to_the_maximum(void **state);
 void refuses_empty_and_oversize_units(void **state);
@@ -54,6 +55,7 @@ void stats_count_what_happened(void **state);
 #define CONTRACT_TEST(f) cmocka_unit_test_setup_teardown(f, contract_setup, contract_teardown)
 #define CONTRACT_TESTS                                                                             \
 	CONTRACT_TEST(opens_at_both_ends_and_says_who),                                            \
+		CONTRACT_TEST(pairing_links_say_so_at_both_ends),                                  \
 		CONTRACT_TEST(delivers_text_and_binary_in_order),                                  \
 		CONTRACT_TEST(delivers_every_size_up_to_the_maximum),                              \
 		CONTRACT_TEST(refuses_empty_and_oversize_units),                                   \

@@ -224,6 +224,11 @@ static void ask_writable(struct ws_link *l)
 	lws_callback_on_writable(l->wsi);
 }
 
+static size_t unit_max(const struct ws_link *l)
+{
+	return l->pair ? LINK_PAIR_UNIT_MAX : l->ws->t.unit_max;
+}
+
 enum err ws_link_send(struct ws_link *l, struct bytes unit, bool text)
 {
 	struct ws *w = l->ws;
@@ -231,7 +236,7 @@ enum err ws_link_send(struct ws_link *l, struct bytes unit, bool text)
 
 	if (l->state != WS_OPEN || l->peer_closed)
 		return ERR_CLOSED;
-	if (unit.n == 0 || unit.n > w->t.unit_max)
+	if (unit.n == 0 || unit.n > unit_max(l))
 		return ERR_LIMIT;
 	if (l->queued && l->queued + unit.n > w->t.high_water) {
 		l->want_writable = true;
@@ -329,7 +334,7 @@ static bool rx_append(struct ws_link *l, struct bytes piece)
 int ws_link_received(struct ws_link *l, struct lws *wsi, struct bytes piece)
 {
 	struct ws *w = l->ws;
-	size_t max = l->pair ? LINK_PAIR_UNIT_MAX : w->t.unit_max, left = lws_remaining_packet_payload(wsi);
+	size_t max = unit_max(l), left = lws_remaining_packet_payload(wsi);
 	bool text = !lws_frame_is_binary(wsi);
 	uint8_t *whole = NULL;
 	struct bytes unit = piece;
