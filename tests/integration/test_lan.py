@@ -58,8 +58,16 @@ def each_online(*daemons, timeout=20):
                 one.wait_online(other.id, timeout)
 
 
+def running(*daemons):
+    for one in daemons:
+        if not one.alive:
+            one.start()
+
+
 def pair(one, other, **where):
     """The second one types the code that the first one shows."""
+    for each in (one, other):
+        wait_for(lambda: each.status()["im2"]["mesh_key"] == "ready", 20, what="the mesh key of " + each.name)
     ear = one.connect()
     ear.call("events.subscribe", types=["pair."])
     code = one.call("pair.show")["code"]
@@ -173,7 +181,9 @@ def off_is_off():
 
 # --- fleets ---------------------------------------------------------------------------------------------------------
 def what_the_fleet_says_names_nobody():
+    running(alice, bob)
     pair(alice, bob)  # found by mDNS: no address was given
+    bob.restart()  # a new session asks for the key of the fleet
     for one in (alice, bob):
         wait_discovery(one, publishes=["fleet"], timeout=20)
     each_online(alice, bob)
