@@ -137,7 +137,7 @@ void caps09_tell(struct caps *k, struct conn *c)
 	for (unsigned i = 0; i < k->own.n; i++, p += strlen(p) + 1)
 		names[i] = p;
 	buf_init(&payload, CAPABILITY_PAYLOAD_MAX);
-	if ((k->own.n || k->announced_ms) &&
+	if (k->said &&
 	    capability_write(n->p.keyring, names, k->own.n, env_wall(n->env), &payload) == ERR_OK)
 		(void)!v09_control(c->session, TYPE, &c->peer->id, buf_bytes(&payload));
 	buf_fini(&payload);

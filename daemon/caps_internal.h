@@ -37,6 +37,7 @@ struct caps {
 	uint64_t announced_ms;     /* monotonic + 1; 0 = never */
 	uint64_t record_ms, told09_ms; /* likewise: of the newest record; of the last round to old neighbours */
 	bool changed;
+	bool said;                 /* somebody heard a set of ours that was not empty: then an empty one is told too */
 	struct timer timer, sweep;
 };
 

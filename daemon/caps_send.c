@@ -68,7 +68,7 @@ void caps_due(void *ctx)
 	bool audience = false;
 
 	/* Who has nothing to say and never had says nothing; a set that became empty is withdrawn. */
-	if (!k->own.n && !k->announced_ms && n->c.routing != ROUTING_RELAY)
+	if (!k->own.n && !k->said && n->c.routing != ROUTING_RELAY)
 		return;
 	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next)
 		audience |= listens(list_entry(l, struct conn, link));
@@ -78,7 +78,8 @@ void caps_due(void *ctx)
 			wake_at(k, now + CAPS_AGAIN_MS);
 		return;
 	}
-	if ((k->own.n || k->announced_ms) && n->records) {
+	k->said |= k->own.n > 0;
+	if (k->said && n->records) {
 		if (!write_record(k))
 			log_warn("capabilities-not-announced");
 		else
@@ -132,6 +133,7 @@ void caps_online(struct conn *c)
 
 	if (!k || !listens(c))
 		return;
+	k->said |= k->own.n > 0;
 	if (!c->im2) {
 		caps09_tell(k, c);
 	} else {
