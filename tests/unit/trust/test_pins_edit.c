@@ -167,6 +167,32 @@ static void verified_is_lost_with_revocation(void **state)
 	world_free(&w);
 }
 
+static void who_is_paired_is_verified_and_says_how(void **state)
+{
+	struct world w;
+
+	world_make(&w);
+	struct node_id bob = meet(&w, 1, "bob", PIN_TRUSTED), eve = meet(&w, 2, "eve", PIN_PENDING), nobody = {0};
+
+	assert_int_equal(pins_flush(w.p, NULL), ERR_OK);
+	assert_int_equal(pins_set_paired(w.p, &bob, false), ERR_OK);
+	assert_true(pin_of(&w, &bob)->verified && pin_of(&w, &bob)->state == PIN_TRUSTED);
+	assert_string_equal(pin_of(&w, &bob)->via, "code");
+	assert_true(pins_state_dirty(w.p));
+	assert_int_equal(pins_flush(w.p, NULL), ERR_OK);
+	assert_int_equal(pins_set_paired(w.p, &bob, false), ERR_OK);
+	assert_false(pins_dirty(w.p));
+	assert_int_equal(pins_set_paired(w.p, &bob, true), ERR_OK);
+	assert_string_equal(pin_of(&w, &bob)->via, "sas");
+	assert_int_equal(pins_set_paired(w.p, &nobody, false), ERR_NOTFOUND);
+	/* It is no decision about trust, and no way around one. */
+	assert_int_equal(pins_set_paired(w.p, &eve, false), ERR_OK);
+	assert_int_equal(pin_of(&w, &eve)->state, PIN_PENDING);
+	assert_int_equal(pins_set_state(w.p, &bob, PIN_BLOCKED, NULL, NULL), ERR_OK);
+	assert_int_equal(pins_set_paired(w.p, &bob, false), ERR_UNTRUSTED);
+	world_free(&w);
+}
+
 static void pin_by_hand_is_trusted_before_contact(void **state)
 {
 	struct world w;
@@ -497,6 +523,7 @@ int main(void)
 		cmocka_unit_test(alias_is_unique_and_no_id),
 		cmocka_unit_test(forgotten_peer_frees_its_name_unless_revoked),
 		cmocka_unit_test(verified_is_lost_with_revocation),
+		cmocka_unit_test(who_is_paired_is_verified_and_says_how),
 		cmocka_unit_test(pin_by_hand_is_trusted_before_contact),
 		cmocka_unit_test(repeated_alarm_is_counted_not_stored_again),
 		cmocka_unit_test(alarms_are_bounded_and_the_oldest_goes),
