@@ -73,23 +73,24 @@ static void judge(struct conn *c, const struct session_peer *sp, struct admit_re
 	policy_admit(n->c.policy, n->p.pins, &req, out);
 }
 
-/* What an invite did, once it is on disk. False: it is not, or the invite was used meanwhile. */
+/* What an invite did, once it is on disk. False: it is not. */
 static bool invite_is_kept(struct conn *c, const struct node_id *id, bool created)
 {
 	struct node *n = c->node;
-	const struct pin *pin = pins_get(n->p.pins, id);
+	const struct pin *pin;
 	struct fault f = { 0 };
 
 	if (!created && pins_set_invited(n->p.pins, id) != ERR_OK)
 		return false;
-	if (pins_state_dirty(n->p.pins))
-		node_pins_flush(n, "invite");
-	if (pins_state_dirty(n->p.pins))
-		return false;
-	invites_spent(c);
 	/* It was here before, and waited: its inviter has said that its bearer is trusted. */
+	pin = pins_get(n->p.pins, id);
 	if (c->invited_trusted && pin->state == PIN_PENDING && node_peer_approve(n, id, &f) != ERR_OK)
 		log_warn("invited-not-approved peer=%s what=\"%s\"", id->hex, f.what);
+	if (pins_state_dirty(n->p.pins))
+		node_pins_flush(n, "invite");
+	if (c->closing || pins_state_dirty(n->p.pins))
+		return false;
+	invites_spent(c);
 	return true;
 }
 

@@ -40,17 +40,6 @@ void invites_stop_following(struct invites *v)
 	w->token = NULL;
 }
 
-static void fail(struct invites *v, const char *what, const char *means)
-{
-	struct fault f = { 0 };
-
-	fault_set(&f, ERR_CLOSED, EXIT_RETRY, "%.200s", what);
-	fault_means(&f, "%.230s", means);
-	fault_next(&f, "ironmesh invite accept TOKEN   (again, while it is valid)");
-	log_warn("invite-not-followed inviter=%s why=\"%s\"", v->f.v.inviter.hex, f.what);
-	finish(v, &f);
-}
-
 static struct conn *conn_of(struct invites *v)
 {
 	struct node *n = v->node;
@@ -66,18 +55,30 @@ static struct conn *conn_of(struct invites *v)
 	return NULL;
 }
 
-static void due(void *ctx)
+/* Its connection goes too: it was made for this alone. */
+static void fail(struct invites *v, const char *what, const char *means)
 {
-	struct invites *v = ctx;
 	struct node *n = v->node;
 	struct conn *c = conn_of(v);
 	link_id dialling = v->f.dialling;
+	struct fault f = { 0 };
 
-	fail(v, "the inviter did not answer in time", "its address may be wrong, or not reachable from here");
+	fault_set(&f, ERR_CLOSED, EXIT_RETRY, "%.200s", what);
+	fault_means(&f, "%.230s", means);
+	fault_next(&f, "ironmesh invite accept TOKEN   (again, while it is valid)");
+	log_warn("invite-not-followed inviter=%s why=\"%s\"", v->f.v.inviter.hex, f.what);
+	if (c)
+		c->follows = false;
+	finish(v, &f);
 	if (c)
 		conn_close(c, "the invite came to nothing");
 	else if (dialling && n->tp)
 		tp_close(n->tp, dialling);
+}
+
+static void due(void *ctx)
+{
+	fail(ctx, "the inviter did not answer in time", "its address may be wrong, or not reachable from here");
 }
 
 void invites_forget(struct node *n, void *ctx)
@@ -242,6 +243,7 @@ bool invites_not_opened(struct node *n, link_id id, const char *why)
 
 	if (!v || !v->f.active || !v->f.dialling || v->f.dialling != id)
 		return false;
+	v->f.dialling = 0;
 	snprintf(what, sizeof what, "%.100s does not answer: %.90s", v->f.v.endpoint, why);
 	fail(v, what, "the token is not used up by that");
 	return true;

@@ -5,6 +5,7 @@
  *   records_item.c   what a peer says and asks         prekeys.c        our prekeys
  *   records_issue.c   records that we issue again and again
  *   notices.c   REVOKE and ROTATE: what they do here, and who still has to hear of them
+ *   quarantine.c   who is set aside for a day
  *   revoked.c   whoever is revoked, known here or not
  *
  * On disk (store/kv.h), before anything that depends on it leaves: space "prekey" (ours, with secrets), "generation"

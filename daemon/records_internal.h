@@ -9,6 +9,7 @@
 
 #define NOTICES_MAX 256
 #define QUARANTINES_MAX 64
+#define QUARANTINE_MS 86400000u
 #define EVIDENCE_MAX 32
 #define REVOKED_MAX 4096
 #define FORMER_MAX 16
@@ -161,8 +162,12 @@ bool notices_open(struct records *r, const struct conn *c, const struct record_p
 /* Effects that are due, quarantines that end. Returns when it has to be called again: wall, UINT64_MAX = never. */
 uint64_t notices_act(struct records *r);
 void notices_free(struct records *r);
+
+/* quarantine.c */
 enum err quarantines_load(struct records *r) MUST_CHECK;
 void quarantine_drop(struct records *r, const struct node_id *id);
+/* Those that are over end. Wall time of the next one, UINT64_MAX = none. */
+uint64_t quarantines_act(struct records *r, uint64_t wall);
 
 /* revoked.c */
 enum err revoked_load(struct records *r) MUST_CHECK;

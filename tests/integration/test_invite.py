@@ -2,6 +2,7 @@
 """Invites of the published form: between our daemons, for peers of the old software and by them."""
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -164,6 +165,29 @@ def a_wrong_door_is_told_from_the_right_one():
     frank.stop()
 
 
+def a_silent_inviter_holds_nobody_up():
+    """Something that accepts and says nothing: one invite at a time, and the daemon stops in the middle of it."""
+    henry = lab.daemon("henry")
+    henry.start("--log-level", "debug")
+    silent = socket.socket()
+    silent.bind(("127.0.0.1", 0))
+    silent.listen(5)
+    token = token_of(w9.Identity(), "127.0.0.1:%d" % silent.getsockname()[1])
+    waiting = henry.connect()
+    asked = waiting.ask("invite.accept", token=token)
+    time.sleep(0.3)
+    assert henry.refused("invite.accept", "again", token=token).next
+    # Who asked goes away; what it began goes on, and the next one may ask later.
+    waiting.close()
+    assert henry.status()["name"] == "henry" and asked
+    again = henry.connect()
+    again.ask("invite.accept", token=token)
+    time.sleep(0.1)
+    assert henry.stop() == 0
+    again.close()
+    silent.close()
+
+
 @needs_im2
 def required_im2_knows_no_invites():
     gina = lab.daemon("gina")
@@ -271,5 +295,5 @@ def an_old_peer_invites():
 
 lab.run(one_machine_is_let_in_once, the_token_is_nowhere_but_where_it_was_asked_for, its_maker_may_trust_its_bearer,
         a_list_of_allowed_peers_lets_the_invited_in, revoked_expired_and_spoiled, a_wrong_door_is_told_from_the_right_one,
-        required_im2_knows_no_invites, nobody_is_taken_back_to_the_old_wire, an_old_peer_is_invited, an_old_peer_invites,
+        a_silent_inviter_holds_nobody_up, required_im2_knows_no_invites, nobody_is_taken_back_to_the_old_wire, an_old_peer_is_invited, an_old_peer_invites,
         kill_in_between)

@@ -321,6 +321,63 @@ static void foreign_names_are_cleaned(void **state)
 	puppet_fini(&p);
 }
 
+static enum hello_verdict read_with_invite(const char *json, struct hello *h, json_t **o)
+{
+	struct buf b;
+
+	buf_init(&b, 65536);
+	buf_add(&b, bytes_of(hello_alice, sizeof hello_alice - 2)); /* without its last brace */
+	buf_printf(&b, ", \"invite_token\": %s}", json);
+	assert_int_equal(json_load_strict(buf_bytes(&b), 65536, o), ERR_OK);
+	buf_fini(&b);
+	return hello_read(*o, BINDING, true, h);
+}
+
+/* It is outside the signature, and what is no token is for whoever wants one to refuse. */
+static void an_invite_rides_in_the_hello(void **state)
+{
+	static const char *const none[] = { "7", "{}", "\"a b\"", "\"\\u001b[2J\"", "\"caf\\u00e9\"", "\"\"" };
+	struct keyring *k = keyring_number(0);
+	uint8_t ephemeral[X25519_BYTES] = { 1 };
+	struct hello_offer o = offer(k, ephemeral, true);
+	char longest[INVITE_TEXT_MAX + 8];
+	struct hello h;
+	struct buf b;
+	json_t *v;
+
+	assert_int_equal(read_with_invite("\"ironmesh-invite-v1:AbC_-\"", &h, &v), HELLO_ACCEPTED);
+	assert_true(h.has_invite && bytes_eq(h.invite, BYTES_LIT("ironmesh-invite-v1:AbC_-")));
+	json_decref(v);
+	assert_int_equal(read_with_invite("null", &h, &v), HELLO_ACCEPTED);
+	assert_false(h.has_invite);
+	json_decref(v);
+	for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+		assert_int_equal(read_with_invite(none[i], &h, &v), HELLO_ACCEPTED);
+		assert_true(h.has_invite && h.invite.n == 0);
+		json_decref(v);
+	}
+	memset(longest, 'a', sizeof longest);
+	longest[0] = '"';
+	longest[INVITE_TEXT_MAX + 1] = '"';
+	longest[INVITE_TEXT_MAX + 2] = '\0';
+	assert_int_equal(read_with_invite(longest, &h, &v), HELLO_ACCEPTED);
+	assert_int_equal(h.invite.n, INVITE_TEXT_MAX);
+	json_decref(v);
+	longest[INVITE_TEXT_MAX + 1] = 'a';
+	longest[INVITE_TEXT_MAX + 2] = '"';
+	longest[INVITE_TEXT_MAX + 3] = '\0';
+	assert_int_equal(read_with_invite(longest, &h, &v), HELLO_ACCEPTED);
+	assert_true(h.has_invite && h.invite.n == 0);
+	json_decref(v);
+	/* And is written where the old software puts it. */
+	buf_init(&b, 65536);
+	o.invite = "ironmesh-invite-v1:AAAA";
+	hello_write(&b, &o);
+	assert_non_null(strstr(buf_cstr(&b), "\", \"invite_token\": \"ironmesh-invite-v1:AAAA\", \"x25519_public_b64\""));
+	buf_fini(&b);
+	keyring_free(k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -334,6 +391,7 @@ int main(void)
 		cmocka_unit_test(acks_is_the_integer_one),
 		cmocka_unit_test(client_may_leave_the_binding_out_but_not_change_it),
 		cmocka_unit_test(foreign_names_are_cleaned),
+		cmocka_unit_test(an_invite_rides_in_the_hello),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,6 +27,17 @@ static void end(struct ask *a)
 	world_free(&a->w);
 }
 
+static enum err comes_invited(struct ask *a, unsigned n, const char *name, bool trusted)
+{
+	uint8_t ed[ED_BYTES];
+	struct admit_request r = { .ed = ed, .name = name, .version = V09, .self = keyring_id(a->w.k), .invited = true,
+				   .invited_trusted = trusted };
+
+	peer_key(n, ed, &r.id);
+	policy_admit(&a->policy, a->w.p, &r, &a->out);
+	return a->out.verdict;
+}
+
 static enum err comes(struct ask *a, unsigned n, const char *name)
 {
 	uint8_t ed[ED_BYTES];
@@ -254,6 +265,48 @@ static void a_name_is_needed_only_where_nothing_else_is_listed(void **state)
 	end(&a);
 }
 
+/* Whom the operator has invited is meant by the list too, from then on and as whom he rotates to. Nothing else changes. */
+static void an_invite_counts_beside_the_list(void **state)
+{
+	struct ask a;
+	struct fault f = { 0 };
+
+	make(&a, "alice");
+	assert_int_equal(comes_invited(&a, 1, "bob", false), ERR_OK);
+	assert_true(a.out.is_new);
+	assert_int_equal(a.out.state, PIN_PENDING);
+	assert_string_equal(a.out.via, "invite");
+	assert_int_equal(comes_invited(&a, 1, "bob", true), ERR_OK);
+	assert_int_equal(a.out.state, PIN_TRUSTED);
+	/* Known, and not invited yet. */
+	struct node_id bob = meet(&a.w, 1, "bob", PIN_PENDING);
+
+	assert_int_equal(comes(&a, 1, "bob"), ERR_DENIED);
+	assert_int_equal(policy_may_meet(&a.policy, a.w.p, &bob, &f), ERR_DENIED);
+	assert_int_equal(comes_invited(&a, 1, "bob", false), ERR_OK);
+	assert_int_equal(pins_set_invited(a.w.p, &bob), ERR_OK);
+	assert_int_equal(pins_set_invited(a.w.p, &bob), ERR_OK);
+	assert_int_equal(comes(&a, 1, "bob"), ERR_OK);
+	assert_int_equal(a.out.state, PIN_PENDING);
+	assert_int_equal(pins_set_state(a.w.p, &bob, PIN_TRUSTED, NULL, NULL), ERR_OK);
+	assert_int_equal(comes(&a, 1, "bob"), ERR_OK);
+	assert_int_equal(policy_may_meet(&a.policy, a.w.p, &bob, &f), ERR_OK);
+	rotate(&a, &bob, 7, 5);
+	assert_int_equal(comes(&a, 7, "bob"), ERR_OK);
+	assert_int_equal(comes(&a, 1, "bob"), ERR_UNTRUSTED);
+	/* It is no way around a name that belongs to somebody, nor around a word that was spoken. */
+	struct node_id alice = meet(&a.w, 2, "alice", PIN_TRUSTED);
+
+	assert_int_equal(comes_invited(&a, 3, "alice", true), ERR_KEY_CHANGED);
+	assert_int_equal(pins_set_state(a.w.p, &alice, PIN_BLOCKED, "no", NULL), ERR_OK);
+	assert_int_equal(comes_invited(&a, 2, "alice", true), ERR_UNTRUSTED);
+	assert_int_equal(pins_set_invited(a.w.p, &alice), ERR_UNTRUSTED);
+	struct node_id nobody = id_of_peer(60);
+
+	assert_int_equal(pins_set_invited(a.w.p, &nobody), ERR_NOTFOUND);
+	end(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -266,6 +319,7 @@ int main(void)
 		cmocka_unit_test(replaced_and_revoked_keys_stay_out_although_listed),
 		cmocka_unit_test(nothing_goes_out_to_whom_the_list_cannot_mean),
 		cmocka_unit_test(a_name_is_needed_only_where_nothing_else_is_listed),
+		cmocka_unit_test(an_invite_counts_beside_the_list),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
