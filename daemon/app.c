@@ -1,9 +1,6 @@
 #include "daemon/app.h"
 
-#include <ifaddrs.h>
 #include <malloc.h>
-#include <net/if.h>
-#include <netdb.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -12,6 +9,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "daemon/control.h"
+#include "daemon/endpoints.h"
 #include "daemon/home.h"
 #include "daemon/lan.h"
 #include "daemon/loop.h"
@@ -29,6 +27,7 @@
 #define PINS_LAZY_MS 60000
 #define CHECKPOINT_AGAIN_MS 5000
 #define PRUNE_MS 3600000
+#define ENDPOINTS_MS 60000
 #define PRUNE_BITE_MS 200
 #define PRUNE_ROWS 200
 #define REST_MS 5000 /* without work, after which memory is given back */
@@ -59,7 +58,7 @@ struct app {
 
 	uv_signal_t signals[SIGNALS];
 	bool has_signals;
-	struct timer audit_timer, pins_timer, prune_timer, watchdog_timer;
+	struct timer audit_timer, pins_timer, prune_timer, watchdog_timer, endpoints_timer;
 	struct timer rest_timer;
 	bool busy; /* there was work since the last look of rest_timer */
 	struct timer soon_timer, late_timer; /* of the stop: when it begins, when it is given up */
@@ -269,7 +268,7 @@ static void write_last(struct app *a)
 /* Everything that talks has ended: write what is left, let the loop run out. */
 static void try_end(struct app *a)
 {
-	struct timer *timers[] = { &a->audit_timer, &a->pins_timer, &a->prune_timer, &a->watchdog_timer,
+	struct timer *timers[] = { &a->audit_timer, &a->pins_timer, &a->prune_timer, &a->watchdog_timer, &a->endpoints_timer,
 				   &a->rest_timer, &a->soon_timer, &a->late_timer };
 
 	if (!a->stopping || a->left || a->working || a->mesh.working)
@@ -569,35 +568,14 @@ static enum err open_ws(struct app *a, struct fault *f)
 	return e;
 }
 
-/* What our CARD says of where we listen: the address we are bound to, or those of the machine that others can reach. */
-static void tell_endpoints(struct app *a)
+/* What our card says of where we listen; a machine moves from one network to another. */
+static void endpoints_due(void *ctx)
 {
-	const char *bind = a->c->bind;
-	char list[8][80];
-	struct ifaddrs *all = NULL;
-	size_t n = 0;
-	bool any = bind && (strcmp(bind, "0.0.0.0") == 0 || strcmp(bind, "::") == 0);
+	struct app *a = ctx;
+	char list[ENDPOINTS_MAX][ENDPOINT_LEN];
 
-	if (!bind)
-		return;
-	if (!any)
-		snprintf(list[n++], sizeof list[0], strchr(bind, ':') ? "[%.60s]:%u" : "%.60s:%u", bind, a->port);
-	else if (getifaddrs(&all) != 0)
-		return;
-	for (const struct ifaddrs *i = all; i && n < 8; i = i->ifa_next) {
-		char text[NI_MAXHOST];
-		int family = i->ifa_addr ? i->ifa_addr->sa_family : AF_UNSPEC;
-
-		if (!(i->ifa_flags & IFF_UP) || i->ifa_flags & IFF_LOOPBACK || (family != AF_INET && family != AF_INET6) ||
-		    (family == AF_INET6 && (strcmp(bind, "0.0.0.0") == 0 ||
-					    IN6_IS_ADDR_LINKLOCAL(&((struct sockaddr_in6 *)i->ifa_addr)->sin6_addr))) ||
-		    getnameinfo(i->ifa_addr, family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6), text,
-				sizeof text, NULL, 0, NI_NUMERICHOST) != 0)
-			continue;
-		snprintf(list[n++], sizeof list[0], family == AF_INET6 ? "[%.60s]:%u" : "%.60s:%u", text, a->port);
-	}
-	freeifaddrs(all);
-	node_set_endpoints(a->node, (const char(*)[80])list, n);
+	node_set_endpoints(a->node, (const char(*)[ENDPOINT_LEN])list, endpoints_now(a->c->bind, a->port, list));
+	timer_in(env_of(a), &a->endpoints_timer, ENDPOINTS_MS);
 }
 
 /* Without it the node is as good, but for what it does not find. */
@@ -609,7 +587,8 @@ static void open_lan(struct app *a)
 
 	if (a->c->discovery == SCOPE_OFF)
 		return;
-	tell_endpoints(a);
+	if (a->c->bind)
+		endpoints_due(a);
 	e = lan_new(&lc, &a->lan);
 	if (e != ERR_OK)
 		log_warn("discovery-failed err=%s", err_word(e));
@@ -830,6 +809,7 @@ enum err app_run(const char *home, const struct run_config *c, struct fault *f)
 	timer_init(&a->audit_timer, audit_due, a);
 	timer_init(&a->pins_timer, pins_due, a);
 	timer_init(&a->prune_timer, prune_due, a);
+	timer_init(&a->endpoints_timer, endpoints_due, a);
 	timer_init(&a->watchdog_timer, watchdog_due, a);
 	timer_init(&a->rest_timer, rest_due, a);
 	timer_init(&a->soon_timer, stop_now, a);

@@ -119,7 +119,8 @@ enum err node_add_target(struct node *n, const char *spec, struct fault *f)
 		return ERR_USAGE;
 	}
 	for (size_t i = 0; i < n->target_count; i++)
-		if (strlen(n->targets[i]->address) == len && memcmp(n->targets[i]->address, spec, len) == 0)
+		if (!n->targets[i]->hint && strlen(n->targets[i]->address) == len &&
+		    memcmp(n->targets[i]->address, spec, len) == 0)
 			return fault_set(f, ERR_EXISTS, EXIT_USAGE, "the peer %.*s is given twice", (int)len, spec);
 	if (n->target_count == TARGETS_MAX)
 		return fault_set(f, ERR_FULL, EXIT_USAGE, "more than %d static peers", TARGETS_MAX);
