@@ -231,6 +231,38 @@ static json_t *with_file(struct cli *c, const char *method, int *code)
 	return r;
 }
 
+static int run_revoke_show(struct cli *c)
+{
+	int code = EXIT_DONE;
+	json_t *r = with_file(c, "trust.revoke_show", &code);
+
+	if (r && !cli_printed_json(c, r)) {
+		print_revocation(c, r);
+		hint_revocation(c, r, cli_arg(c, 0));
+	}
+	json_decref(r);
+	return code;
+}
+
+/* Who is asked sees what the daemon has checked, not what the file says for people. */
+static bool decided(struct cli *c, const char *question, int *code)
+{
+	char name[160];
+	json_t *r;
+
+	if (options_given(&c->opts, "yes") || !isatty(STDIN_FILENO))
+		return cli_confirmed(c, code, "%s", question);
+	r = with_file(c, "trust.revoke_show", code);
+	if (!r)
+		return false;
+	show_party(json_object_get(r, "target"), name, sizeof(name));
+	fprintf(stderr, "revokes %s (%s), scope %s, %" PRId64 " of %" PRId64 " signatures\n", name,
+		json_str(json_object_get(r, "target"), "id"), json_str(r, "scope"), show_int(r, "signatures"),
+		show_int(r, "needed"));
+	json_decref(r);
+	return cli_confirmed(c, code, "%s", question);
+}
+
 /* Replaces the file: with what came, and one signature more. */
 static int run_revoke_sign(struct cli *c)
 {
@@ -242,7 +274,7 @@ static int run_revoke_sign(struct cli *c)
 
 	if (strcmp(file, "-") == 0)
 		return cli_usage(c, NULL, "the file is written again with this signature: give its name");
-	if (!cli_confirmed(c, &code, "Sign the revocation in %s as an administrator? Read it first.", file))
+	if (!decided(c, "Sign this as an administrator?", &code))
 		return code;
 	r = with_file(c, "trust.revoke_sign", &code);
 	if (!r)
@@ -264,7 +296,7 @@ static int run_revoke_send(struct cli *c)
 	int code = EXIT_DONE;
 	json_t *r;
 
-	if (!cli_confirmed(c, &code, "Send the revocation in %s to the whole mesh? It cannot be taken back.", cli_arg(c, 0)))
+	if (!decided(c, "Send this to the whole mesh? It cannot be taken back.", &code))
 		return code;
 	r = with_file(c, "trust.revoke_send", &code);
 	if (r && !cli_printed_json(c, r)) {
@@ -400,6 +432,10 @@ static const struct example draft_examples[] = {
 	{ "ironmesh trust revoke-draft bob --out revoke.json", "signed by this administrator" },
 	{ 0 },
 };
+static const struct example show_file_examples[] = {
+	{ "ironmesh trust revoke-show revoke.json", "as this node has checked it" },
+	{ 0 },
+};
 static const struct example sign_examples[] = {
 	{ "ironmesh trust revoke-sign revoke.json --yes", "on the machine of each further administrator" },
 	{ 0 },
@@ -476,9 +512,11 @@ static const struct command subs[] = {
 	  .text = "Who may sign, and how many are needed, say --revoke-admins and --revoke-quorum, alike on\n"
 		  "every node. The file is no secret; carry it to the machine of the next administrator.",
 	  .min_args = 1, .max_args = 1, .run = run_revoke_draft },
+	{ .name = "revoke-show", .args = "FILE", .summary = "what such a file revokes, and who has signed it",
+	  .examples = show_file_examples, .min_args = 1, .max_args = 1, .run = run_revoke_show },
 	{ .name = "revoke-sign", .args = "FILE", .summary = "add the signature of this administrator", .examples = sign_examples,
-	  .text = "Only what is signed counts: after signing, the target is shown as this node knows it.\n"
-		  "The file is written again.",
+	  .text = "Only what is signed counts: what this node has checked is shown, whatever the file says for\n"
+		  "people. The file is written again.",
 	  .flags = CMD_YES, .min_args = 1, .max_args = 1, .run = run_revoke_sign },
 	{ .name = "revoke-send", .args = "FILE", .summary = "revoke, for the whole mesh and for ever", .examples = send_examples,
 	  .flags = CMD_YES, .min_args = 1, .max_args = 1, .run = run_revoke_send },
@@ -510,7 +548,7 @@ static const struct command subs[] = {
 
 const struct command cmd_trust = {
 	.name = "trust",
-	.summary = "whose key is whose: list, show, pin, verify, set-state, revoke, revoke-draft, revoke-sign, revoke-send, repin, allow-downgrade, cap-diff, cap-accept, cap-reject, export",
+	.summary = "whose key is whose: list, show, pin, verify, set-state, revoke, revoke-draft, revoke-show, revoke-sign, revoke-send, repin, allow-downgrade, cap-diff, cap-accept, cap-reject, export",
 	.examples = list_examples,
 	.subs = subs,
 };

@@ -82,6 +82,7 @@ static const struct command TABLE[] = {
 	  { MUST_TEXT("peer", WHO), MUST_TEXT("reason", 90), BOOL("mesh") } },
 	{ "trust.revoke_draft", command_trust_revoke_draft, CMD_ONLINE | CMD_CHANGES,
 	  { MUST_TEXT("peer", WHO), INT("reason", 0, 255), INT("scope", 1, 3), TEXT("note", 200) } },
+	{ "trust.revoke_show", command_trust_revoke_show, CMD_ONLINE, { MUST_TEXT("text", REVOKE_FILE_MAX) } },
 	{ "trust.revoke_sign", command_trust_revoke_sign, CMD_ONLINE | CMD_CHANGES, { MUST_TEXT("text", REVOKE_FILE_MAX) } },
 	{ "trust.revoke_send", command_trust_revoke_send, CMD_ONLINE | CMD_CHANGES, { MUST_TEXT("text", REVOKE_FILE_MAX) } },
 	{ "trust.repin", command_trust_repin, OFF | CMD_KEY | CMD_STATE | CMD_CHANGES,

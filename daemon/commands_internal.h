@@ -115,6 +115,7 @@ COMMAND(command_trust_verify);
 COMMAND(command_trust_set_state);
 COMMAND(command_trust_revoke);
 COMMAND(command_trust_revoke_draft);
+COMMAND(command_trust_revoke_show);
 COMMAND(command_trust_revoke_sign);
 COMMAND(command_trust_revoke_send);
 COMMAND(command_trust_repin);

@@ -63,6 +63,14 @@ enum err command_trust_revoke_draft(struct call *c)
 	return e;
 }
 
+enum err command_trust_revoke_show(struct call *c)
+{
+	struct revoke_view v;
+	enum err e = revoke_show(c->cx->node, arg_bytes(c, "text"), &v, c->f);
+
+	return e == ERR_OK ? result_is(c, view_json(c->cx, &v, NULL)) : e;
+}
+
 enum err command_trust_revoke_sign(struct call *c)
 {
 	struct revoke_view v;

@@ -108,9 +108,19 @@ struct invite_entry *invites_find(struct invites *v, const uint8_t nonce[static 
 
 static struct invite_entry *insert(struct invites *v, const struct invite_entry *x)
 {
-	struct invite_entry *copy = v->n < INVITES_MAX ? malloc(sizeof *copy) : NULL;
+	struct invite_entry *copy;
 	size_t i = v->n;
 
+	if (v->n == v->cap) {
+		size_t cap = v->cap ? v->cap * 2 : 16;
+		void *more = v->n < INVITES_MAX ? reallocarray(v->list, cap, sizeof v->list[0]) : NULL;
+
+		if (!more)
+			return NULL;
+		v->list = more;
+		v->cap = cap;
+	}
+	copy = malloc(sizeof *copy);
 	if (!copy)
 		return NULL;
 	*copy = *x;
@@ -214,6 +224,7 @@ void invites_free(struct node *n)
 	invites_stop_following(v);
 	while (v->n)
 		free(v->list[--v->n]);
+	free(v->list);
 	free(v);
 	n->invites = NULL;
 }

@@ -17,8 +17,8 @@ struct following {
 
 struct invites {
 	struct node *node;
-	struct invite_entry *list[INVITES_MAX]; /* by time of issue */
-	size_t n;
+	struct invite_entry **list; /* by time of issue; at most INVITES_MAX */
+	size_t n, cap;
 	struct following f;
 };
 

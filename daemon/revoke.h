@@ -48,6 +48,8 @@ struct revoke_view {           /* what the file says, checked */
 /* A draft with our own signature. Appends the file. */
 enum err revoke_draft(struct node *n, const struct revoke_wish *w, struct buf *file, struct revoke_view *out,
 		      struct fault *f) MUST_CHECK;
+/* What it says, checked. ERR_MALFORMED, ERR_AUTH, ERR_DENIED (it names another set of administrators). */
+enum err revoke_show(struct node *n, struct bytes file, struct revoke_view *out, struct fault *f) MUST_CHECK;
 /* The same file with our signature too. ERR_MALFORMED, ERR_AUTH (a signature in it is none), ERR_EXISTS (we have signed). */
 enum err revoke_sign(struct node *n, struct bytes file, struct buf *out, struct revoke_view *view, struct fault *f) MUST_CHECK;
 /* Makes it true. ERR_AGAIN: not enough signatures yet. */

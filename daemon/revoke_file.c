@@ -261,6 +261,25 @@ enum err revoke_draft(struct node *n, const struct revoke_wish *w, struct buf *f
 	return e;
 }
 
+enum err revoke_show(struct node *n, struct bytes file, struct revoke_view *out, struct fault *f)
+{
+	struct draft d;
+	enum err e = revoke_may(n, false, f);
+
+	if (e != ERR_OK)
+		return e;
+	draft_begin(&d);
+	e = file_read(n, file, &d);
+	if (e != ERR_OK)
+		e = unreadable(e, f);
+	else if (!d.ours)
+		e = another_set(f);
+	else
+		view_of(n, &d, out);
+	draft_end(&d);
+	return e;
+}
+
 enum err revoke_sign(struct node *n, struct bytes file, struct buf *out, struct revoke_view *view, struct fault *f)
 {
 	struct draft d;

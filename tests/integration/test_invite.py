@@ -109,6 +109,9 @@ def its_maker_may_trust_its_bearer():
     dave.wait_online(alice.id)
     dave.send(alice.id, "at once")
     alice.take_body(b"at once")
+    # The address was learned: a restart needs no option.
+    dave.restart()
+    dave.wait_online(alice.id)
 
 
 def a_list_of_allowed_peers_lets_the_invited_in():

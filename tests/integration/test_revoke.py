@@ -146,6 +146,9 @@ def what_was_changed_on_its_way_is_refused():
             json.dump(change, f)
         done = bob.cli("trust", "revoke-send", spoiled, "--yes")
         assert done.returncode in (8, 9), done
+    done = bob.cli("trust", "revoke-show", path, "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["target"]["id"] == erin.id, done
+    assert json.loads(done.stdout)["signatures"] == 1, done
     # What people read in it is not what is signed.
     with open(spoiled, "w") as f:
         json.dump(dict(good, target=carol.id, name="carol"), f)

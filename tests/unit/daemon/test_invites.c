@@ -352,6 +352,11 @@ static void with_im2_required_there_are_none(void **state)
 	assert_int_equal(follow(b, token, &o), ERR_DOWNGRADE);
 	assert_string_equal(o.f.next, "ironmesh pair");
 	assert_null(pin_of(b, a));
+	/* The inviter alone requires it, since: what is said there is no old wire. */
+	b->policy.im2 = IM2_ON;
+	assert_int_equal(follow(b, token, &o), ERR_CLOSED);
+	assert_non_null(strstr(o.f.means, "ironmesh pair"));
+	assert_null(pin_of(a, b));
 	buf_fini(&out);
 }
 
@@ -398,7 +403,9 @@ static void the_ledger_is_bounded_and_forgets(void **state)
 	}
 	size_t have = v->n;
 
-	v->n = INVITES_MAX; /* as if it were full; none of these is looked at */
+	v->list = reallocarray(v->list, INVITES_MAX, sizeof v->list[0]);
+	assert_non_null(v->list);
+	v->cap = v->n = INVITES_MAX; /* as if it were full; none of these is looked at */
 	for (size_t i = have; i < INVITES_MAX; i++)
 		v->list[i] = v->list[0];
 	assert_int_equal(invites_create(a->node, &wish, &out, NULL, &f), ERR_FULL);
