@@ -215,7 +215,7 @@ void discovery_online(struct conn *c)
 		return;
 	hint_dials_stop(d, &c->peer->id, c->target ? c->target->hint : NULL);
 	map_del(d->peers, bytes_of(c->peer->id.hex, NODE_ID_LEN));
-	hint_exchange_soon(d);
+	hint_exchange_begin(d, c);
 }
 
 void discovery_offline(struct node *n, const struct node_id *id)

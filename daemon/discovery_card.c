@@ -198,11 +198,31 @@ static uint64_t exchange(struct discovery *d, struct conn *c, struct hint_peer *
 	return next;
 }
 
+static void again_at(struct discovery *d, uint64_t at)
+{
+	uint64_t now = env_now(d->node->env);
+
+	if (at == UINT64_MAX)
+		return;
+	at = at > now ? at : now + EACH_MS;
+	if (!timer_armed(&d->exchange_timer) || at < d->exchange_timer.at_ms)
+		timer_at(d->node->env, &d->exchange_timer, at);
+}
+
+/* One session alone: a node that comes back has thousands at once. */
+void hint_exchange_begin(struct discovery *d, struct conn *c)
+{
+	struct hint_peer *p = discovery_off(d) ? NULL : hint_peer(d, c);
+
+	if (p)
+		again_at(d, exchange(d, c, p));
+}
+
 void hint_exchange_due(void *ctx)
 {
 	struct discovery *d = ctx;
 	struct node *n = d->node;
-	uint64_t now = env_now(n->env), next = UINT64_MAX;
+	uint64_t next = UINT64_MAX;
 	struct list *l, *after;
 
 	if (n->stopping || discovery_off(d))
@@ -222,6 +242,5 @@ void hint_exchange_due(void *ctx)
 		at = exchange(d, c, p);
 		next = at < next ? at : next;
 	}
-	if (next != UINT64_MAX)
-		timer_at(n->env, &d->exchange_timer, next > now ? next : now + EACH_MS);
+	again_at(d, next);
 }

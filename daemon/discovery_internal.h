@@ -165,6 +165,7 @@ uint64_t hint_key_ask(struct discovery *d, struct conn *c, struct hint_peer *p);
 /* discovery_card.c */
 void hint_exchange_due(void *discovery);
 void hint_exchange_soon(struct discovery *d);
+void hint_exchange_begin(struct discovery *d, struct conn *c); /* of a new session */
 struct hint_peer *hint_peer(struct discovery *d, const struct conn *c); /* NULL: not an im2 session of who is trusted */
 /* The endpoints of a valid card, as far as they fit. */
 size_t hint_card_read(const struct im2_record *rec, char out[static HINT_ADDRESSES][HINT_ADDRESS_LEN],

@@ -258,6 +258,15 @@ void hint_set_addresses(struct discovery *d, struct hint *h, const char (*list)[
 }
 
 /* --- what earlier lives knew -------------------------------------------------------------------------------- */
+static size_t known_count(const struct discovery *d)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < d->hints_n; i++)
+		n += d->hints[i]->source != HINT_MDNS;
+	return n;
+}
+
 static void known_hint(struct discovery *d, const struct pin *pin, enum hint_source source, const char *name,
 		       const char (*list)[HINT_ADDRESS_LEN], size_t n)
 {
@@ -265,7 +274,7 @@ static void known_hint(struct discovery *d, const struct pin *pin, enum hint_sou
 	struct hint *h = hint_find(d, source, pin->id.hex);
 
 	snprintf(fresh.instance, sizeof fresh.instance, "%s", pin->id.hex);
-	if (!h) {
+	if (!h && known_count(d) < HINTS_KNOWN_MAX) {
 		fresh.not_before_ms = fresh.seen_ms + hint_courtesy_ms(d, &fresh);
 		bucket_init(&fresh.passed, PASSED_PER_S, PASSED_BURST, fresh.seen_ms);
 		h = hint_add(d, &fresh);
@@ -297,16 +306,8 @@ void hints_of_pin(struct discovery *d, const struct pin *pin)
 
 static bool of_pin(void *ctx, const struct pin *pin)
 {
-	struct discovery *d = ctx;
-	size_t known = 0;
-
-	if (pin->state != PIN_TRUSTED)
-		return true;
-	for (size_t i = 0; i < d->hints_n; i++)
-		known += d->hints[i]->source != HINT_MDNS;
-	if (known >= HINTS_KNOWN_MAX)
-		return false;
-	hints_of_pin(d, pin);
+	if (pin->state == PIN_TRUSTED)
+		hints_of_pin(ctx, pin);
 	return true;
 }
 

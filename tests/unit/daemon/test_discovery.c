@@ -221,6 +221,65 @@ static void open_discovery_meets_everybody(void **state)
 	assert_int_equal(pins_get(a->pins, side_id(b))->state, PIN_PENDING);
 }
 
+static void an_old_peer_is_found(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1];
+
+	side_know(a, b);
+	b->old = true;
+	side_again(b, SCOPE_AUTO);
+	starts(a);
+	assert_true(hears_public(a, b));
+	world_pass(w, 10 * SECOND);
+	assert_non_null(side_conn(a, b));
+	assert_false(side_conn(a, b)->im2);
+	assert_int_equal(pins_get(a->pins, side_id(b))->address_count, 0);
+	/* Once it has spoken im2 it is found on the old wire no more. */
+	b->old = false;
+	side_again(b, SCOPE_AUTO);
+	assert_true(hears_public(a, b));
+	world_pass(w, 20 * SECOND);
+	assert_true(side_conn(a, b)->im2);
+	b->old = true;
+	side_again(b, SCOPE_AUTO);
+	world_pass(w, 5 * MINUTE);
+	assert_null(side_conn(a, b));
+	assert_int_equal(side_audited(a, "DOWNGRADE_REFUSED"), 0);
+}
+
+static void a_list_that_does_not_cover_a_friend(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1];
+
+	side_know(a, b);
+	assert_int_equal(policy_allow(&a->policy, "somebody", NULL), ERR_OK);
+	starts(a);
+	assert_false(hears_public(a, b));
+	world_pass(w, MINUTE);
+	assert_int_equal(a->node->n.dials, 0);
+	assert_non_null(strstr(view_of(a, "n1").why, "not among the allowed peers"));
+	assert_non_null(strstr(view_of(a, "n1").next, side_id(b)->hex));
+}
+
+/* Pinned by hand while its service is known already. */
+static void whoever_comes_to_be_known_is_dialled(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1];
+
+	side_joins(a, FLEET);
+	side_joins(b, FLEET);
+	starts(a);
+	assert_false(hears_fleet(a, b));
+	world_pass(w, 30 * SECOND);
+	assert_int_equal(a->node->n.dials, 0);
+	side_know(a, b);
+	world_pass(w, 20 * SECOND);
+	assert_non_null(side_conn(a, b));
+}
+
 static void the_smaller_name_goes_first(void **state)
 {
 	struct world *w = *state;
@@ -271,6 +330,9 @@ int main(void)
 		TEST(a_name_that_has_a_key_means_that_key),
 		TEST(an_id_on_the_list_is_found_by_its_tag),
 		TEST(open_discovery_meets_everybody),
+		TEST(an_old_peer_is_found),
+		TEST(a_list_that_does_not_cover_a_friend),
+		TEST(whoever_comes_to_be_known_is_dialled),
 		TEST(the_smaller_name_goes_first),
 		TEST(we_never_dial_ourselves),
 	};
