@@ -10,7 +10,7 @@
 
 #define PEERS_MAX (PINS_MAX + 1024)
 #define ASK_MS 5000
-#define TICK_MIN_MS 1000
+#define TICK_MIN_MS RECORDS_TICK_MS
 #define HOUR_MS 3600000u
 #define REPEAT_MS 10000u
 #define REPEAT_MAX_MS 300000u
@@ -245,18 +245,20 @@ uint64_t records_held_gen(struct records *r, const uint8_t ed[static ED_BYTES], 
 	return raw.n && im2_record_parse(raw, &rec) == IM2_FINE ? rec.gen : 0;
 }
 
-void records_ask(struct records *r, struct conn *c, struct record_peer *p, const struct node_id *author, uint64_t type,
-		struct bytes key, uint64_t have)
+bool records_ask(struct records *r, struct conn *c, struct record_peer *p, const struct node_id *author, uint64_t type,
+		 struct bytes key, uint64_t have)
 {
+	bool sent = false;
 	struct buf b;
 
 	if (!bucket_take(&p->asks, 1, env_now(r->node->env)))
-		return;
+		return false;
 	buf_init(&b, 128);
 	im2_recreq_write(author, type, key, have, &b);
 	if (b.err == ERR_OK)
-		(void)records_send(c, IM2_ITEM_RECREQ, buf_bytes(&b));
+		sent = records_send(c, IM2_ITEM_RECREQ, buf_bytes(&b));
 	buf_fini(&b);
+	return sent;
 }
 
 /* With the timers of a message: 10 s, doubling up to 300 s, a fifth more or less. */
@@ -287,7 +289,7 @@ static uint64_t session_due(struct records *r, struct conn *c)
 
 		p->ask_ms = UINT64_MAX;
 		if (pin)
-			records_ask(r, c, p, &pin->id, IM2_REC_PREKEY_T, (struct bytes){ 0 },
+			(void)records_ask(r, c, p, &pin->id, IM2_REC_PREKEY_T, (struct bytes){ 0 },
 			    records_held_gen(r, pin->ed, IM2_REC_PREKEY_T, (struct bytes){ 0 }));
 	}
 	if (p->due_ms <= now)
@@ -312,7 +314,7 @@ static void due(void *ctx)
 		hourly(r);
 	}
 	wall = notices_act(r);
-	next = sooner(prekeys_due_ms(r), r->hour_ms);
+	next = sooner(sooner(prekeys_due_ms(r), r->hour_ms), records_onward_due(r));
 	if (wall != UINT64_MAX)
 		next = sooner(next, now + (wall > env_wall(n->env) ? wall - env_wall(n->env) : 0));
 	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {

@@ -56,7 +56,9 @@ void records_receipt(struct node *n, struct bytes value);
 /* The newest valid one that we hold, borrowed until the next call of anything here; empty: none. */
 struct bytes records_get(struct node *n, const uint8_t ed[static ED_BYTES], uint64_t type);
 /* Asks this neighbour for the newest record that an author has made, if it is newer than ours. Within what it takes. */
-void records_want(struct conn *c, const struct node_id *author, uint64_t type);
+bool records_want(struct conn *c, const struct node_id *author, uint64_t type); /* false: not now */
+/* The PREKEY of a destination, from the neighbour on the way to it: once, and again when it could not be asked now. */
+void records_seek(struct conn *c, const struct node_id *author);
 /* A record of this type that came inside another item (ROUTEADV): checked, kept, charged to who delivered it. `out` points
  * into `raw`. One of another type is refused unseen: what a REVOKE or ROTATE does is done elsewhere, and only once. */
 enum im2_record_verdict records_take(struct conn *c, struct bytes raw, uint64_t type, struct im2_record *out);

@@ -13,8 +13,9 @@
 #define EVIDENCE_MAX 32
 #define REVOKED_MAX 4096
 #define FORMER_MAX 16
-#define ASKED_MAX 64
+#define ASKED_MAX 256
 #define ASKERS_MAX 4
+#define RECORDS_TICK_MS 1000
 #define ISSUED_TYPES (IM2_REC_CARD_T + 1)
 #define RAW_ID 16
 #define RECORD_PLACE_MAX (RAW_ID + 1 + IM2_RECORD_KEY_MAX)
@@ -79,10 +80,12 @@ struct records {
 	struct issued {
 		uint64_t last, reserved; /* generations; reserved 0: none of this life */
 	} issued[ISSUED_TYPES];
-	/* PREKEYs that neighbours asked for and that we asked for in turn: they get what comes. */
+	/* PREKEYs that neighbours asked for, or we need, and that we asked for in turn: they get what comes. */
 	struct asked {
-		struct node_id author, askers[ASKERS_MAX];
-		unsigned n;          /* 0: free */
+		struct node_id author, next, askers[ASKERS_MAX];
+		unsigned n;
+		bool ours;           /* neither n nor ours: free */
+		bool sent;           /* `next` was asked; else there was no room for the question */
 		uint64_t until_ms;
 	} asked[ASKED_MAX];
 	bool acting;             /* what changes now is no decision of the operator */
@@ -110,7 +113,8 @@ void records_keep(struct records *r, const struct im2_record *rec);
 /* Of what we hold; 0 = nothing. */
 uint64_t records_held_gen(struct records *r, const uint8_t ed[static ED_BYTES], uint64_t type, struct bytes key);
 /* A RECREQ, within what the peer takes. */
-void records_ask(struct records *r, struct conn *c, struct record_peer *p, const struct node_id *author, uint64_t type,
+/* False: not now, it is asked too much already. */
+bool records_ask(struct records *r, struct conn *c, struct record_peer *p, const struct node_id *author, uint64_t type,
 		 struct bytes key, uint64_t have);
 /* NULL when nobody with this key is pinned. */
 const struct pin *records_pin(struct records *r, const uint8_t ed[static ED_BYTES]);
@@ -123,6 +127,12 @@ enum err records_load(struct records *r) MUST_CHECK;
 /* records_item.c */
 void records_bad(struct records *r, struct conn *c, enum im2_refusal why); /* who delivered it pays */
 void records_equivocation(struct records *r, struct conn *c, const struct im2_record *rec);
+
+/* records_onward.c */
+/* A neighbour asks for the PREKEY of somebody, and ours is no newer: as a relay we ask the next one on the way. */
+void records_onward(struct records *r, struct conn *c, const struct node_id *author);
+void records_onward_came(struct records *r, const struct im2_record *rec);
+uint64_t records_onward_due(struct records *r); /* asks what could not be asked; when it is due again */
 
 /* records_issue.c */
 bool records_issues(uint64_t type); /* CAP, ROUTE, CARD */

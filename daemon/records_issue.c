@@ -124,15 +124,15 @@ struct bytes records_get(struct node *n, const uint8_t ed[static ED_BYTES], uint
 	return n->records ? im2_records_get(n->records->cache, ed, type, (struct bytes){ 0 }) : (struct bytes){ 0 };
 }
 
-void records_want(struct conn *c, const struct node_id *author, uint64_t type)
+bool records_want(struct conn *c, const struct node_id *author, uint64_t type)
 {
 	struct records *r = c->node->records;
 	struct record_peer *p = r ? records_peer(r, &c->peer->id) : NULL;
 	const struct pin *pin = pins_get(c->node->p.pins, author);
 	const uint8_t *ed = pin ? pin->ed : routes_ed(c->node, author);
 
-	if (p && ed)
-		records_ask(r, c, p, author, type, (struct bytes){ 0 }, records_held_gen(r, ed, type, (struct bytes){ 0 }));
+	return p && ed &&
+	       records_ask(r, c, p, author, type, (struct bytes){ 0 }, records_held_gen(r, ed, type, (struct bytes){ 0 }));
 }
 
 enum im2_record_verdict records_take(struct conn *c, struct bytes raw, uint64_t type, struct im2_record *out)

@@ -120,61 +120,6 @@ static bool author_is(const struct im2_record *rec, const struct node_id *id)
 	return node_id_eq(&author, id);
 }
 
-/* --- prekeys for others ---------------------------------------------------------------------------------- */
-#define ASKED_MS 30000
-
-static struct asked *asked_of(struct records *r, const struct node_id *author)
-{
-	uint64_t now = env_now(r->node->env);
-	struct asked *free_one = NULL;
-
-	for (size_t i = 0; i < ASKED_MAX; i++) {
-		struct asked *a = &r->asked[i];
-
-		if (a->n && a->until_ms <= now)
-			a->n = 0;
-		if (a->n && node_id_eq(&a->author, author))
-			return a;
-		if (!a->n)
-			free_one = a;
-	}
-	return free_one;
-}
-
-/* A relay asks the next one on the way, once for all who asked it. */
-static void ask_onward(struct records *r, struct conn *c, const struct node_id *author)
-{
-	struct node *n = r->node;
-	struct conn *next = n->c.routing == ROUTING_RELAY ? routes_next(n, author, &c->peer->id) : NULL;
-	struct asked *a = next ? asked_of(r, author) : NULL;
-
-	if (!a || a->n == ASKERS_MAX)
-		return;
-	if (!a->n) {
-		a->author = *author;
-		a->until_ms = env_now(n->env) + ASKED_MS;
-		records_want(next, author, IM2_REC_PREKEY_T);
-	}
-	a->askers[a->n++] = c->peer->id;
-}
-
-static void tell_askers(struct records *r, const struct im2_record *rec)
-{
-	struct node_id author;
-	struct asked *a;
-
-	node_id_of(rec->author, &author);
-	a = asked_of(r, &author);
-	for (unsigned i = 0; a && i < a->n; i++) {
-		struct peer *p = peer_find(r->node, &a->askers[i]);
-
-		if (p && p->conn && !p->conn->closing && p->conn->im2)
-			(void)records_send(p->conn, IM2_ITEM_RECORD, rec->raw);
-	}
-	if (a)
-		a->n = 0;
-}
-
 /* What it says has come to count. */
 static void news(struct records *r, struct conn *c, const struct im2_record *rec)
 {
@@ -188,7 +133,7 @@ static void news(struct records *r, struct conn *c, const struct im2_record *rec
 	case IM2_REC_PREKEY_T:
 		if (records_pin(r, rec->author))
 			records_keep(r, rec);
-		tell_askers(r, rec);
+		records_onward_came(r, rec);
 		node_id_of(rec->author, &author);
 		courier_key(r->node, &author);
 		break;
@@ -318,7 +263,7 @@ static void on_request(struct records *r, struct conn *c, struct bytes value)
 		struct node_id author;
 
 		node_id_of(ed, &author);
-		ask_onward(r, c, &author);
+		records_onward(r, c, &author);
 	}
 }
 
@@ -346,7 +291,7 @@ static void on_digest(struct records *r, struct conn *c, struct bytes value)
 		have = notice_gen(r, f.v[IM2_RECDIG_ID].b.p, type, key);
 	node_id_of_raw(f.v[IM2_RECDIG_ID].b.p, &author);
 	if (gen > have)
-		records_ask(r, c, p, &author, type, key, have);
+		(void)records_ask(r, c, p, &author, type, key, have);
 }
 
 /* Signed receipts are as good as those of a session with who signed them (10.2). */

@@ -84,7 +84,7 @@ static void want_prekey(struct conn *c, const struct im2_record *rec)
 		if (memcmp(digest, f.v[IM2_ROUTE_PREKEY].b.p, sizeof digest) == 0)
 			return;
 	}
-	records_want(c, &id, IM2_REC_PREKEY_T);
+	records_seek(c, &id);
 }
 
 /* The lifetime of a record counts from its first arrival here, whoever brings it again. */

@@ -205,8 +205,8 @@ static void ask(struct routes *r, struct route_dest *d, struct conn *c)
 
 	if (!c || (d->asked_ms && now + 1 < d->asked_ms + ASK_APART_MS))
 		return;
-	d->asked_ms = now + 1;
-	records_want(c, &d->id, IM2_REC_ROUTE_T);
+	if (records_want(c, &d->id, IM2_REC_ROUTE_T))
+		d->asked_ms = now + 1;
 }
 
 static void ask_barred(struct routes *r, struct route_dest *d)
