@@ -22,7 +22,7 @@ import time
 from ironlab import Daemon, wait_for, _die_with_parent
 
 TYPE = "_ironmesh._tcp"
-PROGRAMS = ("unshare", "nsenter", "ip", "avahi-daemon", "dbus-daemon")
+PROGRAMS = ("unshare", "nsenter", "ip", "avahi-daemon", "avahi-browse", "dbus-daemon")
 
 BUS = """<busconfig><type>system</type><listen>unix:path=/run/dbus/system_bus_socket</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="true"/>
@@ -58,7 +58,7 @@ def unavailable():
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     if done.returncode != 0:
-        return "no network namespace: %s" % done.stdout.decode(errors="replace").strip().splitlines()[-1:]
+        return "no network namespace: %s" % " ".join(done.stdout.decode(errors="replace").split())
     return ""
 
 
@@ -173,10 +173,6 @@ class Host(Space):
     def avahi_restart(self):
         self.end(self.avahi, signal.SIGTERM)
         self.avahi_start()
-
-    def avahi_publish(self, name, port, *txt, kind=TYPE):
-        """Ends with Space.end()."""
-        return self.spawn("avahi-publish", "-s", name, kind, str(port), *txt)
 
     def browse(self, kind=TYPE):
         """What avahi-browse shows, resolved: [{name, interface, protocol, host, address, port, txt}]."""
