@@ -239,6 +239,8 @@ class Session:
 
     def _pipeline(self, m):
         direct = m.source == self.remote.id
+        mesh = self.peer.mesh
+        key = self.remote.public if direct else self.peer.known.get(m.source)
 
         def check_inner():
             if m.type not in USER_TYPES:
@@ -246,14 +248,23 @@ class Session:
             if m.signature is None:
                 if not direct:
                     raise Drop("inner-missing")
-            elif not direct or not m.inner_verifies(self.remote.public):
+            elif key is None or not m.inner_verifies(key):
                 raise Drop("inner-signature")
+        elsewhere = m.destination not in (self.me.id, "*", "")
         if m.e2e is None:
             check_inner()
-            if m.routing.get("compressed"):
+            if m.routing.get("compressed") and not elsewhere:
                 m.payload = gzip.decompress(m.payload)
-        if m.destination not in (self.me.id, "*", ""):
-            raise Drop("not-for-me")
+        if m.type in ("ROUTE_ANNOUNCE", "ROUTE_UNREACHABLE"):
+            self.controls.append(m)
+            if mesh:
+                mesh.control(self, m)
+            return
+        if elsewhere:
+            if not mesh:
+                raise Drop("not-for-me")
+            mesh.transit(self, m)
+            return
         if m.e2e is not None and self.config.generation not in ("ts", "old"):
             clear = m.payload
             m.payload = self.me.unseal(m.e2e)
@@ -333,6 +344,8 @@ class OldPeer:
         self.failures = queue.Queue()    # handshakes of callers that failed, with the reason
         self.server = None
         self.sessions = []
+        self.mesh = None                 # oldmesh.Mesh: it routes
+        self.known = {}                  # id -> Ed25519 key, of others than the neighbours
 
     @property
     def id(self):
