@@ -62,6 +62,10 @@ static void dial_now(void *ctx)
 	pin = t->has_expected ? pins_current(n->p.pins, &t->expected) : NULL;
 	if (pin)
 		t->expected = pin->id;
+	if (t->paired && !pin) {
+		snprintf(t->why, sizeof t->why, "forgotten: ironmesh pair");
+		return;
+	}
 	pin = pins_by_address(n->p.pins, t->address);
 	if (t->has_expected)
 		t->known = t->expected;

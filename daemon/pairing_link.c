@@ -136,6 +136,7 @@ static void keep_in_touch(struct attempt *a)
 	snprintf(spec, sizeof spec, "%s#%s", a->address, a->peer.hex);
 	switch (node_add_target(n, spec, NULL)) {
 	case ERR_OK:
+		n->targets[n->target_count - 1]->paired = true;
 		break;
 	case ERR_EXISTS:
 		dial_retry(n);

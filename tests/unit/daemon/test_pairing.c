@@ -420,6 +420,22 @@ static void a_known_peer_becomes_verified(void **state)
 	assert_int_equal(said(p, "pair.over: "), 2);
 }
 
+static void who_is_forgotten_is_not_dialled(void **state)
+{
+	pair_up(p, q);
+	world_pass(w, 3000);
+	assert_non_null(side_conn(q, p));
+	assert_int_equal(node_peer_forget(q->node, side_id(p), NULL), ERR_OK);
+	world_pass(w, 120000);
+	assert_pinned_nobody(q);
+	assert_null(side_conn(q, p));
+	/* Until it is paired again. */
+	pair_up(p, q);
+	world_pass(w, 3000);
+	assert_paired(q, p, "code");
+	assert_non_null(side_conn(q, p));
+}
+
 static void refused_at_p(const char *what)
 {
 	pair_up(p, q);
@@ -983,6 +999,7 @@ int main(void)
 		T(pin_only_moves_nothing),
 		T(a_passphrase_is_given_when_there_is_one),
 		T(a_known_peer_becomes_verified),
+		T(who_is_forgotten_is_not_dialled),
 		T(who_is_revoked_is_not_paired),
 		T(who_is_blocked_is_not_paired),
 		T(a_name_stays_with_its_key),
