@@ -123,7 +123,14 @@ static bool pin_online_peer(struct conn *c, const struct session_peer *sp)
 	if (c->invited) {
 		e = invites_claim(c);
 		if (e != ERR_OK || c->closing) {
+			struct fault f = { 0 };
+
 			log_warn("invite-not-used peer=%s err=%s", sp->id.hex, err_word(e));
+			if (e == ERR_DENIED) { /* while its key was being proven */
+				fault_set(&f, e, EXIT_PEER_UNTRUSTED, "it came with an invite that somebody else was faster to use");
+				fault_next(&f, "ironmesh invite create");
+				invites_rejected(c, "spent", &f);
+			}
 			return false;
 		}
 	}

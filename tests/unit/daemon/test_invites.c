@@ -387,6 +387,26 @@ static void another_key_at_the_endpoint(void **state)
 	buf_fini(&out);
 }
 
+/* Both HELLOs were judged before either key was proven. */
+static void two_at_once_are_one(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *both[2] = { &w->side[1], &w->side[2] };
+	char token[INVITE_TEXT_MAX + 1];
+	struct outcome o[2] = { 0 };
+	struct invite v;
+
+	make(a, "", true, token, NULL);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(invites_accept(both[i]->node, bytes_str(token), &v, over, &o[i], &o[i].f), ERR_OK);
+	world_pass(w, 30000);
+	assert_true(o[0].over && o[1].over);
+	assert_int_equal((o[0].f.err == ERR_OK) + (o[1].f.err == ERR_OK), 1);
+	assert_int_equal((pin_of(a, both[0]) != NULL) + (pin_of(a, both[1]) != NULL), 1);
+	assert_int_equal(side_audited(a, "INVITE_ACCEPTED"), 1);
+	assert_int_equal(side_audited(a, "INVITE_REJECTED"), 1);
+}
+
 static void the_ledger_is_bounded_and_forgets(void **state)
 {
 	struct world *w = *state;
@@ -472,6 +492,7 @@ int main(void)
 		ONE(who_spoke_im2_is_not_taken_back),
 		ONE(with_im2_required_there_are_none),
 		ONE(another_key_at_the_endpoint),
+		ONE(two_at_once_are_one),
 		ONE(the_ledger_is_bounded_and_forgets),
 		ONE(both_on_the_old_wire),
 	};

@@ -352,12 +352,28 @@ static void an_old_administrator_sets_aside(void **state)
 	B->old = false;
 }
 
+/* `by` says that `who` has revoked itself. */
+static void forged(const struct side *by, const struct side *who, char out[static 600])
+{
+	uint64_t at_s = world_wall_ms(by->w) / 1000;
+	char input[96], sig_text[BASE64_LEN(SIG_BYTES) + 1];
+	uint8_t sig[SIG_BYTES];
+
+	snprintf(input, sizeof input, "%s%s%llu", side_id(who)->hex, side_id(who)->hex, (unsigned long long)at_s);
+	keyring_sign(by->keyring, SIG_BARE_REVOCATION, bytes_str(input), sig);
+	base64_encode(BYTES_ARR(sig), sig_text);
+	snprintf(out, 600, "{\"type\":\"REVOCATION\",\"from\":\"%s\",\"target_node_id\":\"%s\",\"revoker_node_id\":\"%s\","
+			   "\"timestamp\":%llu,\"reason\":\"\",\"signature\":\"%s\"}",
+		 side_id(by)->hex, side_id(who)->hex, side_id(who)->hex, (unsigned long long)at_s, sig_text);
+}
+
 static void others_are_shown(void **state)
 {
 	struct world *w = *state;
 	struct conn *c;
 	struct buf b;
 	uint64_t dropped;
+	char text[600];
 
 	D->old = true;
 	side_stop(D);
@@ -379,6 +395,13 @@ static void others_are_shown(void **state)
 	world_pass(w, 500);
 	assert_string_equal(state_of(A, C), "trusted");
 	assert_int_equal(A->node->n.frames_dropped - dropped, 2);
+	/* Nor does anybody end another in that one's name, under a signature of his own. */
+	forged(D, B, text);
+	assert_int_equal(v09_control(c->session, "REVOCATION", NULL, bytes_str(text)), ERR_OK);
+	conn_pump(c);
+	world_pass(w, 500);
+	assert_string_equal(state_of(A, B), "trusted");
+	assert_int_equal(A->node->n.frames_dropped - dropped, 3);
 	/* Not trusted: not even an administrator. */
 	memcpy(w->admins[2], keyring_ed(D->keyring), ED_BYTES);
 	assert_int_equal(node_peer_pending(A->node, side_id(D), NULL), ERR_OK);
