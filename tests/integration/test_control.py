@@ -593,6 +593,43 @@ def a_connection_that_goes_takes_its_waits_along():
     assert alice.call("version")["api"] == 1
 
 
+def a_pairing_belongs_to_its_connection():
+    if lab.im2 == "off":
+        assert alice.refused("pair.show", "unsupported").next == "ironmesh run --im2 on"
+        assert alice.refused("pair.type", "unsupported", code="12-345-678", at=bob.address)
+        assert alice.refused("pair.verdict", "state", same=True)
+        alice.call("pair.stop")
+        return
+    ear = alice.connect()
+    ear.call("events.subscribe", types=["pair."])
+    got = ear.call("pair.show", pin_only=True)
+    assert got["schema"] == "ironmesh.pair/1" and got["gives"] == "nothing" and alice.address in got["listen"], got
+    assert [len(part) for part in got["code"].split("-")] == [2, 3, 3] and got["expires_in_ms"] <= 120000, got
+    assert alice.refused("pair.show", "again").exit == 75
+    assert alice.refused("pair.verdict", "state", same=True)
+    alice.call("pair.stop")
+    assert ear.next_event()["reason"] == "it was stopped"
+    assert alice.refused("pair.type", "usage").exit == 2
+    assert alice.refused("pair.type", "usage", code="12-345-67", at=bob.address).exit == 2
+    assert alice.refused("pair.type", "usage", code="12-345-678", compare=True).exit == 2
+    assert ear.call("pair.type", code="12-345-678")["state"] == "searching"
+    ear.close()
+    ear = alice.connect()
+    ear.call("events.subscribe", types=["pair."])
+
+    def typed():
+        try:
+            return ear.call("pair.type", code="12-345-678", at=bob.address)["state"]
+        except RpcError as error:
+            assert error.err == "again", error
+            return None
+    # The end of the other connection is the end of its search.
+    assert wait_for(typed, what="room for another pairing") == "dialling"
+    event = ear.next_event()
+    assert event["type"] == "pair.failed" and "no machine shows a code there" in event["reason"] and event["next"], event
+    ear.close()
+
+
 def rotation_gives_a_new_identity_and_keeps_the_rest():
     old = carol.id
     assert carol.call("trust.pin", public_key=a_public_key(), name="erna")
@@ -639,5 +676,5 @@ sys.exit(lab.run(the_daemons_start, version_and_status_say_who_answers,
                  a_misspelt_parameter_is_named_with_the_right_one, requests_without_an_id_are_done_and_not_answered,
                  a_line_may_come_in_pieces_and_many_in_one, a_line_over_the_limit_ends_the_connection_and_nothing_else,
                  at_most_64_connections_are_served, a_client_that_does_not_read_holds_up_only_itself,
-                 a_connection_that_goes_takes_its_waits_along, rotation_gives_a_new_identity_and_keeps_the_rest,
+                 a_connection_that_goes_takes_its_waits_along, a_pairing_belongs_to_its_connection, rotation_gives_a_new_identity_and_keeps_the_rest,
                  all_stop_in_order, every_method_of_the_document_was_called))
