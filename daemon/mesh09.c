@@ -44,8 +44,13 @@ void mesh09_due_at(struct mesh09 *m, uint64_t at_ms)
 
 void mesh09_tell_soon(struct mesh09 *m)
 {
-	if (!m->node->stopping && routes09_untold(m->table) && !timer_armed(&m->soon))
-		timer_in(m->node->env, &m->soon, MESH09_SOON_MS);
+	uint64_t now = env_now(m->node->env), at = now + MESH09_SOON_MS;
+
+	if (m->node->stopping || !routes09_untold(m->table) || timer_armed(&m->soon))
+		return;
+	if (m->told_ms && m->told_ms + MESH09_APART_MS > at)
+		at = m->told_ms + MESH09_APART_MS;
+	timer_at(m->node->env, &m->soon, at);
 }
 
 /* Our own software takes what the transport takes. */
@@ -120,7 +125,7 @@ static void tell_entry(void *ctx, const struct route09_entry *e)
 }
 
 /* Who does not relay names itself alone, so that nobody sends it what it would drop (wire 5.2). */
-static void tell(struct mesh09 *m, struct conn *c, struct telling *t, bool withdrawn)
+static void tell(struct mesh09 *m, struct conn *c, struct telling *t, bool changes)
 {
 	struct node *n = m->node;
 
@@ -128,13 +133,13 @@ static void tell(struct mesh09 *m, struct conn *c, struct telling *t, bool withd
 	t->c = c;
 	t->n = 0;
 	if (n->c.routing == ROUTING_RELAY)
-		routes09_tell(m->table, &c->peer->id, withdrawn, tell_entry, t, env_now(n->env));
-	if (t->n || !withdrawn)
+		routes09_tell(m->table, &c->peer->id, changes, tell_entry, t, env_now(n->env));
+	if (t->n || !changes)
 		tell_flush(t);
 	conn_pump_later(c);
 }
 
-static void tell_all(struct mesh09 *m, bool withdrawn)
+static void tell_all(struct mesh09 *m, bool changes)
 {
 	struct node *n = m->node;
 	struct telling *t = malloc(sizeof *t);
@@ -145,7 +150,7 @@ static void tell_all(struct mesh09 *m, bool withdrawn)
 
 		next = l->next;
 		if (mesh09_takes_part(c))
-			tell(m, c, t, withdrawn);
+			tell(m, c, t, changes);
 	}
 	free(t);
 	routes09_told(m->table);
@@ -163,6 +168,7 @@ static void joins(struct mesh09 *m, struct conn *c)
 	free(t);
 	if (!timer_armed(&m->sweep))
 		timer_in(m->node->env, &m->sweep, MESH09_SWEEP_MS);
+	mesh09_tell_soon(m);
 }
 
 static void announce_due(void *ctx)
@@ -177,8 +183,10 @@ static void soon_due(void *ctx)
 {
 	struct mesh09 *m = ctx;
 
-	if (routes09_untold(m->table))
-		tell_all(m, true);
+	if (!routes09_untold(m->table))
+		return;
+	m->told_ms = env_now(m->node->env);
+	tell_all(m, true);
 }
 
 static void sweep_due(void *ctx)

@@ -14,6 +14,7 @@
 
 #define MESH09_ANNOUNCE_MS 30000
 #define MESH09_SOON_MS 1000
+#define MESH09_APART_MS 5000       /* between two announcements of changes */
 #define MESH09_SWEEP_MS 10000
 #define MESH09_AGE_MAX_MS 86400000ull
 #define MESH09_SEEN_MS 300000
@@ -100,6 +101,7 @@ struct mesh09 {
 	struct map *seen;          /* hash of (neighbour, author, id) -> monotonic ms */
 	struct map *passed;        /* hash of (next hop, destination, id) -> struct passed09 */
 	uint64_t sequence;         /* of announcements */
+	uint64_t told_ms;          /* monotonic: of changes, last; 0 = never */
 	struct timer announce, soon, sweep, due;
 	struct list waiting;       /* struct waits09 */
 	unsigned waiting_n;
@@ -120,7 +122,7 @@ struct passed09 {
 struct conn *mesh09_neighbour(struct node *n, const struct node_id *id);
 bool mesh09_takes_part(const struct conn *c);
 void mesh09_due_at(struct mesh09 *m, uint64_t at_ms);
-/* Something is withdrawn: neighbours are told soon. */
+/* If something has changed, neighbours are told soon. */
 void mesh09_tell_soon(struct mesh09 *m);
 /* A token of what `c` takes in its time; else how long to wait. */
 bool mesh09_pace(struct conn *c, uint64_t *wait_ms);

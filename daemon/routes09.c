@@ -15,8 +15,10 @@ struct dest {
 	struct way ways[ROUTES09_WAYS];
 	uint8_t n;
 	int8_t used;               /* -1: none */
-	uint8_t nearest;           /* that we told of late */
-	bool untold;               /* withdrawn, and not everybody knows */
+	uint8_t nearest;           /* that we were of late */
+	uint8_t told;              /* our distance, as everybody was told last; ROUTE09_INFINITY: none */
+	struct node_id told_via;
+	bool untold;               /* it is another now */
 	uint64_t nearest_ms;       /* we were that near then */
 	uint64_t hold_until_ms;
 };
@@ -126,13 +128,22 @@ static void near_as(struct dest *d, uint64_t now)
 	d->nearest_ms = now;
 }
 
+/* Neighbours are told again when it is another distance, or poisoned for another of them. */
+static void judge_told(struct routes09 *t, struct dest *d)
+{
+	const struct way *w = d->used >= 0 ? &d->ways[d->used] : NULL;
+
+	d->untold = w ? w->cost != d->told || !node_id_eq(&w->via, &d->told_via) : d->told != ROUTE09_INFINITY;
+	t->untold = t->untold || d->untold;
+}
+
 static void use(struct routes09 *t, struct dest *d, const struct node_id *to, int way, uint64_t now)
 {
 	bool other = d->used != way;
 
 	d->used = (int8_t)way;
-	d->untold = false;
 	near_as(d, now);
+	judge_told(t, d);
 	if (other && t->c.changed)
 		t->c.changed(t->c.ctx, to);
 }
@@ -166,7 +177,7 @@ static void lost(struct routes09 *t, struct dest *d, const struct node_id *to, u
 		use(t, d, to, next, now);
 		return;
 	}
-	d->untold = t->untold = true;
+	judge_told(t, d);
 }
 
 static void drop_way(struct routes09 *t, struct dest *d, const struct node_id *to, int i, uint64_t now)
@@ -292,6 +303,7 @@ static void judge(struct routes09 *t, struct dest *d, const struct node_id *to, 
 
 	if (d->used == i) {
 		near_as(d, now);
+		judge_told(t, d);
 		return;
 	}
 	if (d->used < 0 ? now >= d->hold_until_ms || safe(d, w, now) : w->cost < d->ways[d->used].cost)
@@ -344,6 +356,7 @@ enum err routes09_hear(struct routes09 *t, const struct node_id *via, const stru
 	if (created) {
 		d->used = -1;
 		d->nearest = UINT8_MAX - 1;
+		d->told = ROUTE09_INFINITY;
 		d->nearest_ms = now;
 	}
 	i = slot(t, d, to, cost + 1, now);
@@ -424,7 +437,7 @@ bool routes09_next(struct routes09 *t, const struct node_id *to, bool (*skip)(vo
 struct telling {
 	struct routes09 *t;
 	const struct node_id *who;
-	bool withdrawn;
+	bool changed;
 	void (*fn)(void *ctx, const struct route09_entry *e);
 	void *ctx;
 	uint64_t now;
@@ -438,7 +451,7 @@ static bool tell_one(void *ctx, struct bytes key, void *value)
 	struct route09_entry e = { .cost = ROUTE09_INFINITY };
 
 	memcpy(e.to.hex, key.p, NODE_ID_LEN);
-	if (node_id_eq(&e.to, x->who) || (x->withdrawn && !d->untold))
+	if (node_id_eq(&e.to, x->who) || (x->changed && !d->untold))
 		return true;
 	if (w && !node_id_eq(&w->via, x->who) && !penalised(x->t, w, &e.to, x->now) && alive(x->t, w, x->now))
 		e.cost = w->cost;
@@ -446,10 +459,10 @@ static bool tell_one(void *ctx, struct bytes key, void *value)
 	return true;
 }
 
-void routes09_tell(struct routes09 *t, const struct node_id *who, bool withdrawn,
+void routes09_tell(struct routes09 *t, const struct node_id *who, bool changed,
 		   void (*fn)(void *ctx, const struct route09_entry *e), void *ctx, uint64_t now)
 {
-	struct telling x = { t, who, withdrawn, fn, ctx, now };
+	struct telling x = { t, who, changed, fn, ctx, now };
 
 	map_each(t->dests, tell_one, &x);
 }
@@ -461,9 +474,15 @@ bool routes09_untold(const struct routes09 *t)
 
 static bool told_one(void *ctx, struct bytes key, void *value)
 {
+	struct dest *d = value;
+	const struct way *w = d->used >= 0 ? &d->ways[d->used] : NULL;
+
 	(void)ctx;
 	(void)key;
-	((struct dest *)value)->untold = false;
+	d->untold = false;
+	d->told = w ? w->cost : ROUTE09_INFINITY;
+	if (w)
+		d->told_via = w->via;
 	return true;
 }
 

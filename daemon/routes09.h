@@ -4,8 +4,8 @@
  * The rules of the old software hold for what is used and told: what its neighbour says is overwritten, better or worse;
  * another neighbour takes over only when it is strictly nearer; 16 is infinity. Beyond them, invisible to others: up to three
  * ways are remembered for each destination; when the one in use is withdrawn, or its neighbour goes, another takes over at
- * once if it is nearer than we ever were (so it cannot lead through us), else the destination is held down for 30 s and
- * everybody is told at once. Nobody but a node itself is at distance 0 from it.
+ * once if it is nearer than we ever were (so it cannot lead through us), else the destination is held down for 30 s. What
+ * has changed can be told at once, without the rest. Nobody but a node itself is at distance 0 from it.
  *
  * What was measured outlives the ways: three messages in a row without their receipt penalise a way for 300 s, doubling to
  * an hour; six of any destination penalise all that the neighbour passes on. A penalised way is used when there is no other,
@@ -57,11 +57,11 @@ bool routes09_sweep(struct routes09 *t, uint64_t now);
 /* The neighbour to hand to, never one that `skip` (may be NULL) names. False: none. */
 bool routes09_next(struct routes09 *t, const struct node_id *to, bool (*skip)(void *ctx, const struct node_id *via), void *ctx,
 		   uint64_t now, struct node_id *via);
-/* For a neighbour that is about to be told: every destination but itself, poisoned where we go through it. Only what was
- * withdrawn since routes09_told() when `withdrawn`. */
-void routes09_tell(struct routes09 *t, const struct node_id *who, bool withdrawn,
+/* For a neighbour that is about to be told: every destination but itself, poisoned where we go through it. Only what is
+ * another way or distance since routes09_told() when `changed`. */
+void routes09_tell(struct routes09 *t, const struct node_id *who, bool changed,
 		   void (*fn)(void *ctx, const struct route09_entry *e), void *ctx, uint64_t now);
-bool routes09_untold(const struct routes09 *t); /* something was withdrawn since */
+bool routes09_untold(const struct routes09 *t); /* something has changed since */
 void routes09_told(struct routes09 *t);         /* to everybody */
 
 void routes09_delivered(struct routes09 *t, const struct node_id *to, const struct node_id *via, uint64_t now);

@@ -176,6 +176,7 @@ static void withdrawal_of_another_changes_nothing(void **state)
 	up(x, 1);
 	up(x, 2);
 	assert_int_equal(hear(x, 1, 9, 3), ERR_OK);
+	routes09_told(x->t);
 	assert_int_equal(hear(x, 2, 9, 16), ERR_OK);
 	assert_int_equal(next(x, 9), 1);
 	assert_false(routes09_untold(x->t));
@@ -219,9 +220,11 @@ static void alternative_that_cannot_lead_through_us_takes_over_at_once(void **st
 	assert_int_equal(hear(x, 1, 9, 2), ERR_OK); /* 3 from here */
 	assert_int_equal(hear(x, 2, 9, 3), ERR_OK); /* nobody who had it of us could be at 3 */
 	assert_int_equal(next(x, 9), 1);
+	routes09_told(x->t);
 	assert_int_equal(hear(x, 1, 9, 16), ERR_OK);
 	assert_int_equal(next(x, 9), 2);
-	assert_false(routes09_untold(x->t));
+	assert_int_equal(told(x, 2, 9, true), 16); /* poisoned for 2 now, */
+	assert_int_equal(told(x, 1, 9, true), 4);  /* and not for 1 */
 	/* The same when the neighbour goes. */
 	assert_int_equal(hear(x, 1, 9, 2), ERR_OK);
 	assert_int_equal(next(x, 9), 1);
@@ -236,6 +239,9 @@ static void routes_live_90_seconds(void **state)
 
 	up(x, 1);
 	assert_int_equal(hear(x, 1, 9, 2), ERR_OK);
+	assert_int_equal(told(x, 2, 9, true), 3);
+	routes09_told(x->t);
+	assert_int_equal(told(x, 2, 9, true), 99);
 	x->now += ROUTES09_LIFE_MS - 1;
 	(void)routes09_sweep(x->t, x->now);
 	assert_int_equal(next(x, 9), 1);
@@ -257,6 +263,7 @@ static void what_it_said_counts_again_when_its_session_is_back(void **state)
 
 	up(x, 1);
 	assert_int_equal(hear(x, 1, 9, 2), ERR_OK);
+	routes09_told(x->t);
 	down(x, 1);
 	assert_int_equal(next(x, 9), 0);
 	assert_int_equal(told(x, 2, 9, true), 16);
