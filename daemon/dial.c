@@ -213,6 +213,8 @@ void dial_peer_offline(struct node *n, const struct node_id *id)
 
 void dial_learned(struct node *n, struct conn *c, const struct node_id *id)
 {
+	struct target *own = c->target;
+
 	for (size_t i = 0; i < n->target_count; i++) {
 		struct target *t = n->targets[i];
 
@@ -225,8 +227,14 @@ void dial_learned(struct node *n, struct conn *c, const struct node_id *id)
 			timer_stop(n->env, &t->timer);
 		}
 	}
-	if (c->target && c->target->hint)
-		discovery_dial_met(c->target->hint, id);
+	if (own && own->hint) {
+		struct hint_dial *hint = own->hint;
+
+		own->conn = NULL;
+		c->target = NULL;
+		target_drop(n, own);
+		discovery_dial_met(hint, id);
+	}
 }
 
 size_t node_targets(struct node *n, struct target_view *out, size_t max)

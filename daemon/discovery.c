@@ -213,7 +213,7 @@ void discovery_online(struct conn *c)
 
 	if (!d)
 		return;
-	hint_dials_stop(d, &c->peer->id, c->target ? c->target->hint : NULL);
+	hint_dials_stop(d, &c->peer->id, NULL);
 	map_del(d->peers, bytes_of(c->peer->id.hex, NODE_ID_LEN));
 	hint_exchange_begin(d, c);
 }

@@ -93,14 +93,15 @@ enum err discovery_key_set(struct node *n, const uint8_t disc[static IM2_DISC_BY
 enum err discovery_key_ensure(struct node *n, uint8_t out[static IM2_DISC_BYTES]) MUST_CHECK;
 
 /* --- a dial of a hint, for who runs links (dial.h) ------------------------------------------------------------------ */
-void discovery_dial_ended(struct hint_dial *h, const char *why, uint64_t min_wait_ms); /* once; `h` is gone then */
+/* One of these two, once; `h` is gone then. met: a session; the other dials to this identity end. */
+void discovery_dial_ended(struct hint_dial *h, const char *why, uint64_t min_wait_ms);
+void discovery_dial_met(struct hint_dial *h, const struct node_id *id);
 bool discovery_dial_im2(const struct hint_dial *h);   /* never the old wire */
 bool discovery_dial_known(const struct hint_dial *h); /* no first contact */
 /* Whoever is there is not the one that was meant. */
 bool discovery_dial_wrong(struct hint_dial *h, const struct node_id *id);
 /* The handshake ended so; auth: nobody proved the passphrase. */
 void discovery_dial_over(struct hint_dial *h, enum err e, bool auth);
-void discovery_dial_met(struct hint_dial *h, const struct node_id *id); /* a session; the other dials to this identity end */
 void discovery_dial_retry(struct node *n);            /* what waited for the mesh key, or for a list, may go now */
 
 /* For people: everything that was found, and why it is not connected. */

@@ -98,9 +98,9 @@ void node_set_endpoints(struct node *n, const char (*endpoints)[HINT_ADDRESS_LEN
 		snprintf(d->endpoints[i], sizeof d->endpoints[i], "%s", endpoints[i]);
 	d->endpoints_n = count;
 	d->card_due = count > 0 || d->card.n > 0;
-	d->known_due = true;
 	hint_exchange_soon(d);
-	hint_dial_soon(d);
+	/* Another network: what could not be reached may be near now. */
+	discovery_dial_retry(n);
 }
 
 void discovery_again(struct node *n)

@@ -343,13 +343,12 @@ void discovery_dial_met(struct hint_dial *s, const struct node_id *id)
 {
 	struct hint *h = s->hint;
 
-	if (s->met)
-		return;
 	s->met = true;
 	h->met = true;
 	h->has_id = true;
 	h->id = *id;
 	hint_dials_stop(s->of, id, s);
+	discovery_dial_ended(s, "", 0);
 }
 
 void discovery_dial_retry(struct node *n)

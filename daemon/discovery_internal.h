@@ -2,7 +2,8 @@
  * discovery_internal.h -- what the files of discovery share.
  *
  * Ownership: the discovery owns hints and dials. A hint that is being dialled is not freed: it is marked as gone, and goes
- * with its last dial. Slots of dials never move; the target of a dial points to its own until discovery_dial_ended().
+ * with its last dial. Slots of dials never move; the target of a dial points to its own until that has ended. A session that
+ * is online is no dial any more.
  */
 #ifndef DAEMON_DISCOVERY_INTERNAL_H
 #define DAEMON_DISCOVERY_INTERNAL_H

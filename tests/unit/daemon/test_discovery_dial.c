@@ -63,8 +63,35 @@ static void addresses_begin_a_stagger_apart(void **state)
 	/* The loopback tells the end of such a dial when its time is over. */
 	world_pass(w, 20 * SECOND);
 	for (int i = 0; i < HINT_DIALS_MAX; i++)
-		assert_true(!a->node->discovery->dials[i].hint || a->node->discovery->dials[i].met);
+		assert_null(a->node->discovery->dials[i].hint);
+	assert_int_equal(a->node->target_count, 0);
 	assert_int_equal(a->node->n.hints_failed, 0);
+}
+
+/* Another network: nothing waits for its time. */
+static void a_move_begins_anew(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1];
+	struct heard h;
+
+	side_know(a, b);
+	side_joins(a, FLEET);
+	side_joins(b, FLEET);
+	side_stop(b);
+	starts(a);
+	h = (struct heard){ .s.addresses_n = 1, .addresses = { "n1:1" } };
+	memcpy(h.p.i, "12345678", 8);
+	im2_tag_mesh(FLEET, h.p.i, world_wall_ms(w) / HOUR, h.p.m);
+	im2_tag_node(FLEET, side_id(b), world_wall_ms(w) / HOUR, h.p.t);
+	assert_true(hears_as(a, &h, "b", true, NULL, NULL));
+	world_pass(w, 30 * MINUTE);
+	side_start(b);
+	world_pass(w, SECOND);
+	assert_null(side_conn(a, b));
+	node_set_endpoints(a->node, (const char[1][80]){ "192.0.2.1:8765" }, 1);
+	world_pass(w, 3 * SECOND);
+	assert_non_null(side_conn(a, b));
 }
 
 static void failures_back_off(void **state)
@@ -174,6 +201,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(addresses_begin_a_stagger_apart),
+		TEST(a_move_begins_anew),
 		TEST(failures_back_off),
 		TEST(guesses_have_a_budget),
 		TEST(another_passphrase_is_left_alone),
