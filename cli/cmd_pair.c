@@ -127,22 +127,21 @@ static enum err verdict(struct cli *c, const json_t *event, struct fault *f)
 {
 	char digits[40], name[160], answer[16] = "";
 	json_t *r = NULL;
-	bool same = options_given(&c->opts, "yes");
+	bool same;
 	enum err e;
 
 	safe_member(event, "reason", digits, sizeof digits);
+	safe_member(event, "name", name, sizeof name);
 	if (!c->out.json)
 		printf("%s%s%s\n", out_on(&c->out, STYLE_BOLD), digits, out_off(&c->out, STYLE_BOLD));
 	fflush(stdout);
-	if (!same && !isatty(STDIN_FILENO)) {
-		fault_set(f, ERR_USAGE, EXIT_USAGE, "somebody has to compare the digits, and stdin is not a terminal");
-		fault_next(f, "ironmesh pair --compare --yes   (when a program compares them)");
-		return ERR_USAGE;
+	/* Nobody is there to ask: whoever has read them says so with a command of his own. */
+	if (!isatty(STDIN_FILENO)) {
+		out_note(&c->out, "if %s shows the same digits: ironmesh pair --same; if not: ironmesh pair --differ", name);
+		return ERR_OK;
 	}
-	if (!same) {
-		fprintf(stderr, "Does %s show the same digits? [y/N] ", safe_member(event, "name", name, sizeof name));
-		same = fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
-	}
+	fprintf(stderr, "Does %s show the same digits? [y/N] ", name);
+	same = fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 	e = ask(c, "pair.verdict", json_pack("{s:b}", "same", same), &r, f);
 	json_decref(r);
 	/* Too late: an event says why it ended. */
@@ -223,6 +222,16 @@ static int watch(struct pair_run *p)
 	return EXIT_DONE;
 }
 
+/* A word about what another command began. */
+static int aside(struct cli *c, const char *method, json_t *params)
+{
+	int code = EXIT_DONE;
+	json_t *r = cli_result(c, method, params, &code);
+
+	json_decref(r);
+	return code;
+}
+
 static int run_pair(struct cli *c)
 {
 	const char *typed = cli_arg(c, 0);
@@ -233,13 +242,12 @@ static int run_pair(struct cli *c)
 	json_t *r = NULL;
 	enum err e;
 
-	if (options_given(&c->opts, "stop")) {
-		int code = EXIT_DONE;
-
-		r = cli_result(c, "pair.stop", json_object(), &code);
-		json_decref(r);
-		return code;
-	}
+	if (options_given(&c->opts, "stop"))
+		return aside(c, "pair.stop", json_object());
+	if (options_given(&c->opts, "same") && options_given(&c->opts, "differ"))
+		return cli_usage(c, NULL, "--same and --differ contradict each other");
+	if (options_given(&c->opts, "same") || options_given(&c->opts, "differ"))
+		return aside(c, "pair.verdict", json_pack("{s:b}", "same", options_given(&c->opts, "same")));
 	if (compare && typed)
 		return cli_usage(c, NULL, "--compare needs no code");
 	if (join && !compare)
@@ -263,6 +271,7 @@ static const struct example examples[] = {
 	{ "ironmesh pair 42-307-915 --at 192.0.2.7:8765", "where no multicast goes" },
 	{ "ironmesh pair --compare", "without a code: both show six digits, and both say whether they are the same" },
 	{ "ironmesh pair --compare --at 192.0.2.7:8765", "the other side of it; --join finds it on the network" },
+	{ "ironmesh pair --same", "for a program that has compared them, while the other command waits" },
 	{ 0 },
 };
 
@@ -273,7 +282,8 @@ static const struct opt opts[] = {
 	{ "pin-only", 0, OPT_FLAG, NULL, "trust each other, and hand on no key of the mesh" },
 	{ "give-passphrase", 0, OPT_FLAG, NULL, "hand on the passphrase itself, which peers of the old software need" },
 	{ "no-qr", 0, OPT_FLAG, NULL, "no QR code on the terminal" },
-	{ "yes", 0, OPT_FLAG, NULL, "with --compare: whoever runs this has compared the digits" },
+	{ "same", 0, OPT_FLAG, NULL, "what another command shows is what the other machine shows" },
+	{ "differ", 0, OPT_FLAG, NULL, "it is not: nobody is paired" },
 	{ "stop", 0, OPT_FLAG, NULL, "end what another command began" },
 	{ 0 },
 };

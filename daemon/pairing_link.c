@@ -321,9 +321,10 @@ static bool wanted(const struct pairing *g, const struct link_info *info)
 
 static void close_unwanted(struct node *n, const struct link_info *info)
 {
-	n->n.connections_refused++;
-	if (!info->dialled)
+	if (!info->dialled) {
+		n->n.connections_refused++;
 		conn_blame(n, info->source, "nobody-pairs");
+	}
 	tp_close(n->tp, info->id);
 }
 

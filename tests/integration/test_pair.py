@@ -202,12 +202,17 @@ def digits_are_compared_by_people():
     hugo.start()
     ines.start()
     ready(hugo)
-    show = Command(hugo, "--compare", "--yes")
+    show = Command(hugo, "--compare")
     show.line()
-    joined = Command(ines, "--compare", "--yes", "--at", hugo.address).done()
+    joined = Command(ines, "--compare", "--at", hugo.address)
+    digits = joined.line()
+    assert len(digits) == 7 and digits[3] == " " and show.line(1) == digits, (joined.lines, show.lines)
+    assert names(hugo) == [] and names(ines) == []
+    assert hugo.cli("pair", "--same").returncode == 0
+    assert show.process.poll() is None and names(hugo) == []
+    assert ines.cli("pair", "--same").returncode == 0
+    joined.done()
     show.done()
-    digits = [line for line in joined.lines if len(line) == 7 and line[3] == " "]
-    assert digits and digits[0] in show.lines, (joined.lines, show.lines)
     assert hugo.peer("ines")["verified"] and ines.peer("hugo")["via"] == "sas"
     assert ines.status()["im2"]["mesh_key"] == "ready"
     assert ines.send("hugo", "compared", wait_ms=10000)["state"] == "delivered"
@@ -218,11 +223,14 @@ def whoever_says_no_pins_nobody():
     jack.start()
     kurt.start()
     ready(jack, kurt)
-    show = Command(jack, "--compare", "--yes")
+    assert jack.cli("pair", "--same").returncode == 1
+    show = Command(jack, "--compare")
     show.line()
-    # Not a terminal and not told: nobody has compared.
     joined = Command(kurt, "--compare", "--at", jack.address)
-    assert joined.end() == 2, joined.errors
+    joined.line()
+    assert jack.cli("pair", "--same").returncode == 0
+    assert kurt.cli("pair", "--differ").returncode == 0
+    assert joined.end() == 1 and joined.says("the digits differ"), joined.errors
     assert show.end() == 1 and show.says("said no"), show.errors
     assert names(jack) == [] and names(kurt) == []
 

@@ -74,6 +74,10 @@ def shown(*args):
     return show, first
 
 
+def publish(name, *txt):
+    return x.spawn("avahi-publish", "-s", name, PAIR, "9", "v=im2", *txt)
+
+
 def gone():
     wait_for(lambda: not x.run("avahi-browse", "-pt", PAIR).strip(), 15, what="silence about pairing")
 
@@ -104,14 +108,14 @@ def a_code_is_found_and_says_nothing_else():
 
 def whoever_shows_the_same_plate_stops_it():
     show, code = shown()
-    twin = x.avahi_publish("0badc0de", 9, "v=im2", "n=" + code[:2], kind=PAIR)
+    twin = publish("0badc0de", "n=" + code[:2])
     wait_for(lambda: len({s["name"] for s in b.browse(PAIR)}) == 2, 15, what="two services with one plate")
     typed = Command(bob, code)
     assert typed.end() == 1 and typed.says("two machines show this number"), typed.errors
     x.end(twin)
     wait_for(lambda: len({s["name"] for s in b.browse(PAIR)}) == 1, 15, what="the twin is gone")
     # The code is as good as before: nobody guessed at it. Other plates, and what is no plate, mislead nobody.
-    others = [x.avahi_publish("%08x" % i, 9, "v=im2", "n=" + n, kind=PAIR)
+    others = [publish("%08x" % i, "n=" + n)
               for i, n in enumerate(("0", "000", "xx", "%02d" % ((int(code[:2]) + 1) % 100)))]
     time.sleep(1)
     typed = Command(bob, code)
@@ -122,9 +126,12 @@ def whoever_shows_the_same_plate_stops_it():
 
 
 def digits_are_compared_without_an_address():
-    show, _ = shown("--compare", "--yes")
+    show, _ = shown("--compare")
     assert {s["txt"] for s in x.browse(PAIR)} <= {'"n=--" "v=im2"', '"v=im2" "n=--"'}, x.browse(PAIR)
-    joined = Command(bob, "--compare", "--join", "--yes")
+    joined = Command(bob, "--compare", "--join")
+    assert joined.line() == show.line(1)
+    for one in (alice, bob):
+        assert one.cli("pair", "--same").returncode == 0
     assert joined.end() == 0 and show.end() == 0, (joined.errors, show.errors)
     assert bob.peer("alice")["via"] == "sas"
     gone()

@@ -135,9 +135,10 @@ static void digits_are_answered_by_a_person(void **state)
 	       { "pair.verdict", "{\"same\":true}", "{\"schema\":\"ironmesh.pair/1\"}", NULL, PAIRED "\n" OVER }, SUBSCRIBE,
 	       { "pair.show", NULL, WAITING, NULL, DIGITS },
 	       { "pair.verdict", "{\"same\":false}", "{\"schema\":\"ironmesh.pair/1\"}", NULL, FAILED }, SUBSCRIBE,
-	       { "pair.type", "{\"compare\":true,\"at\":\"127.0.0.1:9001\",\"pin_only\":false}", TYPING, NULL, DIGITS },
-	       { "pair.verdict", "{\"same\":true}", "{\"schema\":\"ironmesh.pair/1\"}", NULL, PAIRED "\n" OVER }, SUBSCRIBE,
-	       { "pair.type", "{\"compare\":true,\"pin_only\":false}", TYPING, NULL, DIGITS }, SUBSCRIBE,
+	       { "pair.type", "{\"compare\":true,\"at\":\"127.0.0.1:9001\",\"pin_only\":false}", TYPING, NULL,
+		 DIGITS "\n" PAIRED "\n" OVER },
+	       SUBSCRIBE,
+	       { "pair.type", "{\"compare\":true,\"pin_only\":false}", TYPING, NULL, DIGITS "\n" FAILED }, SUBSCRIBE,
 	       { "pair.show", NULL, WAITING, NULL, DIGITS },
 	       { "pair.verdict", NULL, NULL,
 		 "{\"code\":-32000,\"message\":\"nothing waits\",\"data\":{\"err\":\"state\",\"exit\":1}}",
@@ -147,13 +148,29 @@ static void digits_are_answered_by_a_person(void **state)
 	assert_true(rig_said(&r, "pair --compare --at 127.0.0.1:9001"));
 	assert_int_equal(TTY("\n", "pair", "--compare", "--home", "@"), 1);
 	assert_true(rig_said(&r, "not paired: the digits differ"));
-	assert_int_equal(RUN("pair", "--compare", "--yes", "--at", HERE, "--home", "@"), 0);
-	assert_true(rig_said(&r, "123 456\n"));
-	assert_int_equal(RUN("pair", "--compare", "--join", "--home", "@"), 2);
-	assert_true(rig_warned(&r, "--yes"));
+	/* Nobody to ask: the word comes by another command. */
+	assert_int_equal(RUN("pair", "--compare", "--at", HERE, "--home", "@"), 0);
+	assert_string_equal(r.out, "123 456\npaired with bob, fingerprint 0011 2233 4455 6677\n");
+	assert_true(rig_warned(&r, "if bob shows the same digits: ironmesh pair --same; if not: ironmesh pair --differ"));
+	assert_int_equal(RUN("pair", "--compare", "--join", "--home", "@"), 1);
+	assert_true(rig_warned(&r, "not paired: the digits differ"));
 	/* Too late: why is what the event says. */
-	assert_int_equal(RUN("pair", "--compare", "--yes", "--home", "@"), 1);
-	assert_true(rig_warned(&r, "the other side went away"));
+	assert_int_equal(TTY("y\n", "pair", "--compare", "--home", "@"), 1);
+	assert_true(rig_said(&r, "the other side went away"));
+}
+
+static void a_word_from_another_command(void **state)
+{
+	SCRIPT({ "pair.verdict", "{\"same\":true}", "{\"schema\":\"ironmesh.pair/1\"}" },
+	       { "pair.verdict", "{\"same\":false}", "{\"schema\":\"ironmesh.pair/1\"}" },
+	       { "pair.stop", "{}", "{\"schema\":\"ironmesh.pair/1\"}" },
+	       { "pair.verdict", NULL, NULL,
+		 "{\"code\":-32000,\"message\":\"nothing waits to be compared\",\"data\":{\"err\":\"state\",\"exit\":1}}" });
+	assert_int_equal(RUN("pair", "--same", "--home", "@"), 0);
+	assert_int_equal(RUN("pair", "--differ", "--home", "@"), 0);
+	assert_int_equal(RUN("pair", "--stop", "--home", "@"), 0);
+	assert_int_equal(RUN("pair", "--same", "--home", "@"), 1);
+	assert_int_equal(RUN("pair", "--same", "--differ", "--home", "@"), 2);
 }
 
 static void json_is_one_object_a_line(void **state)
@@ -226,6 +243,7 @@ int main(void)
 		T(a_used_code_is_followed_by_another),
 		T(a_failure_says_why_and_what_next),
 		T(digits_are_answered_by_a_person),
+		T(a_word_from_another_command),
 		T(json_is_one_object_a_line),
 		T(a_qr_code_is_for_terminals),
 		T(contradictions_are_usage_errors),
