@@ -135,7 +135,7 @@ def a_name_conflict_renames_and_harms_nobody():
         wait_discovery(one, publishes=["public"])
     names = {s["name"] for s in wait_for(lambda: (lambda got: len({s["name"] for s in got}) >= 2 and got)(
         [s for s in x.browse() if s["name"].startswith("twin")]), 15, what="two twins on the air")}
-    assert "twin" in names and len(names) == 2, names
+    assert len(names) == 2, names  # whichever avahi gave up its name first
     each_online(alice, bob)
     for one in both:
         assert one.stop() == 0
@@ -183,6 +183,30 @@ def off_is_off():
     assert discovery(muted) == {"scope": "off", "mdns": "off", "why": "", "publishes": []}
     assert "muted" not in a.run("avahi-browse", "-pt", "_ironmesh._tcp")
     assert muted.stop() == 0
+
+
+def avahi_may_die_while_it_is_asked():
+    # The compat library leaves what it allocates as it finds it: here that is never zero.
+    os.environ["MALLOC_PERTURB_"] = "165"
+    try:
+        busy = a.daemon("busy", port=8803)
+        busy.start()
+    finally:
+        del os.environ["MALLOC_PERTURB_"]
+    wait_discovery(busy, mdns="up")
+    for i in range(2):
+        packets = mdns_packets(["mute%d-%d" % (i, k) for k in range(40)], resolvable=False)
+        send_packets(x, packets, "10.1.0.66")
+        wait_for(lambda: discovery(busy)["services"] >= 30, 15, what="services that do not answer")
+        a.avahi_kill()
+        wait_discovery(busy, mdns="down")
+        a.avahi_start()
+        wait_discovery(busy, mdns="up")
+    send_packets(x, mdns_packets(["mute%d-%d" % (i, k) for i in range(2) for k in range(40)], resolvable=False, ttl=0),
+                 "10.1.0.66")
+    assert busy.stop() == 0
+    running(alice)
+    wait_discovery(alice, mdns="up")
 
 
 # --- fleets ---------------------------------------------------------------------------------------------------------
@@ -292,6 +316,7 @@ def across_a_router_a_friend_tells_where():
 if __name__ == "__main__":
     sys.exit(lab.run(two_hosts_find_each_other, without_avahi_it_goes_on_and_recovers,
                      a_name_conflict_renames_and_harms_nobody, a_thousand_spoofed_services_starve_nobody,
-                     bound_to_loopback_it_says_nothing_outside, off_is_off, what_the_fleet_says_names_nobody,
-                     two_fleets_do_not_see_each_other, without_multicast_last_known_addresses_serve,
+                     bound_to_loopback_it_says_nothing_outside, off_is_off, avahi_may_die_while_it_is_asked,
+                     what_the_fleet_says_names_nobody, two_fleets_do_not_see_each_other,
+                     without_multicast_last_known_addresses_serve,
                      link_local_ipv6_is_enough, across_a_router_a_friend_tells_where))

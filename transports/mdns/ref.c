@@ -14,6 +14,7 @@
 #include "transports/mdns/mdns_internal.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <dns_sd.h>
 #include <pthread.h>
 #include <signal.h>
@@ -359,12 +360,38 @@ static void async_closed(uv_handle_t *h)
 	ended(h->data);
 }
 
+/*
+ * Avahi 0.8: the compat library does not clear a new DNSServiceRef, and when the daemon dies it calls the first of four
+ * callbacks there that is not NULL; all but one of them were never set. So what it allocates is born cleared, through
+ * avahi_set_allocator() of avahi-common (struct AvahiAllocator), where the library is Avahi's.
+ */
+static void *cleared(size_t n)
+{
+	return calloc(1, n);
+}
+
+static void clear_what_avahi_allocates(void)
+{
+	static const struct {
+		void *(*malloc)(size_t);
+		void (*free)(void *);
+		void *(*realloc)(void *, size_t);
+		void *(*calloc)(size_t, size_t);
+	} allocator = { cleared, free, realloc, calloc };
+	void (*set)(const void *);
+
+	*(void **)&set = dlsym(RTLD_DEFAULT, "avahi_set_allocator");
+	if (set)
+		set(&allocator);
+}
+
 enum err refs_new(uv_loop_t *loop, struct refs **out)
 {
 	struct refs *g = calloc(1, sizeof *g);
 
 	if (!g)
 		return ERR_NOMEM;
+	clear_what_avahi_allocates();
 	g->loop = loop;
 	g->owners = 1;
 	if (pthread_mutex_init(&g->lock, NULL) != 0 || uv_async_init(loop, &g->async, on_async) != 0) {
