@@ -6,6 +6,7 @@ Prints `test_pair: N passed, M failed`.
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -325,6 +326,48 @@ def the_passphrase_itself_is_given_when_asked_for():
     assert done.returncode == 2 and b"no passphrase to give" in done.stderr, done.stderr
 
 
+def the_tls_channel_can_be_part_of_it():
+    tina, ulla, vera = lab.daemon("tina"), bare("ulla"), bare("vera")
+    tina.start("--tls-binding", "on")
+    ulla.start("--tls-binding", "on")
+    vera.start()
+    ready(tina)
+    show = Command(tina)
+    code = show.line()
+    typed = type_at(vera, tina, code)
+    assert typed.process.returncode == 1 and typed.says("--tls-binding is on there"), typed.errors
+    type_at(ulla, tina, show.line(1)).done()
+    show.done()
+    assert ulla.send("tina", "bound", wait_ms=10000)["state"] == "delivered"
+    assert names(vera) == []
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as s:
+            s.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
+def over_ipv6():
+    if not has_ipv6():
+        print("  skip over_ipv6: this machine has no ::1")
+        return
+    wanda, xenia = lab.daemon("wanda", host="::1"), bare("xenia")
+    wanda.start()
+    xenia.start()
+    ready(wanda)
+    show = Command(wanda)
+    code = show.line()
+    at = "[::1]:%d" % wanda.port
+    wait_for(lambda: show.says("--at " + at), what="the address to type: %r" % show.errors)
+    Command(xenia, "ironmesh-pair:%s@%s" % (code, at)).done()
+    show.done()
+    assert xenia.send("wanda", "six", wait_ms=10000)["state"] == "delivered"
+
+
 def programs_read_json():
     olga, pia = lab.daemon("olga"), lab.daemon("pia")
     olga.start()
@@ -395,6 +438,6 @@ TESTS = [two_homes_pair_and_talk, key_and_address_survive_a_restart, the_key_ope
          a_paired_machine_hands_the_key_on, a_wrong_code_is_the_only_guess, five_codes_and_one_command,
          digits_are_compared_by_people, whoever_says_no_pins_nobody, nobody_shows_and_nobody_answers,
          the_end_of_the_command_is_the_end_of_the_code, who_is_blocked_is_not_paired, a_name_is_not_taken_from_its_owner,
-         pin_only_moves_no_key, the_passphrase_itself_is_given_when_asked_for, programs_read_json, strangers_on_the_path_get_a_nonce_and_no_more,
+         pin_only_moves_no_key, the_passphrase_itself_is_given_when_asked_for, the_tls_channel_can_be_part_of_it, over_ipv6, programs_read_json, strangers_on_the_path_get_a_nonce_and_no_more,
          a_new_home_says_what_it_needs]
 sys.exit(lab.run(*TESTS))
