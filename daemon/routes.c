@@ -368,7 +368,7 @@ size_t routes_count(struct node *n)
 
 enum routing_mode routes_mode(const struct node *n)
 {
-	return n->routes ? n->c.routing : ROUTING_OFF;
+	return n->routes || n->mesh09 ? n->c.routing : ROUTING_OFF;
 }
 
 /* --- birth, end ------------------------------------------------------------------------------------------------------ */

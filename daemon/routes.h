@@ -66,6 +66,6 @@ struct route_view {
 };
 size_t routes_views(struct node *n, struct route_view *out, size_t max);
 size_t routes_count(struct node *n);       /* destinations with a way that may be used */
-enum routing_mode routes_mode(const struct node *n); /* off without im2 */
+enum routing_mode routes_mode(const struct node *n); /* of either wire; off where both are */
 
 #endif
