@@ -340,6 +340,7 @@ enum err caps_new(struct node *n)
 	timer_init(&k->timer, caps_due, k);
 	timer_init(&k->sweep, sweep_due, k);
 	buf_init(&k->record, IM2_RECORD_MAX);
+	bucket_init(&k->passes, CAPS_PASS_PER_S, CAPS_PASS_BURST, env_now(n->env));
 	env_random(n->env, mo.hash_key, sizeof mo.hash_key);
 	mo.ctx = k;
 	k->sets = map_new(&mo);

@@ -14,6 +14,8 @@
 #define CAPS_AGAIN_MS 60000       /* re-announce */
 #define CAPS_APART_MS 10000       /* between two announcements, however often it changes */
 #define CAPS_SOON_MS 100          /* after a change */
+#define CAPS_PASS_PER_S 1
+#define CAPS_PASS_BURST 20
 #define CAPS_LIFE_MS (2 * (CAPS_AGAIN_MS > CAPS_APART_MS ? CAPS_AGAIN_MS : CAPS_APART_MS))
 
 /* What one identity said. Text: names, each with its NUL, sorted, in one piece. */
@@ -38,6 +40,7 @@ struct caps {
 	uint64_t record_ms, told09_ms; /* likewise: of the newest record; of the last round to old neighbours */
 	bool changed;
 	bool said;                 /* somebody heard a set of ours that was not empty: then an empty one is told too */
+	struct bucket passes;      /* records of others: what each neighbour takes of them (im2.md 18.3) leaves room for prekeys */
 	struct timer timer, sweep;
 };
 

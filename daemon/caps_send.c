@@ -129,7 +129,7 @@ static bool pass_on(void *ctx, struct bytes key, void *value)
 void caps_online(struct conn *c)
 {
 	struct caps *k = c->node->caps;
-	struct pass p = { .c = c, .left = 64 };
+	struct pass p = { .c = c, .left = CAPS_PASS_BURST };
 
 	if (!k || !listens(c))
 		return;
@@ -152,8 +152,8 @@ void caps_pass(struct conn *from, const struct im2_record *rec)
 {
 	struct node *n = from->node;
 
-	if (n->c.routing != ROUTING_RELAY)
-		return;
+	if (n->c.routing != ROUTING_RELAY || !bucket_take(&n->caps->passes, 1, env_now(n->env)))
+		return; /* it is said again within a minute */
 	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {
 		struct conn *c = list_entry(l, struct conn, link);
 

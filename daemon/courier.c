@@ -405,6 +405,7 @@ void courier_wake(struct node *n, const struct node_id *to)
 {
 	struct courier *k = n->courier;
 	struct destination *d;
+	struct conn *next;
 
 	if (!k || n->stopping || has_session(n, to) || !routes_next(n, to, NULL))
 		return;
@@ -415,11 +416,13 @@ void courier_wake(struct node *n, const struct node_id *to)
 	if (!d)
 		return;
 	d->more = true;
-	/* What nobody has goes at once, now that there is a way. */
+	/* What nobody has goes at once, now that there is a way; and what was given in vain before to somebody who is
+	 * not the best way any more. */
+	next = routes_next(n, to, NULL);
 	for (struct list *l = d->parcels.next; l != &d->parcels; l = l->next) {
 		struct parcel *p = list_entry(l, struct parcel, link);
 
-		if (!p->via.hex[0]) {
+		if (!p->via.hex[0] || (p->tries > 1 && !p->stored && !node_id_eq(&p->via, &next->peer->id))) {
 			p->due_ms = env_now(n->env);
 			courier_wake_at(k, p->due_ms);
 		}

@@ -84,6 +84,10 @@ static bool again(struct relay_again *a, struct given *g)
 	enum err e;
 
 	if (!next) {
+		/* It is there, takes everything and answers nothing: a relay sees no receipts, and judges by this. Of our own
+		 * objects the courier judges. */
+		if (g->from.hex[0] && session_of(n, &g->next))
+			routes_unanswered(n, &g->to, &g->next);
 		if (g->other)
 			return false;
 		next = routes_next_other(n, &g->to, g->from.hex[0] ? &g->from : NULL, &g->next);
