@@ -27,15 +27,15 @@
 #define MESH09_QUEUE_SHARE 128     /* of one neighbour */
 #define MESH09_QUEUE_MS 10000
 #define MESH09_DESTINATIONS 1024
-#define MESH09_WINDOW 16           /* messages of ours on their way to one destination */
-#define MESH09_FLIGHTS 1024        /* to all */
+#define MESH09_WINDOW 256          /* messages of ours on their way to one destination; filled again below half */
+#define MESH09_FLIGHTS 4096        /* to all */
 #define MESH09_GRACE_MS 15000
 #define MESH09_AGAIN_MS 60000      /* without a receipt, doubling up to */
 #define MESH09_AGAIN_MAX_MS 1800000
 #define MESH09_SAME_MS 330000      /* the same neighbour again: MESH09_SEEN_MS of the relays is over */
 #define MESH09_HELD_MS 3600000
 #define MESH09_TTL 5
-#define MESH09_OWED 64             /* receipts that wait for one author */
+#define MESH09_OWED 256            /* receipts that wait for one author */
 #define MESH09_AUTHORS 256
 
 /* Who was handed it, and would take it for a repeat (wire 5.6). */

@@ -491,7 +491,7 @@ uint64_t mesh09_send_due(struct mesh09 *m)
 			flight_due(m, f);
 		if (d->not_before_ms > now) {
 			next = d->not_before_ms < next ? d->not_before_ms : next;
-		} else if (d->more && (d->not_before_ms || was_blocked || d->n < MESH09_WINDOW)) {
+		} else if (d->more && (d->not_before_ms || was_blocked || d->n <= MESH09_WINDOW / 2)) {
 			d->not_before_ms = 0;
 			activate(m, d);
 		}
@@ -557,7 +557,7 @@ void mesh09_ended(struct node *n, const struct node_id *to, const char *id, bool
 	if (confirmed && f->confirms && !f->grounded)
 		routes09_delivered(m->table, to, &f->via, env_now(n->env));
 	flight_free(m, f);
-	if (d->more)
+	if (d->more && d->n <= MESH09_WINDOW / 2)
 		activate(m, d);
 }
 

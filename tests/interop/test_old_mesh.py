@@ -12,7 +12,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from ironlab import PASSPHRASE, Lab, body_of, wait_for  # noqa: E402
 from oldmesh import Mesh  # noqa: E402
-from peer09 import Message, OldPeer, seal  # noqa: E402
+from peer09 import Message, OldPeer, compact as peer09_compact, seal  # noqa: E402
 
 lab = Lab("test_old_mesh", __doc__)
 SECRET = "the well is behind the mill"
@@ -343,6 +343,38 @@ def old_destination_is_told_honestly():
     assert got["from"]["id"] == y.id and got["via"]["id"] == r.id and got["proven"] is True, got
 
 
+def relays_are_not_asked_for_more_than_they_take():
+    """18 a second after the first 72: what is more would be dropped by r."""
+    y_r = r.mesh.session(y.id)
+    mine = next(s for s in y.sessions if s.remote.id == r.id and not s.over.is_set())
+    began, wanted = time.monotonic(), ["burst %03d" % i for i in range(130)]
+    for text in wanted:
+        alice.send(y.id, text)
+    got = [mine.recv(12).payload.decode() for _ in wanted]
+    took = time.monotonic() - began
+    assert got == wanted, got[:3]
+    assert took > (130 - 72) / 18.0 - 1, took
+    assert not link["r", "alice"].drops and not y_r.drops, link["r", "alice"].drops
+
+
+def strangers_news_of_no_route_is_ignored():
+    """Only who was handed a message can say that it has no way for it."""
+    dial(q, alice)
+    r.mesh.loses = lambda m: m.destination == ID["bob"]
+    sent = alice.send(ID["bob"], "kept by r")
+    wait_for(lambda: state(alice, sent)["state"] == "sent", what="on its way")
+    payload = {"destination": ID["bob"], "original_msg_id": sent["msg_id"], "reason": "no_route"}
+    before = counter(alice, "old_unreachable")
+    link["q", "alice"].send("ROUTE_UNREACHABLE", peer09_compact(payload), msg_id=os.urandom(16).hex(), ttl=3)
+    rises(alice, "old_unreachable", before)
+    assert state(alice, sent)["state"] == "sent" and state(alice, sent)["reason"] == "through r, 0.9", state(alice, sent)
+    assert (ID["bob"], r.id) in routes(alice)
+    r.mesh.loses = lambda m: False
+    alice.call("outbox.cancel", msg_id=sent["msg_id"])
+    q.close()
+    alice.wait_offline(q.id)
+
+
 def forged_authors_are_not_believed():
     session = link["r", "alice"]
     key = session.remote.sealing_key()
@@ -392,5 +424,6 @@ sys.exit(lab.run(
     announces_itself_and_its_neighbours, old_peers_talk_through_us, old_relay_behind_us_is_reached,
     refuses_what_5_5_refuses, lying_neighbour_gets_no_more_than_its_share, met_once,
     ours_crosses_an_old_relay_sealed_and_confirmed, message_waits_for_its_way_and_is_not_lost,
-    other_path_is_taken_when_one_has_none, old_destination_is_told_honestly, forged_authors_are_not_believed,
+    other_path_is_taken_when_one_has_none, old_destination_is_told_honestly,
+    relays_are_not_asked_for_more_than_they_take, strangers_news_of_no_route_is_ignored, forged_authors_are_not_believed,
     passive_node_uses_routes_and_attracts_nothing, strict_old_receivers_had_nothing_to_drop))
