@@ -3,7 +3,9 @@
  * through relays, is cut in two and heals, loses a quarter of its units, and has relays that take everything and forward
  * nothing. Every message to a node that can be reached must arrive exactly once, under the name of its author.
  *
- *   mesh [--nodes N] [--fan-out K] [--messages M] [--seed S | --seeds COUNT] [--verbose]
+ *   mesh [--nodes N] [--fan-out K] [--messages M] [--seed S | --seeds COUNT] [--only PHASE] [--verbose]
+ *
+ * Phases: quiet, partition, flaps, loss, holes.
  *
  * The same seed gives the same run. Nodes know the keys of their neighbours and of whom they write to; nothing else.
  */
@@ -61,6 +63,7 @@ struct mesh {
 	struct letter *letters;
 	size_t letters_n, letters_cap;
 	bool cut, verbose;
+	const char *only;          /* NULL: every phase */
 	unsigned loss;             /* percent */
 	uint64_t units, bytes;
 	struct map *by_id;         /* msg id || recipient -> index */
@@ -329,14 +332,35 @@ static int by_time(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
+static void say_missing(const struct mesh *m, size_t from, uint64_t after_s)
+{
+	for (size_t i = from; i < m->letters_n; i++) {
+		const struct letter *l = &m->letters[i];
+
+		if (!l->copies || !l->confirmed)
+			printf("    after %llu s: n%u to n%u %s\n", (unsigned long long)after_s, l->from, l->to,
+			       l->copies ? "not confirmed" : "not there");
+	}
+	fflush(stdout);
+}
+
+static bool plays(const struct mesh *m, const char *phase)
+{
+	return !m->only || strcmp(m->only, phase) == 0;
+}
+
 /* Waits until everything since `from` is delivered and confirmed; says what was seen. */
 static bool phase(struct mesh *m, const char *name, size_t from, uint64_t patience_ms)
 {
 	uint64_t began = m->now_ms, *took = calloc(m->letters_n - from + 1, sizeof *took);
 	size_t lost = 0, twice = 0, wrong = 0, unconfirmed = 0, n = 0;
 
-	while (!all_here(m, from) && m->now_ms - began < patience_ms)
+	while (!all_here(m, from) && m->now_ms - began < patience_ms) {
 		pass(m, 1000);
+		if (m->verbose && (m->now_ms - began) / 1000 % 300 == 0)
+			say_missing(m, from, (m->now_ms - began) / 1000);
+
+	}
 	for (size_t i = from; i < m->letters_n; i++) {
 		const struct letter *l = &m->letters[i];
 
@@ -420,12 +444,69 @@ static void make_holes(struct mesh *m, unsigned count)
 	}
 }
 
+static bool quiet(struct mesh *m, unsigned messages)
+{
+	size_t from = m->letters_n;
+
+	send_many(m, messages);
+	return phase(m, "quiet", from, 30 * MINUTE);
+}
+
+static bool partition(struct mesh *m, unsigned messages)
+{
+	size_t from = m->letters_n;
+
+	halves(m);
+	m->cut = true;
+	pass(m, 2 * MINUTE);
+	send_many(m, messages);
+	pass(m, 10 * MINUTE);
+	m->cut = false;
+	return phase(m, "partition", from, 90 * MINUTE);
+}
+
+static bool flaps(struct mesh *m, unsigned messages)
+{
+	size_t from = m->letters_n;
+
+	for (int i = 0; i < 6; i++) {
+		halves(m);
+		m->cut = true;
+		pass(m, 5000);
+		m->cut = false;
+		send_many(m, messages / 6 + 1);
+		pass(m, 20000);
+	}
+	return phase(m, "flaps", from, 90 * MINUTE);
+}
+
+static bool loss(struct mesh *m, unsigned messages)
+{
+	size_t from = m->letters_n;
+	bool good;
+
+	m->loss = 25;
+	send_many(m, messages);
+	good = phase(m, "loss 25 %", from, 240 * MINUTE);
+	m->loss = 0;
+	pass(m, 5 * MINUTE);
+	return good;
+}
+
+static bool holes(struct mesh *m, unsigned messages)
+{
+	size_t from = m->letters_n;
+
+	make_holes(m, m->n / 20 + 1);
+	send_many(m, messages);
+	return phase(m, "holes", from, 120 * MINUTE);
+}
+
 static bool run(struct mesh *m, unsigned messages)
 {
 	struct map_opts mo = { .capacity = 1u << 20, .policy = MAP_REFUSE, .value_size = sizeof(size_t) };
 	uint64_t penalties = 0;
 	bool good = true;
-	size_t from;
 
 	m->env = (struct env){ .ctx = m, .now_ms = now_ms, .wall_ms = wall_ms, .random = chance };
 	m->now_ms = 1000;
@@ -442,42 +523,16 @@ static bool run(struct mesh *m, unsigned messages)
 	connect_all(m);
 	converge(m);
 
-	from = m->letters_n;
-	send_many(m, messages);
-	good &= phase(m, "quiet", from, 30 * MINUTE);
-
-	halves(m);
-	m->cut = true;
-	pass(m, 2 * MINUTE);
-	from = m->letters_n;
-	send_many(m, messages);
-	pass(m, 10 * MINUTE);
-	m->cut = false;
-	good &= phase(m, "partition", from, 90 * MINUTE);
-
-	for (int flap = 0; flap < 6; flap++) {
-		if (flap == 0)
-			from = m->letters_n;
-		halves(m);
-		m->cut = true;
-		pass(m, 5000);
-		m->cut = false;
-		send_many(m, messages / 6 + 1);
-		pass(m, 20000);
-	}
-	good &= phase(m, "flaps", from, 90 * MINUTE);
-
-	m->loss = 25;
-	from = m->letters_n;
-	send_many(m, messages);
-	good &= phase(m, "loss 25 %", from, 4 * 60 * MINUTE);
-	m->loss = 0;
-	pass(m, 5 * MINUTE);
-
-	make_holes(m, m->n / 20 + 1);
-	from = m->letters_n;
-	send_many(m, messages);
-	good &= phase(m, "holes", from, 4 * 60 * MINUTE);
+	if (plays(m, "quiet"))
+		good &= quiet(m, messages);
+	if (plays(m, "partition"))
+		good &= partition(m, messages);
+	if (plays(m, "flaps"))
+		good &= flaps(m, messages);
+	if (plays(m, "loss"))
+		good &= loss(m, messages);
+	if (plays(m, "holes"))
+		good &= holes(m, messages);
 	for (unsigned i = 0; i < m->n; i++)
 		penalties += m->v[i].penalties;
 	printf("  found out  %llu paths penalised, with an audit record\n", (unsigned long long)penalties);
@@ -488,8 +543,9 @@ int main(int argc, char **argv)
 {
 	static const struct option opts[] = { { "nodes", 1, NULL, 'n' }, { "fan-out", 1, NULL, 'f' },
 					      { "messages", 1, NULL, 'm' }, { "seed", 1, NULL, 's' },
-					      { "seeds", 1, NULL, 'c' }, { "verbose", 0, NULL, 'v' }, { 0 } };
+					      { "seeds", 1, NULL, 'c' }, { "only", 1, NULL, 'o' }, { "verbose", 0, NULL, 'v' }, { 0 } };
 	unsigned nodes = 100, fan_out = 3, messages = 200, count = 1;
+	const char *only = NULL;
 	uint64_t seed = 1;
 	bool verbose = false, good = true;
 	int o;
@@ -505,6 +561,8 @@ int main(int argc, char **argv)
 			seed = strtoull(optarg, NULL, 10);
 		else if (o == 'c')
 			count = (unsigned)strtoul(optarg, NULL, 10);
+		else if (o == 'o')
+			only = optarg;
 		else if (o == 'v')
 			verbose = true;
 		else
@@ -514,7 +572,7 @@ int main(int argc, char **argv)
 		die("at least 4 nodes, and a fan-out of 1 to 8");
 	log_setup(&(struct log_config){ .level = LOG_ERROR });
 	for (unsigned i = 0; i < count; i++) {
-		struct mesh m = { .n = nodes, .fan_out = fan_out, .seed = seed + i, .verbose = verbose };
+		struct mesh m = { .n = nodes, .fan_out = fan_out, .seed = seed + i, .verbose = verbose, .only = only };
 		clock_t began = clock();
 		struct rusage u;
 		bool one;
