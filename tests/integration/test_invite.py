@@ -109,9 +109,10 @@ def its_maker_may_trust_its_bearer():
     dave.wait_online(alice.id)
     dave.send(alice.id, "at once")
     alice.take_body(b"at once")
-    # The address was learned: a restart needs no option.
-    dave.restart()
+    # The address was learned: a restart needs no --peer, where discovery (which tells hints too) is not switched off.
+    dave.restart("--discovery", "fleet")
     dave.wait_online(alice.id)
+    dave.restart("--log-level", "debug")
 
 
 def a_list_of_allowed_peers_lets_the_invited_in():
