@@ -119,6 +119,8 @@ class LanDaemon(Daemon):
         super().__init__(host.net.lab, name, port=more.pop("port", 8765), host=bind, **more)
 
     def command(self, options):
+        if "--discovery" not in options:  # daemons of ironlab find nobody unless told to
+            options = [*options, "--discovery", "auto"]
         return self.inside.inside(*super().command(options))
 
 
