@@ -46,7 +46,8 @@ enum err invites_judge(struct conn *c, struct fault *f, const char **word)
 	if (x->by.hex[0] && !is_theirs(n, x, &sp->id))
 		return no(f, word, "spent", "was used before", "each one introduces one identity, once");
 	c->invited = true;
-	c->invited_trusted = x->trust;
+	/* Said again, it changes nothing: whoever was let in by it may have been set aside since. */
+	c->invited_trusted = x->trust && !x->spent_ms;
 	memcpy(c->invite_nonce, v.nonce, sizeof c->invite_nonce);
 	return ERR_OK;
 }

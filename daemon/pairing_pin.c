@@ -114,8 +114,15 @@ enum err pairing_pin(struct attempt *a, const struct im2_pair_event *e, struct f
 {
 	struct node *n = a->of->node;
 	bool replaced = false;
-	enum err err = pins_get(n->p.pins, &a->peer) ? ERR_OK : observe(a, e);
+	enum err err;
 
+	/* Digits may be compared for two minutes, and meanwhile it was blocked, revoked, or its name given to somebody else. */
+	if (judge(a, e, f) != IM2_FINE) {
+		n->n.pair_refused++;
+		audit_note(n->p.audit, "PAIR_REFUSED", bytes_str(a->peer.hex), "peer_id", a->peer.hex, "reason", f->what, NULL);
+		return ERR_DENIED;
+	}
+	err = pins_get(n->p.pins, &a->peer) ? ERR_OK : observe(a, e);
 	if (err == ERR_OK)
 		err = put_secret(n, &a->peer, e->pair_psk, true);
 	if (err == ERR_OK)

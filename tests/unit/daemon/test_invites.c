@@ -476,6 +476,31 @@ static void both_on_the_old_wire(void **state)
 	a->old = false;
 }
 
+/* Who was let in and set aside later is not let in again by the text that it has kept. */
+static void a_spent_one_approves_nobody_again(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1];
+	char token[INVITE_TEXT_MAX + 1];
+	struct outcome o;
+	struct fault f = { 0 };
+
+	a->old = b->old = true;
+	side_stop(a);
+	side_start(a);
+	side_stop(b);
+	side_start(b);
+	make(a, "", true, token, NULL);
+	assert_int_equal(follow(b, token, &o), ERR_OK);
+	assert_string_equal(pin_word(pin_of(a, b)), "trusted");
+	assert_int_equal(node_peer_pending(a->node, side_id(b), &f), ERR_OK);
+	side_stop(b);
+	side_start(b);
+	(void)follow(b, token, &o);
+	assert_string_equal(pin_word(pin_of(a, b)), "pending");
+	a->old = b->old = false;
+}
+
 int main(void)
 {
 #define ONE(t) cmocka_unit_test_setup_teardown(t, world_setup, world_teardown)
@@ -495,6 +520,7 @@ int main(void)
 		ONE(two_at_once_are_one),
 		ONE(the_ledger_is_bounded_and_forgets),
 		ONE(both_on_the_old_wire),
+		ONE(a_spent_one_approves_nobody_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "daemon/pairing_internal.h"
+#include "daemon/records_internal.h"
 #include "tests/lib/daemon_pairing.h"
 
 /* Digits that are compared, codes that are found by mDNS, and one command at a time. */
@@ -75,6 +76,51 @@ static void one_says_no(void **state)
 	assert_pinned_nobody(p);
 	assert_pinned_nobody(q);
 	assert_false(p->node->pairing->showing);
+}
+
+/* Between the digits and the two yes somebody decides otherwise: a pairing is no approval of whom he has just turned away. */
+static void who_is_turned_away_meanwhile_is_not_paired(void **state)
+{
+	struct pin_update u = { .id = *side_id(q), .ed = keyring_ed(q->keyring), .name = "n1", .state = PIN_PENDING, .via = "tofu",
+				.wall_ms = world_wall_ms(w) };
+	struct fault f = { 0 };
+
+	compare(p, q);
+	assert_int_equal(pins_observe(p->pins, &u, NULL), ERR_OK);
+	assert_int_equal(node_peer_block(p->node, side_id(q), "lost", &f), ERR_OK);
+	assert_int_equal(pairing_verdict(p->node, true, &f), ERR_OK);
+	assert_int_equal(pairing_verdict(q->node, true, &f), ERR_OK);
+	world_pass(w, 1000);
+	assert_string_equal(pin_word(pairs_pin(p, q)), "blocked");
+	assert_false(pairs_pin(p, q)->verified);
+	assert_int_equal(pairs_said(p, "pair.paired"), 0);
+	assert_int_equal(pairs_said(p, "pair.failed"), 1);
+	assert_int_equal(side_audited(p, "PAIR_REFUSED"), 1);
+	assert_false(node_has_mesh_key(q->node));
+}
+
+/* The same for a key of which a signed record says that it is over, and which nobody has pinned. */
+static void whose_key_is_over_meanwhile_is_not_paired(void **state)
+{
+	struct im2_revocation v = { .effective_ms = 1, .by_quorum = true };
+	struct im2_record rec;
+	struct fault f = { 0 };
+	struct buf raw;
+
+	compare(p, q);
+	buf_init(&raw, IM2_RECORD_MAX);
+	im2_revoke_self_write(q->keyring, 1, world_wall_ms(w), 0, &raw);
+	assert_int_equal(im2_record_parse(buf_bytes(&raw), &rec), IM2_FINE);
+	memcpy(v.target, keyring_ed(q->keyring), ED_BYTES);
+	revoked_add(p->node->records, &rec, &v, side_id(other));
+	buf_fini(&raw);
+	assert_true(records_dead(p->node, keyring_ed(q->keyring)));
+	assert_int_equal(pairing_verdict(p->node, true, &f), ERR_OK);
+	assert_int_equal(pairing_verdict(q->node, true, &f), ERR_OK);
+	world_pass(w, 1000);
+	assert_null(pairs_pin(p, q));
+	assert_int_equal(pairs_said(p, "pair.failed"), 1);
+	assert_int_equal(side_audited(p, "PAIR_REFUSED"), 1);
 }
 
 static void nobody_says_anything(void **state)
@@ -277,6 +323,8 @@ int main(void)
 		T(both_say_yes),
 		T(one_says_no),
 		T(nobody_says_anything),
+		T(who_is_turned_away_meanwhile_is_not_paired),
+		T(whose_key_is_over_meanwhile_is_not_paired),
 		T(a_third_one_does_not_get_in_between),
 		T(a_code_and_digits_do_not_mix),
 		T(a_code_is_found_by_its_plate),
