@@ -235,7 +235,7 @@ static void on_dropped(struct conn *c, const struct session_event *e)
 	log_debug("frame-dropped peer=%s err=%s why=%s", c->peer ? c->peer->id.hex : c->source,
 		  err_word(e->err), e->word ? e->word : "-");
 	/* Whom others write to us from, and we do not know, says nothing of the neighbour that passes it on. */
-	if (e->err == ERR_NOTFOUND) {
+	if (!c->im2 && e->err == ERR_NOTFOUND) {
 		audit_note(n->p.audit, "INNER_SOURCE_SIG_DROP", bytes_str(c->source), "peer_id",
 			   c->peer ? c->peer->id.hex : "", "reason", e->word, NULL);
 		return;

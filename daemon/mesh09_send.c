@@ -241,11 +241,20 @@ static void tried(struct flight09 *f, const struct node_id *via, uint64_t now)
 	*t = (struct tried09){ *via, now };
 }
 
+/* Whoever hears it may end the message, and with it the flight. */
+static void tell_of(struct mesh09 *m, const struct flight09 *f, const char *type, const char *why)
+{
+	char id[MSG_ID_MAX + 1];
+	struct node_event ev = { .type = type, .peer = f->to->id, .msg_id = id, .reason = why, .via = "relay" };
+
+	memcpy(id, f->id, sizeof id);
+	node_event(m->node, &ev);
+}
+
 static void sent(struct mesh09 *m, struct flight09 *f, const struct node_id *via)
 {
 	struct node *n = m->node;
 	uint64_t now = env_now(n->env), wait = f->confirms ? MESH09_AGAIN_MS : MESH09_GRACE_MS;
-	struct node_event ev = { .type = "message.sent", .peer = f->to->id, .msg_id = f->id, .via = "relay" };
 
 	for (uint32_t i = 0; f->confirms && i < f->tries && wait < MESH09_AGAIN_MAX_MS; i++)
 		wait *= 2;
@@ -255,7 +264,7 @@ static void sent(struct mesh09 *m, struct flight09 *f, const struct node_id *via
 	f->due_ms = now + wait;
 	tried(f, via, now);
 	mesh09_due_at(m, f->due_ms);
-	node_event(n, &ev);
+	tell_of(m, f, "message.sent", NULL);
 }
 
 static bool fly(struct mesh09 *m, struct out09 *d, const struct outbox_row *r, const struct node_id *via, bool confirms)
@@ -271,7 +280,6 @@ static bool fly(struct mesh09 *m, struct out09 *d, const struct outbox_row *r, c
 	f->seq = r->seq;
 	f->unasked = (x.flags & MSG_NO_RECEIPT) != 0;
 	f->confirms = confirms && !f->unasked;
-	f->tries = r->attempts;
 	snprintf(f->id, sizeof f->id, "%s", r->id);
 	hex_encode(BYTES_ARR(r->wire_id), f->wire);
 	list_add_tail(&d->flights, &f->link);
@@ -363,7 +371,6 @@ static void fill(struct mesh09 *m, struct out09 *d)
 static void ground(struct mesh09 *m, struct flight09 *f, const char *why)
 {
 	struct node *n = m->node;
-	struct node_event ev = { .type = "message.unreachable", .peer = f->to->id, .msg_id = f->id, .reason = why, .via = "relay" };
 
 	f->grounded = true;
 	f->due_ms = env_now(n->env);
@@ -372,7 +379,7 @@ static void ground(struct mesh09 *m, struct flight09 *f, const char *why)
 		node_store_failed(n);
 	else
 		node_store_soft(n);
-	node_event(n, &ev); /* it may be gone now */
+	tell_of(m, f, "message.unreachable", why);
 }
 
 /* When the first of those that were tried may be tried again. */
@@ -434,7 +441,7 @@ static void again(struct mesh09 *m, struct flight09 *f)
 static void flight_due(struct mesh09 *m, struct flight09 *f)
 {
 	struct node *n = m->node;
-	char why[OUTBOX_REASON_MAX + 1];
+	char why[OUTBOX_REASON_MAX + 1], id[MSG_ID_MAX + 1];
 
 	if (f->grounded) {
 		again(m, f);
@@ -447,8 +454,10 @@ static void flight_due(struct mesh09 *m, struct flight09 *f)
 		f->due_ms = env_now(n->env) + BUSY_MS; /* if the disk refuses */
 		struct out09 *d = f->to;
 		int64_t seq = f->seq;
-		enum err e = end(n, &d->id, seq, f->id, OUTBOX_SENT, why);
+		enum err e;
 
+		memcpy(id, f->id, sizeof id); /* it goes with the row */
+		e = end(n, &d->id, seq, id, OUTBOX_SENT, why);
 		if (e != ERR_OK && e != ERR_STORE && flies(d, seq))
 			flight_free(m, f); /* it had ended */
 		return;

@@ -25,6 +25,7 @@ struct dest {
 
 struct near {
 	bool up;
+	uint64_t down_ms;          /* since when it is not */
 	uint32_t ways;
 	uint32_t in_a_row, breaks;
 	uint64_t penalty_until_ms, penalty_ms;
@@ -210,20 +211,6 @@ static bool over(const struct dest *d, uint64_t now)
 }
 
 /* --- what is heard ------------------------------------------------------------------------------------------- */
-enum err routes09_up(struct routes09 *t, const struct node_id *via, uint64_t now)
-{
-	bool created;
-	void *v;
-	enum err e = map_put(t->nears, key_of(via), 0, &v, &created);
-
-	if (e != ERR_OK)
-		return e;
-	((struct near *)v)->up = true;
-	e = routes09_hear(t, via, via, 0, now);
-	(void)routes09_sweep(t, now); /* what it said before it went counts again */
-	return e;
-}
-
 struct walk {
 	struct routes09 *t;
 	const struct node_id *via;
@@ -248,6 +235,25 @@ static bool go_down(void *ctx, struct bytes key, void *value)
 	return true;
 }
 
+enum err routes09_up(struct routes09 *t, const struct node_id *via, uint64_t now)
+{
+	struct walk x = { .t = t, .via = via, .now = now, .forget = true };
+	struct near *near;
+	bool created;
+	void *v;
+	enum err e = map_put(t->nears, key_of(via), 0, &v, &created);
+
+	if (e != ERR_OK)
+		return e;
+	near = v;
+	if (!created && !near->up && now - near->down_ms > ROUTES09_FLAP_MS)
+		map_each(t->dests, go_down, &x);
+	near->up = true;
+	e = routes09_hear(t, via, via, 0, now);
+	(void)routes09_sweep(t, now); /* what it said before it went counts again */
+	return e;
+}
+
 void routes09_down(struct routes09 *t, const struct node_id *via, uint64_t now)
 {
 	struct near *near = near_of(t, via);
@@ -256,6 +262,7 @@ void routes09_down(struct routes09 *t, const struct node_id *via, uint64_t now)
 	if (!near || !near->up)
 		return;
 	near->up = false;
+	near->down_ms = now;
 	map_each(t->dests, go_down, &x);
 }
 

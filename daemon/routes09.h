@@ -23,6 +23,7 @@
 #define ROUTES09_WAYS 3
 #define ROUTES09_LIFE_MS 90000
 #define ROUTES09_HOLD_MS 30000
+#define ROUTES09_FLAP_MS 10000 /* whoever was away for longer may have started anew, and know nothing */
 #define ROUTES09_UNANSWERED 3
 #define ROUTES09_NEIGHBOUR_UNANSWERED 6
 #define ROUTES09_PENALTY_MS 300000
@@ -43,7 +44,7 @@ struct routes09 *routes09_new(const struct routes09_config *c); /* NULL without 
 void routes09_free(struct routes09 *t);
 size_t routes09_count(const struct routes09 *t);
 
-/* Its session is there, or has gone. What it said is kept for its lifetime, and counts while it is there. ERR_FULL. */
+/* Its session is there, or has gone. What it said counts again when it is back within ROUTES09_FLAP_MS. ERR_FULL. */
 enum err routes09_up(struct routes09 *t, const struct node_id *via, uint64_t now) MUST_CHECK;
 void routes09_down(struct routes09 *t, const struct node_id *via, uint64_t now);
 void routes09_forget(struct routes09 *t, const struct node_id *via, uint64_t now); /* its ways go for good */

@@ -319,6 +319,37 @@ def other_path_is_taken_when_one_has_none():
     alice.wait_offline(q.id)
 
 
+def ours_that_comes_back_takes_another_way():
+    """Old relays send back to where it came from when their table says so; there the time to live of it ends."""
+    r.mesh.announce(ID["alice"])
+    has_route(alice, ID["bob"], r.id)
+    bounced = []
+
+    def bounce(m):
+        if m.type == "MSG" and m.destination == ID["bob"]:
+            bounced.append(m.msg_id)
+            back = Message(m.type, m.payload, m.msg_id, m.source, m.destination, m.timestamp, m.priority, m.ttl - 1,
+                           m.hops + [r.id], m.source_display, m.routing, m.retries, m.e2e, m.signature, m.scheme)
+            Mesh.hand(link["r", "alice"], back, clear=b"")
+            return True
+        return False
+    r.mesh.loses = bounce
+    sent = alice.send(ID["bob"], "there and back")
+    wait_for(lambda: bounced, what="r sends it back")
+    wait_for(lambda: (ID["bob"], r.id) not in routes(alice), what="r has no way")
+    assert state(alice, sent)["state"] == "queued", state(alice, sent)
+    dial(q, bob)
+    dial(q, alice)
+    wait_for(lambda: {ID["alice"], ID["bob"]} <= set(q.mesh.table), 40, what="q knows both")
+    q.mesh.announce(ID["alice"])
+    wait_for(lambda: state(alice, sent)["state"] == "delivered", what="around r")
+    assert bob.take_body("there and back")["via"]["id"] == q.id
+    assert bounced == [sent["msg_id"]]
+    r.mesh.loses = lambda m: False
+    q.close()
+    alice.wait_offline(q.id)
+
+
 def old_destination_is_told_honestly():
     """y has met alice; behind r it never confirms."""
     link["y", "alice"].close()
@@ -424,6 +455,6 @@ sys.exit(lab.run(
     announces_itself_and_its_neighbours, old_peers_talk_through_us, old_relay_behind_us_is_reached,
     refuses_what_5_5_refuses, lying_neighbour_gets_no_more_than_its_share, met_once,
     ours_crosses_an_old_relay_sealed_and_confirmed, message_waits_for_its_way_and_is_not_lost,
-    other_path_is_taken_when_one_has_none, old_destination_is_told_honestly,
+    other_path_is_taken_when_one_has_none, ours_that_comes_back_takes_another_way, old_destination_is_told_honestly,
     relays_are_not_asked_for_more_than_they_take, strangers_news_of_no_route_is_ignored, forged_authors_are_not_believed,
     passive_node_uses_routes_and_attracts_nothing, strict_old_receivers_had_nothing_to_drop))

@@ -29,7 +29,7 @@ static void on_event(void *ctx, const struct node_event *e)
 {
 	if (seen_n == 256)
 		return;
-	snprintf(why[seen_n], sizeof why[0], "%s", e->reason ? e->reason : "");
+	snprintf(why[seen_n], sizeof why[0], "%s %s", e->msg_id ? e->msg_id : "", e->reason ? e->reason : "");
 	snprintf(seen[seen_n++], sizeof seen[0], "%s", e->type);
 }
 
