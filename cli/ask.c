@@ -175,7 +175,8 @@ enum err cli_ask(struct cli *c, const char *method, json_t *params, uint64_t tim
 	} else if (e == ERR_OK) {
 		out_detail(&c->out, "asking: %s", method);
 		e = client_call(&c->client, method, params, timeout_ms, result, f);
-		if (e != ERR_OK && f->code == EXIT_PEER_UNKNOWN)
+		/* Who fits more than one was not mistyped, and is told which. */
+		if (e != ERR_OK && e != ERR_AMBIGUOUS && f->code == EXIT_PEER_UNKNOWN)
 			suggest_peer(c, params, f);
 		if (e == ERR_TIMEOUT || e == ERR_CLOSED) {
 			client_close(&c->client);

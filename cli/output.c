@@ -104,12 +104,24 @@ const char *word_for_shell(const char *word, char *buf, size_t cap)
 	return buf;
 }
 
+/* What the user types on another machine: the folder of this one is none of its business. */
+static bool elsewhere(const char *command)
+{
+	static const char *const signs[] = { "   (there", "   (on the other machine", "   (on that node" };
+
+	for (size_t i = 0; i < sizeof signs / sizeof signs[0]; i++)
+		if (strstr(command, signs[i]))
+			return true;
+	return false;
+}
+
 const char *out_command(const struct out *o, const char *command, char *buf, size_t cap)
 {
 	static const char name[] = "ironmesh ";
 	char home[512];
 
-	if (!o->home || strncmp(command, name, sizeof(name) - 1) != 0 || strstr(command, "--home"))
+	if (!o->home || strncmp(command, name, sizeof(name) - 1) != 0 || strstr(command, "--home") ||
+	    elsewhere(command))
 		snprintf(buf, cap, "%s", command);
 	else
 		snprintf(buf, cap, "ironmesh --home %s %s", word_for_shell(o->home, home, sizeof(home)),

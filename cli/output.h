@@ -38,7 +38,8 @@ void out_hint(const struct out *o, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void out_note(const struct out *o, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Only with --verbose. */
 void out_detail(const struct out *o, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* `command` with "--home DIR" behind its first word, when the user gave one. */
+/* `command` with "--home DIR" behind its first word, when the user gave one; not if it says "   (there", "   (on the other
+ * machine" or "   (on that node". */
 const char *out_command(const struct out *o, const char *command, char *buf, size_t cap);
 /* Writes out what is buffered. A reader that went away ends the program (141, as by SIGPIPE);
  * a full disk is said and turns `code` into EXIT_GENERIC. */

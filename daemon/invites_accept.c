@@ -106,6 +106,7 @@ static enum err refuse_token(struct node *n, enum err e, const struct invite *v,
 	case ERR_AUTH:
 		fault_set(f, e, EXIT_INTEGRITY, "the signature of this invite does not verify");
 		fault_means(f, "it was changed on its way, or made up");
+		fault_next(f, "ironmesh invite create   (on the other machine makes another one)");
 		break;
 	case ERR_EXPIRED:
 		fault_set(f, e, EXIT_FAILED, "this invite has expired");
@@ -115,13 +116,16 @@ static enum err refuse_token(struct node *n, enum err e, const struct invite *v,
 	case ERR_AGAIN:
 		fault_set(f, e, EXIT_RETRY, "this invite is not valid yet");
 		fault_means(f, "the clock of this machine or of the inviter is wrong");
+		fault_next(f, "set the clock, then repeat the command");
 		break;
 	case ERR_VERSION:
 		fault_set(f, e, EXIT_USAGE, "this invite is of a later version than this program knows");
+		fault_next(f, "ironmesh pair   (needs no invite)");
 		break;
 	default:
 		fault_set(f, e, EXIT_USAGE, "this is not an invite");
 		fault_means(f, "it begins with %s and is one line; perhaps it was cut", INVITE_PREFIX);
+		fault_next(f, "ironmesh invite accept @FILE   (or -, and paste it)");
 	}
 	return e;
 }

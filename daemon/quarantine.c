@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "store/kv.h"
+#include "trust/pins_caps.h"
 
 static void quarantine_end(struct records *r, size_t i)
 {
@@ -90,11 +91,19 @@ static void release(struct records *r, size_t i)
 	struct node *n = r->node;
 	const struct pin *pin = records_pin(r, r->quarantines[i].ed);
 	struct node_id id = r->quarantines[i].id;
+	struct caps_view caps = { 0 };
 	struct fault f = { 0 };
 
 	quarantine_end(r, i);
 	if (!pin || pin->state != PIN_PENDING)
 		return;
+	/* Approval takes it as it is now, and that is for the operator to say (trust cap-diff). */
+	if (pins_caps_diff(n->p.pins, &id, &caps, NULL, NULL) == ERR_OK && caps.has_pending) {
+		log_warn("quarantine-ends-pending peer=%s name=%s why=\"a change of its capabilities waits\" "
+			 "next=\"ironmesh peers approve %s\"", id.hex, peer_name(n, &id), id.hex);
+		node_simple_event(n, "peer.pending", &id, "its quarantine is over; a change of its capabilities waits");
+		return;
+	}
 	log_info("quarantine-ends peer=%s name=%s", id.hex, peer_name(n, &id));
 	audit_note(n->p.audit, "PEER_QUARANTINE_ENDED", (struct bytes){ 0 }, "peer_id", id.hex, NULL);
 	if (node_peer_approve(n, &id, &f) != ERR_OK)

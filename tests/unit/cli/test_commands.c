@@ -291,6 +291,16 @@ static void an_unknown_peer_gets_the_nearest_name(void **state)
 	assert_true(rig_warned(&r, "Did you mean 'bob'?"));
 }
 
+static void who_fits_two_is_told_which_and_not_what_was_typed(void **state)
+{
+	SCRIPT({ "send", NULL, NULL,
+		 "{\"code\":-32000,\"message\":\"bob fits 2 peers\",\"data\":{\"err\":\"ambiguous\",\"exit\":4,"
+		 "\"means\":\"aa (pending), bb (pending)\",\"next\":\"ironmesh peers list\"}}" });
+	assert_int_equal(RUN("send", "--home", "@", "bob", "hi"), 4);
+	assert_true(rig_warned(&r, "aa (pending), bb (pending)"));
+	assert_false(rig_warned(&r, "Did you"));
+}
+
 static void errors_of_the_daemon_set_the_exit_code(void **state)
 {
 	SCRIPT({ "send", NULL, NULL,
@@ -685,6 +695,7 @@ int main(void)
 		T(send_reads_stdin_and_files_as_bytes),
 		T(send_names_the_size_limit_before_it_asks_anybody),
 		T(an_unknown_peer_gets_the_nearest_name),
+		T(who_fits_two_is_told_which_and_not_what_was_typed),
 		T(errors_of_the_daemon_set_the_exit_code),
 		T(inbox_is_a_table_and_marks_nothing),
 		T(inbox_show_finds_exactly_one_also_held),

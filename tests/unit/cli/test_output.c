@@ -135,6 +135,20 @@ static void a_fault_is_three_short_lines_with_the_command_of_this_home(void **st
 	assert_string_equal(capture(1, print_fault), "");
 }
 
+static void a_command_for_another_machine_is_left_as_it_is(void **state)
+{
+	const struct out here = { .home = "C" };
+	char line[200];
+
+	assert_string_equal(out_command(&here, "ironmesh pair", line, sizeof line), "ironmesh --home C pair");
+	assert_string_equal(out_command(&here, "ironmesh pair   (there, for a new code)", line, sizeof line),
+			    "ironmesh pair   (there, for a new code)");
+	assert_string_equal(out_command(&here, "ironmesh pair   (on the other machine shows one)", line, sizeof line),
+			    "ironmesh pair   (on the other machine shows one)");
+	assert_string_equal(out_command(&here, "ironmesh keys rotate   (on that node)", line, sizeof line),
+			    "ironmesh keys rotate   (on that node)");
+}
+
 static void a_fault_is_an_object_with_json(void **state)
 {
 	assert_string_equal(capture(1, print_json_fault),
@@ -303,6 +317,7 @@ int main(void)
 		cmocka_unit_test(colours_do_not_move_columns),
 		cmocka_unit_test(colours_obey_the_environment),
 		cmocka_unit_test(a_fault_is_three_short_lines_with_the_command_of_this_home),
+		cmocka_unit_test(a_command_for_another_machine_is_left_as_it_is),
 		cmocka_unit_test(a_fault_is_an_object_with_json),
 		cmocka_unit_test(json_output_holds_no_control_byte),
 		cmocka_unit_test(hints_are_for_people_who_want_them),

@@ -54,7 +54,7 @@ static enum err follow(struct side *s, const char *token, struct outcome *o)
 	node_dial_all(s->node); /* a daemon dials from its start on */
 	e = invites_accept(s->node, bytes_str(token), &v, over, o, &o->f);
 	if (e != ERR_OK) {
-		assert_true(o->f.what[0]);
+		assert_true(o->f.what[0] && o->f.next[0]);
 		return e;
 	}
 	world_pass(s->w, 30000);

@@ -15,6 +15,7 @@
 #include "protocol/v09/revocation.h"
 #include "protocol/v09/v09.h"
 #include "tests/lib/daemon_world.h"
+#include "trust/pins_caps.h"
 
 #define A (&w->side[0])
 #define B (&w->side[1])
@@ -79,6 +80,30 @@ static void one_sets_aside_for_a_day(void **state)
 	assert_string_equal(state_of(A, D), "trusted");
 	assert_string_equal(state_of(B, D), "trusted");
 	assert_string_equal(state_of(C, D), "trusted");
+}
+
+/* What the operator has not decided, or has refused, is not decided by the end of a quarantine. */
+static void its_end_accepts_no_change_of_capabilities(void **state)
+{
+	static const char *const was[] = { "llm:small" }, *const now[] = { "llm:small", "shell:root" };
+	struct world *w = *state;
+	struct fault f = { 0 };
+	struct caps_view v;
+	enum caps_news news;
+
+	all_know_all(w);
+	assert_int_equal(pins_caps_observe(B->pins, side_id(D), was, 1, true, world_wall_ms(w), &news), ERR_OK);
+	assert_int_equal(pins_caps_observe(B->pins, side_id(D), now, 2, true, world_wall_ms(w), &news), ERR_OK);
+	assert_int_equal(pins_caps_reject(B->pins, side_id(D), &f), ERR_OK);
+	side_meet(B, A);
+	assert_int_equal(revoke_quarantine(A->node, side_id(D), "", &f), ERR_OK);
+	world_pass(w, 1000);
+	assert_string_equal(state_of(B, D), "pending");
+	world_pass(w, 24 * HOUR + 60000);
+	assert_string_equal(state_of(A, D), "trusted");
+	assert_string_equal(state_of(B, D), "pending");
+	assert_int_equal(pins_caps_diff(B->pins, side_id(D), &v, NULL, NULL), ERR_OK);
+	assert_true(v.has_pending);
 }
 
 static void it_is_said_again_after_a_restart(void **state)
@@ -444,6 +469,7 @@ int main(void)
 #define ONE(t) cmocka_unit_test_setup_teardown(t, setup, world_teardown)
 	const struct CMUnitTest tests[] = {
 		ONE(one_sets_aside_for_a_day),
+		ONE(its_end_accepts_no_change_of_capabilities),
 		ONE(it_is_said_again_after_a_restart),
 		ONE(two_of_three_revoke_for_ever),
 		ONE(scope_3_ends_sessions_and_nothing_else),
