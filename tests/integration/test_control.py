@@ -649,6 +649,49 @@ def rotation_gives_a_new_identity_and_keeps_the_rest():
     assert carol.status()["trust_store"]["read_only"] is False
 
 
+def what_bob_can_do_is_said_and_found():
+    assert bob.call("caps.set", capabilities=["tool:fax", "tool:telex"])["capabilities"] == ["tool:fax", "tool:telex"]
+    assert "skill:knitting" in bob.call("caps.add", capabilities=["skill:knitting"])["capabilities"]
+    assert bob.call("caps.remove", capabilities=["tool:telex"])["capabilities"].count("tool:telex") == 0
+    assert bob.refused("caps.set", capabilities=["no namespace"]).exit == 2
+    got = wait_for(lambda: alice.call("caps.find", glob="tool:*", peer="bob")["found"], what="what bob can do")
+    assert [(f["peer"]["id"], f["capability"], f["self"]) for f in got] == [(bob.id, "tool:fax", False)], got
+
+
+def ways_and_hints_are_listed():
+    got = alice.call("routes.list")
+    assert got["routing"] and isinstance(got["routes"], list) and got["more"] is False, got
+    assert alice.refused("routes.list", "not-found", to="nobody").next
+    assert alice.call("discovery.list", all=True)["scope"] == "off", "the lab keeps its daemons apart"
+
+
+def an_invite_is_made_listed_and_revoked():
+    made = alice.call("invite.create", endpoint=alice.address, ttl_ms=60000)
+    assert made["state"] == "open" and made["endpoint"] == alice.address and made["token"], made
+    listed = alice.call("invite.list")["invites"]
+    assert [i["id"] for i in listed] == [made["id"]] and "token" not in listed[0], listed
+    assert alice.refused("invite.accept", "self", token=made["token"]).exit == 2
+    assert bob.refused("invite.accept", "malformed", token=made["token"][:-9]).exit == 2
+    assert alice.call("invite.revoke", id=made["id"][:12])["state"] == "revoked"
+    assert alice.refused("invite.revoke", "not-found", id="0123456789").exit == 2
+
+
+def only_administrators_revoke_for_the_mesh():
+    err = "unsupported" if lab.im2 == "off" else "denied"
+    alice.refused("trust.revoke_draft", err, peer=bob.id)
+    for method in ("trust.revoke_show", "trust.revoke_sign", "trust.revoke_send"):
+        assert alice.refused(method, text="{}").exit in (1, 2, 8), method
+
+
+def an_identity_ends_by_its_own_word():
+    if lab.im2 == "off":
+        carol.refused("keys.revoke", "unsupported")
+        return
+    got = carol.call("keys.revoke", reason=3)
+    assert got["schema"] == "ironmesh.keys.revoked/1" and got["id"] == carol.id and got["revoked"] is True, got
+    assert [e["event"] for e in carol.audit()].count("REVOCATION_ISSUED") == 1
+
+
 def all_stop_in_order():
     for one in (alice, bob, carol):
         if one.process:
@@ -676,5 +719,7 @@ sys.exit(lab.run(the_daemons_start, version_and_status_say_who_answers,
                  a_misspelt_parameter_is_named_with_the_right_one, requests_without_an_id_are_done_and_not_answered,
                  a_line_may_come_in_pieces_and_many_in_one, a_line_over_the_limit_ends_the_connection_and_nothing_else,
                  at_most_64_connections_are_served, a_client_that_does_not_read_holds_up_only_itself,
-                 a_connection_that_goes_takes_its_waits_along, a_pairing_belongs_to_its_connection, rotation_gives_a_new_identity_and_keeps_the_rest,
-                 all_stop_in_order, every_method_of_the_document_was_called))
+                 a_connection_that_goes_takes_its_waits_along, a_pairing_belongs_to_its_connection,
+                 what_bob_can_do_is_said_and_found, ways_and_hints_are_listed, an_invite_is_made_listed_and_revoked,
+                 only_administrators_revoke_for_the_mesh, rotation_gives_a_new_identity_and_keeps_the_rest,
+                 an_identity_ends_by_its_own_word, all_stop_in_order, every_method_of_the_document_was_called))

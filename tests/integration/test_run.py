@@ -184,9 +184,11 @@ def the_passphrase_comes_from_where_the_help_says():
         try:
             def answer():
                 assert process.poll() is None, "it ended with %d" % process.returncode
-                return os.path.exists(os.path.join(alice.home, "control.sock"))
-            wait_for(answer, what="the control socket")
-            alice.control = alice.connect()
+                try:
+                    return alice.connect()
+                except OSError:  # not there, or bound and not listening yet
+                    return None
+            alice.control = wait_for(answer, what="the control socket")
             return alice.status()["warnings"]
         finally:
             alice.drop_control()
