@@ -96,7 +96,7 @@ static enum err show(struct cli *c, bool again, struct fault *f)
 /* "NN-DDD-DDD", or what the QR code says: ironmesh-pair:CODE[@HOST:PORT]. */
 static enum err type(struct cli *c, const char *typed, struct fault *f)
 {
-	char code[64] = "", at[300] = "";
+	char code[64] = "", at[300] = "", why[240];
 	const char *option = options_text(&c->opts, "at"), *sign;
 	json_t *r = NULL;
 	enum err e;
@@ -117,6 +117,8 @@ static enum err type(struct cli *c, const char *typed, struct fault *f)
 		out_note(&c->out, "dialling %s", at);
 	else if (e == ERR_OK)
 		out_note(&c->out, "looking for the other machine on the network");
+	if (e == ERR_OK && !c->out.json && *safe_member(r, "why", why, sizeof why))
+		out_note(&c->out, "nothing is found by itself now (%s): stop, and add --at HOST:PORT", why);
 	json_decref(r);
 	fflush(stdout);
 	return e;

@@ -1,5 +1,6 @@
 /* pair.* */
 #include "daemon/commands_internal.h"
+#include "daemon/lan.h"
 #include "daemon/pairing.h"
 
 /* A pairing lives as long as the connection that asked for it. */
@@ -84,7 +85,8 @@ enum err command_pair_type(struct call *c)
 	wipe(t.digits, sizeof t.digits);
 	if (e != ERR_OK)
 		return e;
-	return result_is(c, json_pack("{s:s, s:s}", "schema", "ironmesh.pair/1", "state", at ? "dialling" : "searching"));
+	return result_is(c, json_pack("{s:s, s:s, s:o}", "schema", "ironmesh.pair/1", "state", at ? "dialling" : "searching", "why",
+				      text_or_null(at ? NULL : lan_blind(c->cx->info.lan))));
 }
 
 enum err command_pair_verdict(struct call *c)

@@ -153,6 +153,18 @@ struct place {
 	struct in6_addr v6;
 };
 
+/* "127.1", "0x7f.1" and "0" are no names: resolvers take them for addresses, of this machine in the worst case. */
+static bool is_name(const char *host, size_t n)
+{
+	const char *last;
+
+	if (n && host[n - 1] == '.')
+		n--;
+	for (last = host + n; last > host && last[-1] != '.'; last--)
+		;
+	return n > 0 && !(*last >= '0' && *last <= '9');
+}
+
 static bool place_read(const char *address, struct place *out)
 {
 	const char *colon = strrchr(address, ':'), *from = address;
@@ -172,20 +184,31 @@ static bool place_read(const char *address, struct place *out)
 	out->port = colon + 1;
 	if (from == address) {
 		out->family = inet_pton(AF_INET, out->host, &out->v4) == 1 ? AF_INET : 0;
-		return n > 0 && !strchr(out->host, ':');
+		return n > 0 && !strchr(out->host, ':') && (out->family || is_name(out->host, n));
 	}
 	out->host[strcspn(out->host, "%")] = 0;
 	out->family = AF_INET6;
-	return inet_pton(AF_INET6, out->host, &out->v6) == 1;
+	if (inet_pton(AF_INET6, out->host, &out->v6) != 1)
+		return false;
+	/* In these clothes 0.0.0.0 and 224.0.0.1 are what they are. */
+	if (IN6_IS_ADDR_V4MAPPED(&out->v6)) {
+		out->family = AF_INET;
+		memcpy(&out->v4, &out->v6.s6_addr[12], sizeof out->v4);
+	}
+	return true;
 }
 
 static bool is_loopback(const struct place *p)
 {
+	size_t n;
+
 	if (p->family == AF_INET)
 		return ntohl(p->v4.s_addr) >> 24 == 127;
 	if (p->family == AF_INET6)
-		return IN6_IS_ADDR_LOOPBACK(&p->v6) || (IN6_IS_ADDR_V4MAPPED(&p->v6) && p->v6.s6_addr[12] == 127);
-	return strcasecmp(p->host, "localhost") == 0;
+		return IN6_IS_ADDR_LOOPBACK(&p->v6);
+	n = strlen(p->host);
+	n -= n && p->host[n - 1] == '.';
+	return n >= 9 && strncasecmp(p->host + n - 9, "localhost", 9) == 0 && (n == 9 || p->host[n - 10] == '.');
 }
 
 /* Nobody answers for it. */

@@ -218,6 +218,11 @@ static json_t *publishes(const struct lan *l)
 	return list;
 }
 
+const char *lan_blind(const struct lan *l)
+{
+	return !l ? "discovery is off" : l->state == MDNS_DOWN ? l->why : NULL;
+}
+
 json_t *lan_status(const struct lan *l)
 {
 	struct mdns_stats st = { 0 };

@@ -34,6 +34,8 @@ enum err lan_new(const struct lan_config *c, struct lan **out) MUST_CHECK;
 void lan_stop(struct lan *l, void (*done)(void *), void *ctx);
 void lan_free(struct lan *l); /* after `done`; accepts NULL */
 
+/* Why nothing can be found by mDNS now; NULL: something may be. `l` NULL: discovery is off. Borrowed until the next turn. */
+const char *lan_blind(const struct lan *l);
 /* For `status`: {scope, mdns, why, publishes, services, ...}. `l` NULL: discovery is off. New reference. */
 json_t *lan_status(const struct lan *l);
 

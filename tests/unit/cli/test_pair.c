@@ -83,6 +83,15 @@ static void typing_takes_a_code_an_address_and_what_a_qr_code_says(void **state)
 	assert_int_equal(RUN("pair", "ironmesh-pair:42-307-915@192.0.2.7:8765", "--at", "other:1", "--home", "@"), 0);
 }
 
+static void who_looks_in_vain_is_told_at_once(void **state)
+{
+	SCRIPT(SUBSCRIBE,
+	       { "pair.type", TYPED(""),
+		 "{\"schema\":\"ironmesh.pair/1\",\"state\":\"searching\",\"why\":\"discovery is off\"}", NULL, PAIRED "\n" OVER });
+	assert_int_equal(RUN("pair", "42-307-915", "--home", "@"), 0);
+	assert_true(rig_warned(&r, "nothing is found by itself now (discovery is off): stop, and add --at HOST:PORT"));
+}
+
 static void a_used_code_is_followed_by_another(void **state)
 {
 	SCRIPT(SUBSCRIBE,
@@ -240,6 +249,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(showing_prints_the_code_and_what_to_type),
 		T(typing_takes_a_code_an_address_and_what_a_qr_code_says),
+		T(who_looks_in_vain_is_told_at_once),
 		T(a_used_code_is_followed_by_another),
 		T(a_failure_says_why_and_what_next),
 		T(digits_are_answered_by_a_person),

@@ -197,6 +197,17 @@ static void bad_addresses_are_left_out(void **state)
 	v = view_of(a, "x");
 	assert_int_equal(v.addresses_n, 2);
 	assert_string_equal(v.address, "[fe80::1%eth0]:8765");
+	/* The same in other clothes. */
+	h = side_said(b, (const char *[]){ "[::ffff:0.0.0.0]:22", "[::ffff:127.0.0.1]:22", "[::ffff:224.0.0.1]:22", NULL });
+	(void)hears_as(a, &h, "z", false, "z", NULL);
+	assert_int_equal(view_of(a, "z").addresses_n, 0);
+	h = side_said(b, (const char *[]){ "127.1:22", "0x7f.1:22", "0:22", "2130706433:22", "localhost.:22", "x.LocalHost:22",
+					    "127.0.0.1.:22", NULL });
+	(void)hears_as(a, &h, "u", false, "u", NULL);
+	assert_int_equal(view_of(a, "u").addresses_n, 0);
+	h = side_said(b, (const char *[]){ "n1.local:22", "mylocalhost:22", "4you.example:22", NULL });
+	(void)hears_as(a, &h, "v", false, "v", NULL);
+	assert_int_equal(view_of(a, "v").addresses_n, 3);
 	/* Who listens there alone finds those who do so too. */
 	node_set_endpoints(a->node, (const char[1][80]){ "127.0.0.1:8765" }, 1);
 	h = side_said(b, (const char *[]){ "127.0.0.1:8766", "127.0.0.1:8765", NULL });
