@@ -435,6 +435,7 @@ void mesh09_free(struct node *n)
 		return;
 	mesh09_relay_free(m);
 	mesh09_send_free(m);
+	mesh09_receipts_free(m);
 	timer_stop(n->env, &m->announce);
 	timer_stop(n->env, &m->soon);
 	timer_stop(n->env, &m->sweep);

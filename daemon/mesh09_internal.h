@@ -2,7 +2,7 @@
  * mesh09_internal.h -- what the files of the old mesh share.
  *
  *   mesh09.c        neighbours, announcements, what they say      mesh09_relay.c  frames of others
- *   mesh09_send.c   ours through neighbours, receipts that go back
+ *   mesh09_send.c   ours through neighbours                       mesh09_receipts.c  receipts that go back
  */
 #ifndef DAEMON_MESH09_INTERNAL_H
 #define DAEMON_MESH09_INTERNAL_H
@@ -147,5 +147,13 @@ void mesh09_send_run(struct mesh09 *m);
 void mesh09_send_gone(struct mesh09 *m, const struct node_id *via);
 void mesh09_send_direct(struct mesh09 *m, const struct node_id *to);
 void mesh09_send_free(struct mesh09 *m);
+bool mesh09_has_session(struct node *n, const struct node_id *id); /* of either wire */
+bool mesh09_answers(const struct pin *pin); /* it is known to confirm, or to speak im2 */
+/* The neighbour to hand something of ours to; none that was handed `f` (may be NULL) of late. NULL: none. */
+struct conn *mesh09_next_hop(struct mesh09 *m, const struct node_id *to, const struct flight09 *f);
+
+/* mesh09_receipts.c */
+void mesh09_receipts_run(struct mesh09 *m);
+void mesh09_receipts_free(struct mesh09 *m);
 
 #endif

@@ -1,4 +1,4 @@
-/* mesh09_send.c -- ours to destinations behind neighbours of the old wire, and the receipts that go back (wire 3.7, 4.3). */
+/* mesh09_send.c -- ours to destinations behind neighbours of the old wire (wire 3.7, 4.3). */
 #include "daemon/mesh09_internal.h"
 
 #include <stdlib.h>
@@ -7,10 +7,9 @@
 #include "daemon/courier.h"
 
 #define ROWS 64
-#define OWED_MS 10000
 #define BUSY_MS 1000
 
-static bool has_session(struct node *n, const struct node_id *id)
+bool mesh09_has_session(struct node *n, const struct node_id *id)
 {
 	struct peer *p = peer_find(n, id);
 
@@ -109,7 +108,7 @@ static bool flies(const struct out09 *d, int64_t seq)
 }
 
 /* --- to whom, and under which key ----------------------------------------------------------------------------------- */
-static bool answers(const struct pin *pin)
+bool mesh09_answers(const struct pin *pin)
 {
 	return pin->confirms || pin->im2_since_ms;
 }
@@ -123,7 +122,7 @@ static bool key_for(const struct pin *pin, uint8_t x[static X25519_BYTES], bool 
 		memcpy(x, pin->x25519, X25519_BYTES);
 		return true;
 	}
-	if (answers(pin) || pin->version_floor >= VERSION_OF(0, 9))
+	if (mesh09_answers(pin) || pin->version_floor >= VERSION_OF(0, 9))
 		return ed_to_x25519(pin->ed, x) == ERR_OK;
 	*clear = pin->version_floor != 0;
 	return *clear;
@@ -134,7 +133,7 @@ static const struct pin *reader(struct node *n, const struct node_id *to)
 {
 	const struct pin *pin = pins_get(n->p.pins, to);
 
-	if (!pin || pin->state != PIN_TRUSTED || has_session(n, to) || routes_next(n, to, NULL) ||
+	if (!pin || pin->state != PIN_TRUSTED || mesh09_has_session(n, to) || routes_next(n, to, NULL) ||
 	    policy_may_meet(n->c.policy, n->p.pins, to, NULL) != ERR_OK)
 		return NULL;
 	return pin;
@@ -158,7 +157,7 @@ static bool skip(void *ctx, const struct node_id *via)
 	return !mesh09_neighbour(x->n, via);
 }
 
-static struct conn *next_hop(struct mesh09 *m, const struct node_id *to, const struct flight09 *f)
+struct conn *mesh09_next_hop(struct mesh09 *m, const struct node_id *to, const struct flight09 *f)
 {
 	struct hop_for x = { m->node, f };
 	struct node_id via;
@@ -305,7 +304,7 @@ static bool expired(struct node *n, const struct outbox_row *r)
 static bool send_row(struct mesh09 *m, struct out09 *d, const struct pin *pin, const struct outbox_row *r)
 {
 	struct node *n = m->node;
-	struct conn *c = next_hop(m, &d->id, NULL);
+	struct conn *c = mesh09_next_hop(m, &d->id, NULL);
 	uint64_t wait = BUSY_MS;
 	enum err e;
 
@@ -314,7 +313,7 @@ static bool send_row(struct mesh09 *m, struct out09 *d, const struct pin *pin, c
 	e = hand_over(m, c, pin, r, &wait);
 	if (e == ERR_OK) {
 		n->n.messages_resent += r->attempts > 0;
-		return fly(m, d, r, &c->peer->id, answers(pin));
+		return fly(m, d, r, &c->peer->id, mesh09_answers(pin));
 	}
 	if (e == ERR_UNTRUSTED)
 		return false;
@@ -335,7 +334,7 @@ static void fill(struct mesh09 *m, struct out09 *d)
 	size_t got = ROWS;
 	bool more = true;
 
-	if (!pin || env_now(n->env) < d->not_before_ms || !next_hop(m, &d->id, NULL))
+	if (!pin || env_now(n->env) < d->not_before_ms || !mesh09_next_hop(m, &d->id, NULL))
 		return;
 	/* What may be rolled back must not have left. */
 	if (n->ops_n || n->group_failed || store_failed(n->p.store)) {
@@ -403,7 +402,7 @@ static void again(struct mesh09 *m, struct flight09 *f)
 	struct out09 *d = f->to;
 	const struct pin *pin = reader(n, &d->id);
 	uint64_t now = env_now(n->env), wait = BUSY_MS;
-	struct conn *c = pin ? next_hop(m, &d->id, f) : NULL;
+	struct conn *c = pin ? mesh09_next_hop(m, &d->id, f) : NULL;
 	struct outbox_row row;
 	enum err e;
 
@@ -585,21 +584,6 @@ bool mesh09_held(struct node *n, const struct node_id *to, const char *id)
 	return true;
 }
 
-/* Signed by it, as the receipts in a session of its own are under its key: never less again (policy.h). */
-void mesh09_confirmed(struct node *n, const struct node_id *by)
-{
-	const struct pin *pin = pins_get(n->p.pins, by);
-	struct pin_update u = { .id = *by, .confirms = true, .wall_ms = env_wall(n->env) };
-
-	if (!pin || pin->confirms)
-		return;
-	u.ed = pin->ed;
-	u.name = pin->name;
-	u.version = pin->version_floor;
-	if (pins_observe(n->p.pins, &u, NULL) == ERR_OK)
-		node_pins_flush(n, "confirms");
-}
-
 bool mesh09_view(struct node *n, const struct node_id *to, const char *id, struct node_id *via, bool *held)
 {
 	struct mesh09 *m = n->mesh09;
@@ -612,110 +596,13 @@ bool mesh09_view(struct node *n, const struct node_id *to, const char *id, struc
 	return true;
 }
 
-/* --- receipts that go back ---------------------------------------------------------------------------------------------- */
-static bool named_as_ours(const char *id)
-{
-	return strlen(id) == 2 * MSG_WIRE_ID && strspn(id, "0123456789abcdef") == 2 * MSG_WIRE_ID;
-}
-
-void mesh09_receipt(struct node *n, const struct node_id *author, const struct node_id *via, const struct pending_receipt *r)
-{
-	struct mesh09 *m = n->mesh09;
-	struct peer *p = peer_now(n, author);
-	const struct pin *pin = pins_get(n->p.pins, author);
-	struct owed09 *o = NULL;
-
-	if (r->silent)
-		return;
-	if (p && p->conn) {
-		if (session_peer(p->conn->session)->confirms)
-			conn_receipt(p->conn, r);
-		return;
-	}
-	/* Old software has no use for them (wire 4.3); it names what its users write by a UUID, and we by 32 digits. */
-	if (!m || !pin || (!answers(pin) && !named_as_ours(r->id)))
-		return;
-	for (struct list *l = m->owing.next; l != &m->owing && !o; l = l->next)
-		if (node_id_eq(&list_entry(l, struct owed09, link)->author, author))
-			o = list_entry(l, struct owed09, link);
-	if (!o && m->owing_n < MESH09_AUTHORS && (o = calloc(1, sizeof *o))) {
-		o->author = *author;
-		o->until_ms = env_now(n->env) + OWED_MS;
-		list_add_tail(&m->owing, &o->link);
-		m->owing_n++;
-	}
-	if (!o || o->n == MESH09_OWED)
-		return; /* he sends it again, and is answered then */
-	o->via = *via;
-	o->r[o->n].kind = r->kind;
-	o->r[o->n].reason = r->reason;
-	memcpy(o->r[o->n].id, r->id, sizeof o->r[o->n].id);
-	o->n++;
-	m->owes = true;
-	node_want_turn(n);
-}
-
-static void owed_free(struct mesh09 *m, struct owed09 *o)
-{
-	list_del(&o->link);
-	m->owing_n--;
-	free(o);
-}
-
-static bool any_but(void *ctx, const struct node_id *via)
-{
-	return !node_id_eq(ctx, via);
-}
-
-/* False: they wait for their way. */
-static bool give(struct mesh09 *m, struct owed09 *o)
-{
-	struct node *n = m->node;
-	struct node_id back;
-	struct conn *c = routes09_next(m->table, &o->author, any_but, &o->via, env_now(n->env), &back) ?
-				 mesh09_neighbour(n, &back) :
-				 next_hop(m, &o->author, NULL);
-	struct receipt batch[MESH09_OWED];
-	size_t done = 0;
-	uint64_t wait;
-
-	if (!c || !mesh09_pace(c, &wait))
-		return false;
-	for (size_t i = 0; i < o->n; i++)
-		batch[i] = (struct receipt){ .kind = o->r[i].kind, .id = bytes_str(o->r[i].id), .reason = bytes_str(o->r[i].reason) };
-	if (v09_receipts_through(c->session, &o->author, batch, o->n, &done) != ERR_OK)
-		return false;
-	n->n.receipts_sent += done;
-	conn_pump_later(c);
-	memmove(o->r, o->r + done, (o->n - done) * sizeof o->r[0]);
-	o->n -= done;
-	return !o->n;
-}
-
-static void give_all(struct mesh09 *m)
-{
-	struct list *l, *next;
-	uint64_t now = env_now(m->node->env);
-
-	m->owes = false;
-	for (l = m->owing.next; l != &m->owing; l = next) {
-		struct owed09 *o = list_entry(l, struct owed09, link);
-
-		next = l->next;
-		if (has_session(m->node, &o->author) || now >= o->until_ms || give(m, o))
-			owed_free(m, o);
-		else
-			mesh09_due_at(m, now + BUSY_MS);
-	}
-}
-
 /* --- the turn ---------------------------------------------------------------------------------------------------------------- */
 void mesh09_send_run(struct mesh09 *m)
 {
 	struct list now;
 
 	if (m->owes)
-		give_all(m);
+		mesh09_receipts_run(m);
 	if (list_empty(&m->outs_active))
 		return;
 	list_init(&now);
@@ -736,7 +623,7 @@ void mesh09_wake(struct node *n, const struct node_id *to)
 	uint64_t per_state[OUTBOX_STATES];
 	struct out09 *d;
 
-	if (!m || n->stopping || !reader(n, to) || !next_hop(m, to, NULL))
+	if (!m || n->stopping || !reader(n, to) || !mesh09_next_hop(m, to, NULL))
 		return;
 	d = out_find(m, to);
 	if (!d && outbox_count(n->p.store, to, per_state) == ERR_OK && per_state[OUTBOX_QUEUED])
@@ -763,6 +650,4 @@ void mesh09_send_free(struct mesh09 *m)
 			flight_free(m, list_entry(d->flights.next, struct flight09, link));
 		out_free(m, d);
 	}
-	while (!list_empty(&m->owing))
-		owed_free(m, list_entry(m->owing.next, struct owed09, link));
 }
