@@ -240,8 +240,11 @@ void courier_feedback(struct conn *from, const uint8_t rid[static 16], unsigned 
 			p->turned++;
 			courier_dispatch(k, p);
 		} else {
+			/* A relay that is full for a day keeps nobody from asking again: it is a hint (11.2). */
 			courier_stranded(k, p, refusal_text(code),
-					 retry_s ? (uint64_t)retry_s * 1000 : courier_again_ms(n, p->tries));
+					 !retry_s				  ? courier_again_ms(n, p->tries) :
+					 retry_s < COURIER_AGAIN_MAX_MS / 1000 ? (uint64_t)retry_s * 1000 :
+										  COURIER_AGAIN_MAX_MS);
 		}
 		break;
 	case ROUTEFB_NO_PREKEY:

@@ -203,7 +203,7 @@ bool courier_probe(struct node *n, const struct node_id *to, struct conn *via)
 	for (int i = 0; i < COURIER_PROBES; i++) {
 		struct probe *q = &k->probes[i];
 
-		if (now - q->sent_ms > PROBE_MS || (node_id_eq(&q->to, to) && node_id_eq(&q->via, &via->peer->id)))
+		if (now + 1 - q->sent_ms > PROBE_MS || (node_id_eq(&q->to, to) && node_id_eq(&q->via, &via->peer->id)))
 			q->sent_ms = 0;
 		p = q->sent_ms < p->sent_ms ? q : p;
 	}
@@ -250,6 +250,7 @@ void courier_arrived(struct conn *from, const uint8_t rid[static 16], struct byt
 	enum im2_refusal why;
 	struct node_id author;
 	const struct pin *pin;
+	bool echoed = false;
 	struct giver *g;
 	uint8_t id[16];
 	uint16_t tag;
@@ -293,9 +294,11 @@ void courier_arrived(struct conn *from, const uint8_t rid[static 16], struct byt
 			take_messages(k, from, &o, value, age_s);
 		else if (tag == IM2_ITEM_SRECEIPT)
 			records_receipt(n, value);
-		else if (tag == IM2_ITEM_PING && pin->state == PIN_TRUSTED)
+		else if (tag == IM2_ITEM_PING && pin->state == PIN_TRUSTED && !echoed) {
+			/* Once for an object: each answer is a sealed one, and 256 questions fit into one. */
+			echoed = true;
 			asked(k, &author, value);
-		else if (tag == IM2_ITEM_PONG)
+		} else if (tag == IM2_ITEM_PONG)
 			answered(k, &author, value);
 	}
 	buf_wipe(&k->plain);

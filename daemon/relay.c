@@ -568,8 +568,10 @@ void relay_committed(struct node *n)
 		return;
 	for (size_t i = 0; i < r->pending_n; i++) {
 		struct conn *c = session_of(n, &r->pending[i].from);
+		struct transit_row row;
 
-		if (c)
+		/* A way may have appeared before the commit: then it is not kept, and that was said. */
+		if (c && transit_has(n->p.store, r->pending[i].rid, &row) == ERR_OK)
 			relay_feedback(c, r->pending[i].rid, ROUTEFB_STORED, 0);
 	}
 	r->pending_n = 0;

@@ -144,25 +144,35 @@ void relay_again_sent(struct relay_again *a, const struct node_id *from, const s
 	struct node *n = a->node;
 	struct given *g;
 
-	if (a->repeating || a->n >= OBJECTS_MAX || a->bytes + rt.n + body.n > BYTES_MAX)
+	if (a->repeating)
 		return;
+	/* The same rid is the same bytes, and it stays where it is: due() may stand on it or before it, when a way that it judges
+	 * changes and what is kept goes on at once. */
 	g = find(a, next, rid);
-	if (g)
-		drop(a, g);
-	g = malloc(sizeof *g + rt.n + body.n);
-	if (!g)
+	if (!g && (a->n >= OBJECTS_MAX || a->bytes + rt.n + body.n > BYTES_MAX))
 		return;
-	*g = (struct given){ .next = *next, .to = *to, .came_ms = env_now(n->env), .age_s = age_s, .hops = (uint8_t)hops, .tries = 1,
-			     .rt_n = rt.n, .body_n = body.n };
-	if (from)
-		g->from = *from;
+	if (!g) {
+		g = calloc(1, sizeof *g + rt.n + body.n);
+		if (!g)
+			return;
+		g->rt_n = rt.n;
+		g->body_n = body.n;
+		g->next = *next;
+		memcpy(g->rid, rid, sizeof g->rid);
+		memcpy(g->data, rt.p, rt.n);
+		memcpy(g->data + rt.n, body.p, body.n);
+		list_add_tail(&a->all, &g->link);
+		a->n++;
+		a->bytes += rt.n + body.n;
+	}
+	g->to = *to;
+	g->from = from ? *from : (struct node_id){ .hex = "" };
+	g->came_ms = env_now(n->env);
+	g->age_s = age_s;
+	g->hops = (uint8_t)hops;
+	g->tries = 1;
+	g->other = false;
 	g->due_ms = g->came_ms + patience_ms(g);
-	memcpy(g->rid, rid, sizeof g->rid);
-	memcpy(g->data, rt.p, rt.n);
-	memcpy(g->data + rt.n, body.p, body.n);
-	list_add_tail(&a->all, &g->link);
-	a->n++;
-	a->bytes += rt.n + body.n;
 	wake(a, g->due_ms);
 }
 

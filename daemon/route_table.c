@@ -253,7 +253,8 @@ static enum err way_add(struct route_table *t, struct route_dest *d, struct rout
 	int at;
 
 	grudge_recall(t, &d->id, fresh);
-	at = way_place(t, d, fresh, now);
+	/* Whoever has no room displaces nothing of others. */
+	at = share(t, &fresh->via) < t->c.per_neighbour ? way_place(t, d, fresh, now) : d->ways_n;
 	/* An alternative alone displaces nothing of its neighbour. */
 	if (at < 0 || !share_add(t, &fresh->via)) {
 		grudge_keep(t, &d->id, fresh);

@@ -964,6 +964,52 @@ static void feedback_only_hints(void **state)
 	drop(&o);
 }
 
+/* However long it says that it takes nothing. */
+static void full_relay_is_asked_again_within_half_an_hour(void **state)
+{
+	char id[MSG_ID_MAX + 1];
+	struct object o;
+
+	(void)state;
+	know_and_join();
+	say_too_late("the harvest", id);
+	take_stored(r2, &o);
+	relay_feedback(side_conn(r1, a), o.rid, ROUTEFB_QUOTA, UINT32_MAX);
+	world_pass(w, 1000);
+	assert_shown(a, id, "queued");
+	world_pass(w, 1801000);
+	assert_int_equal(out(a, id).attempts, 1);
+	drop(&o);
+}
+
+/* Hundreds of questions fit into one object; what they cost is one. */
+static void object_full_of_questions_is_answered_once(void **state)
+{
+	struct im2_sealed sealed;
+	struct buf items, rt, body;
+	char id[MSG_ID_MAX + 1];
+	uint64_t was;
+
+	(void)state;
+	know_and_join();
+	say(a, b, "first", id);
+	world_pass(w, 5000);
+	buf_init(&items, 65536);
+	buf_init(&rt, IM2_RT_MAX);
+	buf_init(&body, 131072);
+	for (int i = 0; i < 250; i++)
+		im2_item_add(&items, IM2_ITEM_PING, BYTES_LIT("question"));
+	assert_int_equal(courier_wrap(a->node->courier, side_id(b), buf_bytes(&items), 600, PRIO_NORMAL, true, &rt, &body, &sealed),
+			 ERR_OK);
+	was = r2->node->n.relay_forwarded;
+	assert_int_equal(relay_send(side_conn(a, r1), buf_bytes(&rt), buf_bytes(&body), RELAY_HOPS, 0), ERR_OK);
+	world_pass(w, 3000);
+	assert_int_equal(r2->node->n.relay_forwarded - was, 2); /* there and back */
+	buf_fini(&items);
+	buf_fini(&rt);
+	buf_fini(&body);
+}
+
 /* The recipient has lost its prekeys: with its new one everything is sealed anew, under the same id. */
 static void lost_prekey_is_replaced(void **state)
 {
@@ -1066,6 +1112,8 @@ int main(void)
 		T(volatile_messages_are_never_relayed),
 		T(neighbour_brings_few_strangers_at_once),
 		T(feedback_only_hints),
+		T(full_relay_is_asked_again_within_half_an_hour),
+		T(object_full_of_questions_is_answered_once),
 		T(lost_prekey_is_replaced),
 		T(without_a_prekey_it_goes_marked),
 		T(without_a_prekey_it_fails_where_that_is_asked_for),

@@ -497,6 +497,19 @@ static void measuring_what_is_not_there_does_nothing(void **state)
 	assert_int_equal(dest(9)->ways[0].delivered, 0);
 }
 
+/* A neighbour whose share is full pushes no way of others out. */
+static void full_share_displaces_nothing_of_others(void **state)
+{
+	(void)state;
+	for (unsigned to = 1; to <= 4; to++)
+		assert_int_equal(say(to, 1, 1, 50), ERR_OK);
+	for (unsigned v = 11; v <= 13; v++)
+		assert_int_equal(say(5, 1, 5, v), ERR_OK);
+	assert_int_equal(dest(5)->ways_n, 3);
+	assert_int_equal(say(5, 1, 1, 50), ERR_FULL);
+	assert_int_equal(dest(5)->ways_n, 3);
+}
+
 int main(void)
 {
 #define IN(name, how) cmocka_unit_test_setup_teardown(name, how, teardown)
@@ -514,6 +527,7 @@ int main(void)
 		IN(sweep_says_when_it_is_due_again, setup),
 		IN(neighbour_takes_its_ways_along, setup),
 		IN(one_neighbour_fills_its_share_and_no_more, small),
+		IN(full_share_displaces_nothing_of_others, small),
 		IN(wanted_destination_finds_room, small),
 		IN(memories_make_room_for_ways, small),
 		IN(three_unanswered_in_a_row_are_penalised, setup),
