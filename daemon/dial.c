@@ -76,6 +76,9 @@ static void dial_now(void *ctx)
 		t->why[0] = 0;
 		return; /* the end of that session calls dial_peer_offline() */
 	}
+	/* Whom it means, before whose address it is. */
+	if (t->has_known && pins_get(n->p.pins, &t->known))
+		pin = pins_get(n->p.pins, &t->known);
 	if (pin && (pin->state == PIN_BLOCKED || pin->state == PIN_REVOKED)) {
 		snprintf(t->why, sizeof t->why, "%s is %s: ironmesh peers approve %.32s", peer_name(n, &pin->id),
 			 pin_state_word(pin->state), pin->id.hex);

@@ -140,6 +140,28 @@ static void whom_we_know_by_his_key_is_not_even_dialled(void **state)
 	assert_string_equal(newest(a).id.hex, side_id(bob)->hex);
 }
 
+/* Given by his id, without an address that was ever his. */
+static void who_is_blocked_is_not_even_dialled(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *bob = &w->side[1];
+	struct target_view t;
+	char spec[120];
+
+	side_know(a, bob);
+	assert_int_equal(node_peer_block(a->node, side_id(bob), "lost", NULL), ERR_OK);
+	snprintf(spec, sizeof spec, "%s#%s", bob->address, side_id(bob)->hex);
+	dials(a, spec);
+	assert_int_equal(node_counters(a->node)->dials, 0);
+	assert_int_equal(node_targets(a->node, &t, 1), 1);
+	assert_non_null(strstr(t.why, "is blocked"));
+	assert_string_equal(newest(a).id.hex, side_id(bob)->hex);
+	/* Until he is approved. */
+	assert_int_equal(node_peer_approve(a->node, side_id(bob), NULL), ERR_OK);
+	world_pass(w, 3000);
+	assert_non_null(side_conn(a, bob));
+}
+
 static void a_listed_name_is_pending_then_its_key_alone(void **state)
 {
 	struct world *w = *state;
@@ -307,6 +329,7 @@ int main(void)
 		T(who_is_not_listed_learns_nothing),
 		T(who_is_dialled_by_address_and_not_listed_gets_no_session),
 		T(whom_we_know_by_his_key_is_not_even_dialled),
+		T(who_is_blocked_is_not_even_dialled),
 		T(a_listed_name_is_pending_then_its_key_alone),
 		T(a_listed_key_keeps_its_name),
 		T(pending_then_ignored_then_approved),
