@@ -982,6 +982,40 @@ static void full_relay_is_asked_again_within_half_an_hour(void **state)
 	drop(&o);
 }
 
+static uint64_t penalty_ms(struct side *to)
+{
+	struct route_view v[8];
+	size_t n = routes_views(a->node, v, 8);
+
+	for (size_t i = 0; i < n; i++)
+		if (node_id_eq(&v[i].to, side_id(to)))
+			return v[i].penalty_ms;
+	fail_msg("no way");
+	return 0;
+}
+
+/* All in one round: the answer to each of them counts. */
+static void every_penalised_way_is_probed(void **state)
+{
+	char id[MSG_ID_MAX + 1];
+
+	(void)state;
+	side_know(a, r2);
+	know_and_join();
+	say(a, b, "we have met", id);
+	say(a, r2, "we too", id);
+	world_pass(w, 10000);
+	for (int i = 0; i < 3; i++) {
+		routes_unanswered(a->node, side_id(r2), side_id(r1));
+		routes_unanswered(a->node, side_id(b), side_id(r1));
+	}
+	assert_true(penalty_ms(r2) > 0);
+	assert_true(penalty_ms(b) > 0);
+	world_pass(w, 65000);
+	assert_int_equal(penalty_ms(r2), 0);
+	assert_int_equal(penalty_ms(b), 0);
+}
+
 /* Hundreds of questions fit into one object; what they cost is one. */
 static void object_full_of_questions_is_answered_once(void **state)
 {
@@ -1113,6 +1147,7 @@ int main(void)
 		T(neighbour_brings_few_strangers_at_once),
 		T(feedback_only_hints),
 		T(full_relay_is_asked_again_within_half_an_hour),
+		T(every_penalised_way_is_probed),
 		T(object_full_of_questions_is_answered_once),
 		T(lost_prekey_is_replaced),
 		T(without_a_prekey_it_goes_marked),

@@ -10,6 +10,7 @@
 
 #include "daemon/records.h"
 #include "daemon/relay.h"
+#include "daemon/relay_again.h"
 #include "daemon/routes.h"
 #include "protocol/im2/record.h"
 #include "protocol/im2/schema.h"
@@ -719,6 +720,87 @@ static void garbage_is_counted_and_dropped(void **state)
 	buf_fini(&b);
 }
 
+static struct relay_again *judged;
+static struct object judged_object;
+static struct side *judged_from, *judged_next;
+
+static void goes_on_meanwhile(struct node *n, const struct node_id *to)
+{
+	uint8_t rid[16];
+
+	if (n != judged_from->node)
+		return;
+	im2_rid(buf_bytes(&judged_object.rt), buf_bytes(&judged_object.body), rid);
+	relay_again_sent(judged, NULL, side_id(judged_next), to, rid, buf_bytes(&judged_object.rt), buf_bytes(&judged_object.body),
+			 4, 0);
+}
+
+/* The way that is judged changes, and what is kept goes to the neighbour that has it already. */
+static void object_that_goes_on_while_a_way_is_judged(void **state)
+{
+	struct world *w = *state;
+	struct object first;
+	uint8_t rid[16];
+
+	diamond(w);
+	struct side *way = next_of(A, D), *other = way == B ? C : B;
+
+	judged_from = A;
+	judged_next = other;
+	first = object(side_id(D), 3600, "judged", 1);
+	judged_object = object(side_id(D), 3600, "behind it", 1);
+	assert_int_equal(relay_again_new(A->node, &judged), ERR_OK);
+	routes_unanswered(A->node, side_id(D), side_id(way));
+	routes_unanswered(A->node, side_id(D), side_id(way));
+	routes_watch(A->node, goes_on_meanwhile);
+	im2_rid(buf_bytes(&first.rt), buf_bytes(&first.body), rid);
+	relay_again_sent(judged, side_id(C), side_id(way), side_id(D), rid, buf_bytes(&first.rt), buf_bytes(&first.body), 4, 0);
+	im2_rid(buf_bytes(&judged_object.rt), buf_bytes(&judged_object.body), rid);
+	relay_again_sent(judged, NULL, side_id(other), side_id(D), rid, buf_bytes(&judged_object.rt),
+			 buf_bytes(&judged_object.body), 4, 0);
+	world_pass(w, 45000);
+	assert_int_equal(count(A)->routes_penalised, 1);
+	assert_ptr_equal(next_of(A, D), other);
+	world_pass(w, 200000);
+	relay_again_free(judged);
+	object_free(&first);
+	object_free(&judged_object);
+}
+
+/* Kept and gone again within one group: that it is kept is not said any more. */
+static void what_went_before_the_commit_is_not_called_kept(void **state)
+{
+	struct world *w = *state;
+	struct im2_fields f = { .schema = &im2_routed };
+	struct session_event e = { .type = SESSION_EV_ITEM, .tag = IM2_ITEM_ROUTED };
+	struct object o;
+	struct buf b;
+
+	modes(w, "prrp");
+	join(A, B);
+	join(B, D);
+	world_pass(w, 5000);
+	o = object(side_id(D), 3600, "soon gone", 1);
+	buf_init(&b, 4096);
+	im2_set_b(&f, IM2_ROUTED_RT, buf_bytes(&o.rt));
+	im2_set_b(&f, IM2_ROUTED_BODY, buf_bytes(&o.body));
+	im2_set_u(&f, IM2_ROUTED_HOPS, 5);
+	im2_write(&im2_routed, &f, &b);
+	e.item = buf_bytes(&b);
+	side_conn(B, D)->closing = true; /* no way for a moment */
+	relay_item(side_conn(B, A), &e);
+	assert_int_equal(relayed(B).kept_now, 1);
+	for (struct list *l = B->node->conns_list.next; l != &B->node->conns_list; l = l->next)
+		list_entry(l, struct conn, link)->closing = false;
+	relay_wake(B->node, side_id(D));
+	assert_int_equal(relayed(B).kept_now, 0);
+	world_pass(w, 1000);
+	assert_int_equal(relayed(A).heard[ROUTEFB_HANDED], 1);
+	assert_int_equal(relayed(A).heard[ROUTEFB_STORED], 0);
+	object_free(&o);
+	buf_fini(&b);
+}
+
 int main(void)
 {
 #define IN(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
@@ -749,6 +831,8 @@ int main(void)
 		IN(one_neighbour_keeps_a_thousand_here),
 		IN(sender_paces_itself_to_what_is_taken),
 		IN(garbage_is_counted_and_dropped),
+		IN(object_that_goes_on_while_a_way_is_judged),
+		IN(what_went_before_the_commit_is_not_called_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
