@@ -298,7 +298,7 @@ int main(int argc, char **argv)
 	char cpu[128] = "unknown processor", text[256];
 
 	if (argc < 2)
-		die("usage: bench BINARY [primitives|messages|im2|sessions]");
+		die("usage: bench BINARY [primitives|messages|im2|relay|sessions]");
 	setpgid(0, 0);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
@@ -330,6 +330,8 @@ int main(int argc, char **argv)
 		bench_messages(&c);
 	if (!only || strcmp(only, "im2") == 0)
 		bench_im2_messages(&c);
+	if (!only || strcmp(only, "relay") == 0)
+		bench_relay(&c);
 	if (!only || strcmp(only, "sessions") == 0)
 		bench_sessions();
 	snprintf(text, sizeof text, "rm -rf '%s'", dir);

@@ -70,6 +70,10 @@ struct pair {
 };
 void drain(struct client *bob);
 void wait_online(struct client *c);
+/* Whom the two below write to, from now on; borrowed. */
+void messages_to(const char *name);
+/* Closed loop with `window` requests in flight; messages a second. */
+double flood(struct client *c, unsigned window, unsigned total, struct samples *lat);
 /* Open loop at 500/s; latencies in us. */
 void paced(struct client *c, unsigned total, struct samples *lat);
 void bench_messages(const struct ceilings *c);
@@ -77,6 +81,8 @@ void bench_im2_messages(const struct ceilings *c);
 /* bench_volatile.c: on a pair that speaks im2 */
 void bench_volatile(struct pair *p, const struct ceilings *c);
 void bench_flooder(struct pair *p);
+/* bench_relay.c */
+void bench_relay(const struct ceilings *c);
 /* bench_sessions.c */
 void bench_sessions(void);
 

@@ -15,6 +15,11 @@ static const char *to = "bob";
 static char request[BODY + 256];
 static size_t request_head;
 
+void messages_to(const char *name)
+{
+	to = name;
+}
+
 static size_t make_request(unsigned id)
 {
 	int n = snprintf(request, sizeof request,
@@ -36,7 +41,7 @@ static void check_delivered(const char *line)
 
 /* Closed loop with `window` requests in flight. Requests of one round are written together, so that this
  * program, which shares two cores with two daemons, costs as little as it can. */
-static double flood(struct client *c, unsigned window, unsigned total, struct samples *lat)
+double flood(struct client *c, unsigned window, unsigned total, struct samples *lat)
 {
 	double *sent = calloc(total + 1, sizeof *sent), t0 = now_us();
 	char *batch = malloc((size_t)window * sizeof request);
@@ -224,7 +229,7 @@ void bench_im2_messages(const struct ceilings *c)
 {
 	struct pair p;
 
-	to = "bert";
+	messages_to("bert");
 	pair_open(&p, "anna", "bert", "require");
 	printf("im2 messages: 1 KiB, wss, durable at both ends, confirmed\n");
 	row("  ceiling: group commit, 64 rows of 1 KiB", "%.0f/s", c->group_rows_per_s);
