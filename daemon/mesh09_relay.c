@@ -300,6 +300,7 @@ void mesh09_transit(struct conn *c, const struct session_event *e)
 		return;
 	if (n->c.routing != ROUTING_RELAY && !t->returned) {
 		n->n.messages_not_for_us++;
+		log_debug("not-for-us source=%s to=%s peer=%s", t->source.hex, t->destination.hex, c->peer->id.hex);
 		return;
 	}
 	if (!m || !mesh09_takes_part(c) || barred(n, &t->source) || barred(n, &t->destination)) {

@@ -33,9 +33,9 @@ def card_of(daemon, other):
 def friends_of_a_friend_meet():
     anna, ben, cleo = (lab.daemon(name) for name in ("anna", "ben", "cleo"))
     pin_each_other(anna, ben, cleo)
-    ben.start()
-    anna.start("--peer", ben.address)
-    cleo.start("--peer", ben.address)
+    ben.start("--discovery", "auto")
+    anna.start("--peer", ben.address, "--discovery", "auto")
+    cleo.start("--peer", ben.address, "--discovery", "auto")
     for one, other in ((anna, cleo), (cleo, anna)):
         one.wait_online(other.id, 30)
         card = wait_for(lambda: card_of(one, other), what="the card of %s at %s" % (other.name, one.name))[0]
@@ -61,8 +61,8 @@ def friends_of_a_friend_meet():
 def off_dials_nobody_but_who_is_configured():
     dora, emil = lab.daemon("dora"), lab.daemon("emil")
     pin_each_other(dora, emil)
-    emil.start()
-    dora.start("--peer", emil.address)
+    emil.start("--discovery", "auto")
+    dora.start("--peer", emil.address, "--discovery", "auto")
     dora.wait_online(emil.id)
     wait_for(lambda: card_of(dora, emil), what="the card of emil")
     assert dora.stop() == 0
@@ -74,7 +74,7 @@ def off_dials_nobody_but_who_is_configured():
 
 def open_discovery_is_loud():
     fritz = lab.daemon("fritz")
-    fritz.start("--open-discovery")
+    fritz.start("--open-discovery", "--discovery", "auto")
     assert any("open discovery" in w for w in fritz.status()["warnings"]), fritz.status()["warnings"]
     assert "open discovery" in fritz.log()
     assert fritz.stop() == 0
@@ -84,8 +84,8 @@ def open_discovery_is_loud():
 def a_blocked_peer_is_not_dialled_and_the_command_is_told():
     gerd, hans = lab.daemon("gerd"), lab.daemon("hans")
     pin_each_other(gerd, hans)
-    hans.start()
-    gerd.start("--peer", hans.address)
+    hans.start("--discovery", "auto")
+    gerd.start("--peer", hans.address, "--discovery", "auto")
     gerd.wait_online(hans.id)
     wait_for(lambda: card_of(gerd, hans), what="the card of hans")
     gerd.call("peers.block", peer="hans", reason="test")
