@@ -202,7 +202,8 @@ enum err caps_set(struct node *n, const char *const *given, size_t count, struct
 	for (size_t i = 0; i < count; i++)
 		if (!name_fine(given[i]))
 			return bad_name(given[i], f);
-	memcpy(names, given, count * sizeof *names);
+	if (count) /* none: given may be NULL */
+		memcpy(names, given, count * sizeof *names);
 	kept = caps_sort(names, count);
 	if (kept > CAPS_MAX)
 		return fault_set(f, ERR_LIMIT, EXIT_USAGE, "a node has at most %d capabilities", CAPS_MAX);
