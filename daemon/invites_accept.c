@@ -293,9 +293,11 @@ static void pong(void *ctx, enum err e, double rtt_ms)
 		conn_close(c, "the invite was taken; the next session is im2");
 	snprintf(spec, sizeof spec, "%s#%s", t.endpoint, t.inviter.hex);
 	e = node_add_target(n, spec, &f);
-	if (e == ERR_EXISTS)
+	if (e == ERR_OK)
+		n->targets[n->target_count - 1]->paired = true; /* until it is forgotten */
+	else if (e == ERR_EXISTS)
 		dial_peer_offline(n, &t.inviter);
-	else if (e != ERR_OK)
+	else
 		log_warn("inviter-not-dialled-again what=\"%s\"", f.what);
 	finish(v, NULL);
 }

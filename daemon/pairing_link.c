@@ -127,6 +127,21 @@ static void over(struct attempt *a, const struct im2_pair_event *e)
 			     a->listener ? "ironmesh pair" : "ironmesh pair   (there, for a new code)");
 }
 
+/* Whoever was paired at this address before has left it, and another one has just proven himself there. */
+static void expect_here(struct attempt *a)
+{
+	struct node *n = a->of->node;
+
+	for (size_t i = 0; i < n->target_count; i++) {
+		struct target *t = n->targets[i];
+
+		if (t->hint || !t->paired || strcmp(t->address, a->address) != 0)
+			continue;
+		t->expected = t->known = a->peer;
+		t->has_expected = t->has_known = true;
+	}
+}
+
 /* From here on an ordinary session. */
 static void keep_in_touch(struct attempt *a)
 {
@@ -139,6 +154,7 @@ static void keep_in_touch(struct attempt *a)
 		n->targets[n->target_count - 1]->paired = true;
 		break;
 	case ERR_EXISTS:
+		expect_here(a);
 		dial_retry(n);
 		break;
 	default:

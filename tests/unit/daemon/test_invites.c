@@ -476,6 +476,24 @@ static void both_on_the_old_wire(void **state)
 	a->old = false;
 }
 
+/* As after a pairing: a decision of the operator is not undone by what an invite left behind. */
+static void a_forgotten_inviter_is_not_dialled(void **state)
+{
+	struct world *w = *state;
+	struct side *a = &w->side[0], *b = &w->side[1];
+	char token[INVITE_TEXT_MAX + 1];
+	struct outcome o;
+	struct fault f = { 0 };
+
+	make(a, "", true, token, NULL);
+	assert_int_equal(follow(b, token, &o), ERR_OK);
+	assert_non_null(side_conn(b, a));
+	assert_int_equal(node_peer_forget(b->node, side_id(a), &f), ERR_OK);
+	world_pass(w, 300000);
+	assert_null(pin_of(b, a));
+	assert_null(side_conn(b, a));
+}
+
 /* Who was let in and set aside later is not let in again by the text that it has kept. */
 static void a_spent_one_approves_nobody_again(void **state)
 {
@@ -521,6 +539,7 @@ int main(void)
 		ONE(the_ledger_is_bounded_and_forgets),
 		ONE(both_on_the_old_wire),
 		ONE(a_spent_one_approves_nobody_again),
+		ONE(a_forgotten_inviter_is_not_dialled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,6 +123,22 @@ static void whose_key_is_over_meanwhile_is_not_paired(void **state)
 	assert_int_equal(side_audited(p, "PAIR_REFUSED"), 1);
 }
 
+/* A machine that was set up anew, where the one paired before was. */
+static void at_one_address_the_last_pairing_counts(void **state)
+{
+	struct node_id was = *side_id(other);
+	char spec[200];
+
+	snprintf(spec, sizeof spec, "%s#%s", p->address, was.hex);
+	assert_int_equal(node_add_target(q->node, spec, NULL), ERR_OK);
+	q->node->targets[0]->paired = true;
+	pairs_up(p, q);
+	world_pass(w, 30000);
+	assert_paired(q, p, "code");
+	assert_non_null(side_conn(q, p));
+	assert_int_equal(side_audited(q, "TOFU_MISMATCH"), 0);
+}
+
 static void nobody_says_anything(void **state)
 {
 	compare(p, q);
@@ -325,6 +341,7 @@ int main(void)
 		T(nobody_says_anything),
 		T(who_is_turned_away_meanwhile_is_not_paired),
 		T(whose_key_is_over_meanwhile_is_not_paired),
+		T(at_one_address_the_last_pairing_counts),
 		T(a_third_one_does_not_get_in_between),
 		T(a_code_and_digits_do_not_mix),
 		T(a_code_is_found_by_its_plate),
