@@ -417,8 +417,10 @@ static void on_routed(struct relay *r, struct conn *c, struct bytes value)
 	}
 	if (node_id_eq(&o.to, keyring_id(n->p.keyring))) {
 		courier_arrived(c, o.rid, o.rt, o.body, o.age_s);
-		/* The neighbour need not give it again; whether it opened is another question. */
-		relay_feedback(c, o.rid, ROUTEFB_HANDED, 0);
+		/* The neighbour need not give it again; whether it opened is another question. But what the disk has just refused
+		 * comes again, and not only when its author repeats it, if he does. */
+		if (!n->group_failed)
+			relay_feedback(c, o.rid, ROUTEFB_HANDED, 0);
 	} else {
 		pass(r, c, &o);
 	}
@@ -594,7 +596,10 @@ static void sweep_due(void *ctx)
 
 	if (transit_expire(n->p.store, 256, &gone) != ERR_OK) {
 		node_store_failed(n);
-	} else if (gone) {
+		sweep_in(r, SWEEP_MS); /* it cannot even be counted now */
+		return;
+	}
+	if (gone) {
 		n->n.relay_expired += gone;
 		node_store_soft(n);
 	}

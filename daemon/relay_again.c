@@ -75,6 +75,14 @@ static uint32_t age_of(const struct given *g, uint64_t now)
 	return g->age_s + (uint32_t)((now - g->came_ms + 999) / 1000);
 }
 
+/* Ours, for somebody who was blocked or revoked since. */
+static bool unwanted(const struct relay_again *a, const struct given *g)
+{
+	const struct pin *pin = g->from.hex[0] ? NULL : pins_get(a->node->p.pins, &g->to);
+
+	return pin && (pin->state == PIN_BLOCKED || pin->state == PIN_REVOKED);
+}
+
 /* False: nothing more is to be done for it here. */
 static bool again(struct relay_again *a, struct given *g)
 {
@@ -83,6 +91,8 @@ static bool again(struct relay_again *a, struct given *g)
 	struct conn *next = g->tries < TRIES ? session_of(n, &g->next) : NULL;
 	enum err e;
 
+	if (unwanted(a, g))
+		return false;
 	if (!next) {
 		/* It is there, takes everything and answers nothing: a relay sees no receipts, and judges by this. Of our own
 		 * objects the courier judges. */

@@ -12,6 +12,7 @@
 #include "daemon/courier_internal.h"
 #include "daemon/records.h"
 #include "daemon/relay.h"
+#include "protocol/im2/schema.h"
 #include "protocol/im2/seal.h"
 #include "store/transit.h"
 #include "tests/lib/daemon_world.h"
@@ -655,6 +656,71 @@ static void nothing_goes_to_whom_we_do_not_trust_any_more(void **state)
 	assert_int_equal(a->node->n.sealed_sent, sent);
 }
 
+/* Nor what was given to a neighbour and not answered by it. */
+static void nothing_is_given_again_for_whom_we_have_blocked(void **state)
+{
+	char id[MSG_ID_MAX + 1];
+	uint64_t again;
+
+	(void)state;
+	know_and_join();
+	swallows[0] = a->address;
+	swallows[1] = r1->address;
+	say(a, b, "please", id);
+	world_pass(w, 6500);
+	again = a->node->n.relay_again;
+	assert_int_equal(again, 1);
+	assert_int_equal(node_peer_block(a->node, side_id(b), "no", NULL), ERR_OK);
+	world_pass(w, 40000);
+	assert_int_equal(a->node->n.relay_again, again);
+}
+
+static uint64_t handed(void)
+{
+	struct relay_view v;
+
+	relay_view(r2->node, &v);
+	return v.heard[ROUTEFB_HANDED];
+}
+
+/* Whoever brought what the disk refuses gives it again. */
+static void what_the_disk_refuses_is_not_called_handed_over(void **state)
+{
+	struct im2_fields f = { .schema = &im2_routed };
+	struct session_event e = { .type = SESSION_EV_ITEM, .tag = IM2_ITEM_ROUTED };
+	char id[MSG_ID_MAX + 1];
+	struct object o;
+	struct buf item;
+	uint64_t was;
+
+	(void)state;
+	know_and_join();
+	say(a, b, "first", id);
+	world_pass(w, 5000);
+	say_too_late("second", id);
+	take_stored(r2, &o);
+	start(b);
+	assert_int_equal(got(b), 2);
+	buf_init(&item, 65536);
+	im2_set_b(&f, IM2_ROUTED_RT, buf_bytes(&o.rt));
+	im2_set_b(&f, IM2_ROUTED_BODY, buf_bytes(&o.body));
+	im2_set_u(&f, IM2_ROUTED_HOPS, 4);
+	im2_write(&im2_routed, &f, &item);
+	e.item = buf_bytes(&item);
+	was = handed();
+	b->node->group_failed = true;
+	node_want_turn(b->node);
+	relay_item(side_conn(b, r2), &e);
+	world_pass(w, 3000);
+	assert_int_equal(handed(), was);
+	relay_item(side_conn(b, r2), &e);
+	world_pass(w, 3000);
+	assert_true(handed() > was); /* and so is the receipt, which goes again */
+	assert_int_equal(got(b), 2);
+	buf_fini(&item);
+	drop(&o);
+}
+
 /* The same bytes go again as long as the prekey opens them, then it is sealed anew; and all that while its state is true. */
 static void what_nobody_answers_goes_again_and_again(void **state)
 {
@@ -1138,6 +1204,8 @@ int main(void)
 		T(stranger_behind_relays_waits_for_approval),
 		T(stranger_that_nobody_admits_hears_of_it),
 		T(nothing_goes_to_whom_we_do_not_trust_any_more),
+		T(nothing_is_given_again_for_whom_we_have_blocked),
+		T(what_the_disk_refuses_is_not_called_handed_over),
 		T(what_nobody_answers_goes_again_and_again),
 		T(whatever_a_relay_changes_is_refused),
 		T(relay_cannot_speak_for_another),
