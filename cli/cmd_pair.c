@@ -127,22 +127,23 @@ static enum err type(struct cli *c, const char *typed, struct fault *f)
 /* --- what happens --------------------------------------------------------------------------------------------------- */
 static enum err verdict(struct cli *c, const json_t *event, struct fault *f)
 {
-	char digits[40], name[160], answer[16] = "";
+	char digits[40], answer[16] = "", yes[600], no[600];
 	json_t *r = NULL;
 	bool same;
 	enum err e;
 
 	safe_member(event, "reason", digits, sizeof digits);
-	safe_member(event, "name", name, sizeof name);
 	if (!c->out.json)
 		printf("%s%s%s\n", out_on(&c->out, STYLE_BOLD), digits, out_off(&c->out, STYLE_BOLD));
 	fflush(stdout);
 	/* Nobody is there to ask: whoever has read them says so with a command of his own. */
 	if (!isatty(STDIN_FILENO)) {
-		out_note(&c->out, "if %s shows the same digits: ironmesh pair --same; if not: ironmesh pair --differ", name);
+		out_note(&c->out, "if the other machine shows the same digits: %s; if not: %s",
+			 out_command(&c->out, "ironmesh pair --same", yes, sizeof yes),
+			 out_command(&c->out, "ironmesh pair --differ", no, sizeof no));
 		return ERR_OK;
 	}
-	fprintf(stderr, "Does %s show the same digits? [y/N] ", name);
+	fprintf(stderr, "Does the other machine show the same digits? [y/N] ");
 	same = fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 	e = ask(c, "pair.verdict", json_pack("{s:b}", "same", same), &r, f);
 	json_decref(r);
@@ -171,7 +172,7 @@ static enum err failed(const struct pair_run *p, const json_t *event, struct fau
 	fault_set(f, ERR_AUTH, EXIT_GENERIC, "%s%s", p->paired ? "" : "not paired: ",
 		  safe_member(event, "reason", reason, sizeof reason));
 	if (!p->paired)
-		fault_means(f, "Nobody was trusted. A code is good for one guess.");
+		fault_means(f, "Nobody was trusted.%s", options_given(&p->c->opts, "compare") ? "" : " A code is good for one guess.");
 	fault_next(f, "%s", json_str(event, "next") ? safe_member(event, "next", next, sizeof next) : "ironmesh pair");
 	return ERR_AUTH;
 }

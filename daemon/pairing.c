@@ -119,7 +119,8 @@ static void offer_due(void *ctx)
 			return; /* its end says what becomes of the command */
 	}
 	pairing_hide(g);
-	failed(g->node, g->show.compare ? "nobody came in time" : "nobody used the code in time", "ironmesh pair");
+	failed(g->node, g->show.compare ? "nobody came in time" : "nobody used the code in time",
+	       g->show.compare ? "ironmesh pair --compare" : "ironmesh pair");
 }
 
 static enum err draw(struct pairing *g, struct pairing_shown *out, struct fault *f)
@@ -207,7 +208,7 @@ static void find_due(void *ctx)
 	pairing_type_over(g);
 	failed(g->node,
 	       g->found[0] ? "the machine that was found cannot be dialled" : "no machine that shows this was found on the network",
-	       "ironmesh pair CODE --at HOST:PORT");
+	       g->type.compare ? "ironmesh pair --compare --at HOST:PORT" : "ironmesh pair CODE --at HOST:PORT");
 }
 
 enum err pairing_type(struct node *n, const struct pairing_type *t, struct fault *f)

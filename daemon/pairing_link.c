@@ -88,6 +88,13 @@ static const char *why_showing(const struct attempt *a, const struct im2_pair_ev
 	return e->why != IM2_FINE ? im2_refusal_word(e->why) : err_word(e->err);
 }
 
+static const char *next_of(const struct attempt *a)
+{
+	if (a->compare)
+		return a->listener ? "ironmesh pair --compare" : "ironmesh pair --compare   (there, and once more here)";
+	return a->listener ? "ironmesh pair" : "ironmesh pair   (there, for a new code)";
+}
+
 /* X2 let it test one guess, and it did not show that it was the right one. */
 static void blame(struct attempt *a)
 {
@@ -123,8 +130,7 @@ static void over(struct attempt *a, const struct im2_pair_event *e)
 	else if (!a->told && a->listener && !a->known)
 		pairing_tell(n, "pair.used", NULL, why_showing(a, e), NULL);
 	else if (!a->told)
-		pairing_tell(n, "pair.failed", NULL, a->listener ? why_showing(a, e) : why_typing(a, e),
-			     a->listener ? "ironmesh pair" : "ironmesh pair   (there, for a new code)");
+		pairing_tell(n, "pair.failed", NULL, a->listener ? why_showing(a, e) : why_typing(a, e), next_of(a));
 }
 
 /* Whoever was paired at this address before has left it, and another one has just proven himself there. */
@@ -459,6 +465,7 @@ bool pairing_closed(struct node *n, link_id id, enum link_end why, const char *d
 		 g->type.address[0] ? g->type.address : g->address_at ? g->addresses[g->address_at - 1] : "it",
 		 link_end_word(why), detail && *detail ? ", " : "", detail ? detail : "");
 	pairing_type_over(g);
-	pairing_tell(n, "pair.failed", NULL, text, "ironmesh pair CODE --at HOST:PORT");
+	pairing_tell(n, "pair.failed", NULL, text,
+		     g->type.compare ? "ironmesh pair --compare --at HOST:PORT" : "ironmesh pair CODE --at HOST:PORT");
 	return true;
 }

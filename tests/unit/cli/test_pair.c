@@ -153,14 +153,16 @@ static void digits_are_answered_by_a_person(void **state)
 		 "{\"code\":-32000,\"message\":\"nothing waits\",\"data\":{\"err\":\"state\",\"exit\":1}}",
 		 EVENT("pair.failed", ",\"reason\":\"the other side went away\"") });
 	assert_int_equal(TTY("y\n", "pair", "--compare", "--home", "@"), 0);
-	assert_true(rig_said(&r, "123 456") && rig_said(&r, "Does bob show the same digits?") && rig_said(&r, "paired"));
+	assert_true(rig_said(&r, "123 456") && rig_said(&r, "Does the other machine show the same digits?") && rig_said(&r, "paired"));
 	assert_true(rig_said(&r, "pair --compare --at 127.0.0.1:9001"));
 	assert_int_equal(TTY("\n", "pair", "--compare", "--home", "@"), 1);
 	assert_true(rig_said(&r, "not paired: the digits differ"));
 	/* Nobody to ask: the word comes by another command. */
 	assert_int_equal(RUN("pair", "--compare", "--at", HERE, "--home", "@"), 0);
 	assert_string_equal(r.out, "123 456\npaired with bob, fingerprint 0011 2233 4455 6677\n");
-	assert_true(rig_warned(&r, "if bob shows the same digits: ironmesh pair --same; if not: ironmesh pair --differ"));
+	assert_true(rig_warned(&r, "if the other machine shows the same digits: ironmesh --home "));
+	assert_true(rig_warned(&r, " pair --same; if not: ironmesh --home "));
+	assert_true(rig_warned(&r, " pair --differ"));
 	assert_int_equal(RUN("pair", "--compare", "--join", "--home", "@"), 1);
 	assert_true(rig_warned(&r, "not paired: the digits differ"));
 	/* Too late: why is what the event says. */
