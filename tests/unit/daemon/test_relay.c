@@ -122,6 +122,11 @@ static void again(struct side *a, struct side *b)
 	}
 	assert_non_null(side_conn(a, b));
 	world_pass(a->w, 5000);
+	/* The session of the life before, taken up again, may have turned out to be unknown there. */
+	for (int i = 0; i < 100 && !side_conn(a, b); i++)
+		world_pass(a->w, 1000);
+	assert_non_null(side_conn(a, b));
+	world_pass(a->w, 5000);
 }
 
 /* --- objects ------------------------------------------------------------------------------------------------------ */
