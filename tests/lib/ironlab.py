@@ -34,6 +34,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def _die_with_parent():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what a shell starts in the background ignores it
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 

@@ -13,4 +13,4 @@ mesh: $(MESH_BIN)
 mesh-check: $(MESH_BIN)
 	@$(MESH_BIN) --nodes 30 --seeds 1
 mesh-1000: $(MESH_BIN)
-	@$(MESH_BIN) --nodes 1000 --seeds 1 --messages 300
+	@$(MESH_BIN) --nodes 1000 --seeds 1 --messages 300 --only quiet
