@@ -521,6 +521,8 @@ static enum err consistent(struct run_config *c, struct fault *f)
 		c->policy.im2 = IM2_REQUIRE;
 	if (c->policy.im2 == IM2_OFF && (c->pad || c->sign_always))
 		return usage(f, "They say how im2 is spoken.", "--pad and --sign-always need --im2 on");
+	if (c->policy.im2 == IM2_OFF && c->no_passphrase)
+		return usage(f, "The old wire meets nobody without the passphrase of the mesh.", "--no-passphrase needs --im2 on");
 	if (c->policy.im2 == IM2_OFF && c->tls_binding)
 		return usage(f, "The old wire cannot be bound.", "--tls-binding on needs --im2 on");
 	if (c->policy.im2 == IM2_OFF && c->admins.n)

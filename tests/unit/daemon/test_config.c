@@ -228,6 +228,7 @@ static void options_that_contradict_are_refused(void **state)
 	refused(PARSE("--require-im2", "--im2", "on"), "contradict");
 	refused(PARSE("--im2", "off", "--require-im2"), "contradict");
 	refused(PARSE("--im2", "off", "--pad"), "--im2 on");
+	refused(PARSE("--im2", "off", "--no-passphrase"), "--im2 on");
 	refused(PARSE("--sign-always", "--im2", "off"), "--im2 on");
 	assert_int_equal(PARSE("--no-listen"), ERR_OK);
 	assert_int_equal(PARSE("--no-listen", "--discovery", "off", "--peer", "a:1"), ERR_OK);
