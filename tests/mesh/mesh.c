@@ -337,9 +337,12 @@ static void say_missing(const struct mesh *m, size_t from, uint64_t after_s)
 	for (size_t i = from; i < m->letters_n; i++) {
 		const struct letter *l = &m->letters[i];
 
-		if (!l->copies || !l->confirmed)
-			printf("    after %llu s: n%u to n%u %s\n", (unsigned long long)after_s, l->from, l->to,
-			       l->copies ? "not confirmed" : "not there");
+		if (l->copies && l->confirmed)
+			continue;
+		printf("    after %llu s: n%u to n%u %s, %s\n", (unsigned long long)after_s, l->from, l->to,
+		       l->copies ? "not confirmed" : "not there",
+		       routes_next(m->v[l->from].node, keyring_id(m->v[l->to].keyring), NULL) ? "there is a way" :
+												"its author knows no way");
 	}
 	fflush(stdout);
 }
@@ -359,7 +362,6 @@ static bool phase(struct mesh *m, const char *name, size_t from, uint64_t patien
 		pass(m, 1000);
 		if (m->verbose && (m->now_ms - began) / 1000 % 300 == 0)
 			say_missing(m, from, (m->now_ms - began) / 1000);
-
 	}
 	for (size_t i = from; i < m->letters_n; i++) {
 		const struct letter *l = &m->letters[i];
@@ -370,8 +372,6 @@ static bool phase(struct mesh *m, const char *name, size_t from, uint64_t patien
 		unconfirmed += l->copies && !l->confirmed;
 		if (l->copies)
 			took[n++] = l->arrived_ms - l->sent_ms;
-		if (!l->copies && m->verbose)
-			printf("  lost: %s from n%u to n%u\n", l->id, l->from, l->to);
 	}
 	if (n)
 		qsort(took, n, sizeof *took, by_time);
@@ -379,6 +379,7 @@ static bool phase(struct mesh *m, const char *name, size_t from, uint64_t patien
 	       name, n, m->letters_n - from, twice, wrong, unconfirmed, (unsigned long long)(n ? took[n / 2] : 0),
 	       (unsigned long long)(n ? took[n * 95 / 100] : 0), (unsigned long long)(n ? took[n - 1] : 0));
 	fflush(stdout);
+	say_missing(m, from, (m->now_ms - began) / 1000);
 	free(took);
 	return !lost && !twice && !wrong && !unconfirmed;
 }
