@@ -9,12 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 import rawws  # noqa: E402
-from ironlab import Lab, RpcError, _die_with_parent, wait_for  # noqa: E402
+from ironlab import Lab, RpcError, wait_for  # noqa: E402
+from pairlab import PairCommand  # noqa: E402
 
 lab = Lab("test_pair", __doc__)
 
@@ -27,40 +27,8 @@ def bare(name):
     return made
 
 
-class Command:
-    """`ironmesh pair` on one machine, line by line."""
-
-    def __init__(self, daemon, *args):
-        self.process = subprocess.Popen([lab.binary, "--home", daemon.home, "pair", *args], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                        preexec_fn=_die_with_parent)
-        self.lines, self.errors = [], []
-        self.readers = [threading.Thread(target=self.read, args=(p, to), daemon=True)
-                        for p, to in ((self.process.stdout, self.lines), (self.process.stderr, self.errors))]
-        for reader in self.readers:
-            reader.start()
-
-    @staticmethod
-    def read(pipe, to):
-        for line in pipe:
-            to.append(line.rstrip("\n"))
-
-    def line(self, n=0):
-        return wait_for(lambda: len(self.lines) > n and self.lines[n], what="line %d; %r" % (n, self.errors))
-
-    def end(self, timeout=20):
-        code = self.process.wait(timeout)
-        for reader in self.readers:
-            reader.join(5)
-        return code
-
-    def says(self, text):
-        return any(text in line for line in self.lines + self.errors)
-
-    def done(self):
-        code = self.end()
-        assert code == 0, (code, self.lines, self.errors)
-        return self
+def Command(daemon, *args):
+    return PairCommand(lab.binary, daemon.home, *args)
 
 
 def ready(*daemons):

@@ -4,15 +4,14 @@
 Prints SKIP with the reason where no namespace can be made; that is a failure when REQUIRE_LAN is set, as .ci/run does.
 """
 import os
-import subprocess
 import sys
-import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
-from ironlab import Lab, _die_with_parent, wait_for  # noqa: E402
+from ironlab import Lab, wait_for  # noqa: E402
 from lanlab import LanLab, unavailable  # noqa: E402
+from pairlab import PairCommand  # noqa: E402
 
 PAIR = "_ironmesh-pair._tcp"
 
@@ -35,35 +34,8 @@ alice.start("--discovery", "fleet")
 bob.start("--discovery", "fleet")
 
 
-class Command:
-    """`ironmesh pair` of one machine: the control socket is a file, so it runs outside."""
-
-    def __init__(self, daemon, *args):
-        self.process = subprocess.Popen([lab.binary, "--home", daemon.home, "pair", *args], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                        preexec_fn=_die_with_parent)
-        self.lines, self.errors = [], []
-        self.readers = [threading.Thread(target=self.read, args=(p, to), daemon=True)
-                        for p, to in ((self.process.stdout, self.lines), (self.process.stderr, self.errors))]
-        for reader in self.readers:
-            reader.start()
-
-    @staticmethod
-    def read(pipe, to):
-        for line in pipe:
-            to.append(line.rstrip("\n"))
-
-    def line(self, n=0):
-        return wait_for(lambda: len(self.lines) > n and self.lines[n], what="line %d; %r" % (n, self.errors))
-
-    def end(self, timeout=30):
-        code = self.process.wait(timeout)
-        for reader in self.readers:
-            reader.join(5)
-        return code
-
-    def says(self, text):
-        return any(text in line for line in self.lines + self.errors)
+def Command(daemon, *args):
+    return PairCommand(lab.binary, daemon.home, *args)
 
 
 def shown(*args):
