@@ -12,7 +12,7 @@
 
 #include "protocol/im2/content.h"
 
-#define WAIT_MS 5                  /* after the last ones, for company; at most 5 s by 10.2 */
+#define WAIT_MS 5                  /* after several at once, for company; at most 5 s by 10.2 */
 #define TTL_S 86400
 #define AGAIN_MS 2000              /* doubling, while there is no key or the link is full */
 #define TRIES 6
@@ -250,16 +250,22 @@ uint64_t courier_receipts_due(struct courier *k)
 	k->receipts_due = false;
 	for (struct list *l = k->owing.next, *after; l != &k->owing; l = after) {
 		struct owed *o = list_entry(l, struct owed, link);
-		bool full = o->n == COURIER_RECEIPTS;
+		size_t owed = o->n;
+		bool full = owed == COURIER_RECEIPTS;
 
 		after = l->next;
 		if (o->due_ms <= now) {
-			if (!o->n) {
+			if (!owed) {
 				owed_free(k, o);
 				continue;
 			}
 			if (!flush(k, o))
 				continue;
+			/* One that came alone: its author may wait for it before he sends the next. */
+			if (!o->n && owed == 1) {
+				owed_free(k, o);
+				continue;
+			}
 			if (!o->n)
 				o->due_ms = now + (full && load(k, o) && o->n ? 1 : WAIT_MS);
 		}
