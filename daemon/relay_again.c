@@ -8,6 +8,7 @@
 
 #define OBJECTS_MAX 1024
 #define BYTES_MAX (16u << 20)
+#define SHARE 4 /* a neighbour whose objects are repeated has at most one of so many parts of both */
 #define FIRST_MS 5000
 #define SLOW_BYTES_PER_MS 64
 #define TRIES 3 /* with one neighbour, the first among them */
@@ -148,6 +149,36 @@ static void due(void *ctx)
 		wake(a, soonest);
 }
 
+size_t relay_again_held(const struct relay_again *a, const struct node_id *from, size_t *bytes)
+{
+	size_t n = 0, sum = 0;
+
+	for (const struct list *l = a->all.next; l != &a->all; l = l->next) {
+		const struct given *g = list_entry(l, struct given, link);
+
+		if (from ? node_id_eq(&g->from, from) : !g->from.hex[0]) {
+			n++;
+			sum += g->rt_n + g->body_n;
+		}
+	}
+	if (bytes)
+		*bytes = sum;
+	return n;
+}
+
+/* Ours may fill it; the objects of one neighbour leave room for those of others. */
+static bool room_for(const struct relay_again *a, const struct node_id *from, size_t more)
+{
+	size_t n, bytes;
+
+	if (a->n >= OBJECTS_MAX || a->bytes + more > BYTES_MAX)
+		return false;
+	if (!from || (a->n < OBJECTS_MAX / SHARE && a->bytes + more <= BYTES_MAX / SHARE))
+		return true;
+	n = relay_again_held(a, from, &bytes);
+	return n < OBJECTS_MAX / SHARE && bytes + more <= BYTES_MAX / SHARE;
+}
+
 void relay_again_sent(struct relay_again *a, const struct node_id *from, const struct node_id *next, const struct node_id *to,
 		      const uint8_t rid[static 16], struct bytes rt, struct bytes body, unsigned hops, uint32_t age_s)
 {
@@ -159,7 +190,7 @@ void relay_again_sent(struct relay_again *a, const struct node_id *from, const s
 	/* The same rid is the same bytes, and it stays where it is: due() may stand on it or before it, when a way that it judges
 	 * changes and what is kept goes on at once. */
 	g = find(a, next, rid);
-	if (!g && (a->n >= OBJECTS_MAX || a->bytes + rt.n + body.n > BYTES_MAX))
+	if (!g && !room_for(a, from, rt.n + body.n))
 		return;
 	if (!g) {
 		g = calloc(1, sizeof *g + rt.n + body.n);

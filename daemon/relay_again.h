@@ -6,7 +6,8 @@
  * is kept on disk like one that has no way. A copy that arrives twice is known by its rid and costs nothing further. This makes each hop as good as a link that repeats, so that the
  * author's own repeats, minutes apart, are for what no hop can mend.
  *
- * In memory only, and bounded: 1,024 objects and 16 MiB; what does not fit is not repeated here.
+ * In memory only, and bounded: 1,024 objects and 16 MiB, a quarter of both for what one neighbour brought; what does not fit is
+ * not repeated here.
  */
 #ifndef DAEMON_RELAY_AGAIN_H
 #define DAEMON_RELAY_AGAIN_H
@@ -22,6 +23,8 @@ void relay_again_free(struct relay_again *a); /* accepts NULL */
 /* `next` was given it. `from` brought it, and never gets it back; NULL: it is ours. */
 void relay_again_sent(struct relay_again *a, const struct node_id *from, const struct node_id *next, const struct node_id *to,
 		      const uint8_t rid[static 16], struct bytes rt, struct bytes body, unsigned hops, uint32_t age_s);
+/* How many are waiting that `from` brought, and their bytes; NULL: ours. `bytes` may be NULL. */
+size_t relay_again_held(const struct relay_again *a, const struct node_id *from, size_t *bytes);
 /* It has answered, whatever it says. */
 void relay_again_heard(struct relay_again *a, const struct node_id *from, const uint8_t rid[static 16]);
 

@@ -774,6 +774,35 @@ static void object_that_goes_on_while_a_way_is_judged(void **state)
 	object_free(&judged_object);
 }
 
+/* Two who are trusted and answer for nothing do not keep the repeats from everybody else. */
+static void one_neighbour_takes_a_quarter_of_the_repeats(void **state)
+{
+	static const uint8_t bytes[64];
+	struct world *w = *state;
+	uint8_t rid[16] = { 0 };
+	struct relay_again *again;
+
+	diamond(w);
+	assert_int_equal(relay_again_new(A->node, &again), ERR_OK);
+	for (unsigned i = 0; i < 600; i++) {
+		rid[0] = (uint8_t)i;
+		rid[1] = (uint8_t)(i >> 8);
+		relay_again_sent(again, side_id(C), side_id(B), side_id(D), rid, bytes_of(bytes, 32), bytes_of(bytes, 32), 4, 0);
+	}
+	assert_int_equal(relay_again_held(again, side_id(C), NULL), 256);
+	rid[2] = 1;
+	relay_again_sent(again, side_id(B), side_id(C), side_id(D), rid, bytes_of(bytes, 32), bytes_of(bytes, 32), 4, 0);
+	assert_int_equal(relay_again_held(again, side_id(B), NULL), 1);
+	for (unsigned i = 0; i < 2000; i++) {
+		rid[0] = (uint8_t)i;
+		rid[1] = (uint8_t)(i >> 8);
+		rid[2] = 2;
+		relay_again_sent(again, NULL, side_id(C), side_id(D), rid, bytes_of(bytes, 32), bytes_of(bytes, 32), 4, 0);
+	}
+	assert_int_equal(relay_again_held(again, NULL, NULL), 1024 - 257);
+	relay_again_free(again);
+}
+
 /* Kept and gone again within one group: that it is kept is not said any more. */
 static void what_went_before_the_commit_is_not_called_kept(void **state)
 {
@@ -839,6 +868,7 @@ int main(void)
 		IN(sender_paces_itself_to_what_is_taken),
 		IN(garbage_is_counted_and_dropped),
 		IN(object_that_goes_on_while_a_way_is_judged),
+		IN(one_neighbour_takes_a_quarter_of_the_repeats),
 		IN(what_went_before_the_commit_is_not_called_kept),
 	};
 
