@@ -96,6 +96,10 @@ enum command_flags {
 	CMD_STATE = 8,                  /* offline: needs pins, audit and, where there is one, the store */
 	CMD_CHANGES = 16,               /* refused after a rotation */
 	CMD_PEER_STATE = 32,            /* offline: CMD_KEY and CMD_STATE only when `peer` is given */
+	/* The least role that may call it over HTTP (docs/http-api.md). None of them: only here, never over HTTP. */
+	CMD_READ = 64,
+	CMD_SEND = 128,
+	CMD_ADMIN = 256,
 };
 
 enum param_kind { PARAM_NONE, PARAM_TEXT, PARAM_INT, PARAM_BOOL, PARAM_WORDS, PARAM_LIST };

@@ -63,6 +63,23 @@ static void no_method_and_no_parameter_is_there_twice(void **state)
 	}
 }
 
+static void every_method_has_one_role_or_none(void **state)
+{
+	const unsigned roles = CMD_READ | CMD_SEND | CMD_ADMIN;
+	const struct command *m;
+
+	for (size_t i = 0; (m = command_at(i)); i++) {
+		unsigned r = m->flags & roles;
+
+		assert_true((r & (r - 1)) == 0);
+		/* Who may only look changes nothing. */
+		assert_false(r == CMD_READ && m->flags & CMD_CHANGES);
+	}
+	assert_false(command_find(BYTES_LIT("keys.rotate"))->flags & roles);
+	assert_false(command_find(BYTES_LIT("keys.revoke"))->flags & roles);
+	assert_true(command_find(BYTES_LIT("trust.revoke"))->flags & CMD_ADMIN);
+}
+
 static void parameters_are_checked_by_name_type_and_range(void **state)
 {
 	static const struct {
@@ -639,6 +656,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(the_manual_describes_the_table),
 		T(no_method_and_no_parameter_is_there_twice),
+		T(every_method_has_one_role_or_none),
 		T(parameters_are_checked_by_name_type_and_range),
 		T(what_needs_no_daemon_is_refused_by_one),
 		T(send_answers_after_the_commit_only),
