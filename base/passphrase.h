@@ -1,6 +1,6 @@
 /*
  * passphrase.h -- where a passphrase may come from: file, descriptor, systemd credential,
- * environment as the last resort. Never the command line. Prompting is the cli's business.
+ * environment as the last resort. Never the command line. A person is asked by prompt.h.
  *
  * One trailing line end (\n or \r\n) is stripped; other control characters are refused; at least
  * 12 code points of UTF-8 (wire 1.7).
