@@ -2,10 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pwd.h>
 #include <sodium.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -310,7 +308,10 @@ enum err dir_ensure_private(const char *path, struct fault *f)
 			      "the folder %s belongs to another user (uid %u)", show(bare, &s),
 			      (unsigned)st.st_uid);
 		fault_means(f, "That user could replace every file in it.");
-		fault_next(f, "chown %u %s", (unsigned)geteuid(), show(bare, &s));
+		if (geteuid() == 0)
+			fault_next(f, "sudo -u '#%u' the same command", (unsigned)st.st_uid);
+		else
+			fault_next(f, "chown %u %s", (unsigned)geteuid(), show(bare, &s));
 	} else if (st.st_mode & 022) {
 		e = fault_set(f, ERR_DENIED, EXIT_POLICY, "the folder %s has mode %04o",
 			      show(bare, &s), (unsigned)(st.st_mode & 07777));
@@ -330,36 +331,4 @@ enum err path_join(char *out, size_t cap, const char *dir, const char *name)
 		return ERR_LIMIT;
 	snprintf(out, cap, "%s%s%s", dir, slash ? "" : "/", name);
 	return ERR_OK;
-}
-
-static enum err copy_path(char *out, size_t cap, const char *path, size_t n)
-{
-	if (n >= cap)
-		return ERR_LIMIT;
-	memcpy(out, path, n);
-	out[n] = '\0';
-	return ERR_OK;
-}
-
-enum err home_resolve(const char *flag, char *out, size_t cap)
-{
-	const char *v = flag;
-	const struct passwd *pw;
-
-	if (flag)
-		return *flag ? copy_path(out, cap, flag, strlen(flag)) : ERR_USAGE;
-	v = secure_getenv("IRONMESH_HOME");
-	if (v && *v)
-		return copy_path(out, cap, v, strlen(v));
-	v = secure_getenv("STATE_DIRECTORY");
-	if (v && *v) /* a list with ':' when the unit names several; the first is ours */
-		return copy_path(out, cap, v, strcspn(v, ":"));
-	v = secure_getenv("HOME");
-	if (!v || *v != '/') {
-		pw = getpwuid(geteuid());
-		v = pw ? pw->pw_dir : NULL;
-	}
-	if (!v || *v != '/')
-		return ERR_NOTFOUND;
-	return path_join(out, cap, v, ".ironmesh");
 }

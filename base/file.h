@@ -24,7 +24,5 @@ enum err dir_ensure_private(const char *path, struct fault *f) MUST_CHECK;
 enum err dir_fsync_of(const char *path) MUST_CHECK; /* fsyncs the folder that holds `path` */
 /* out[cap] = dir "/" name; ERR_LIMIT when it does not fit. */
 enum err path_join(char *out, size_t cap, const char *dir, const char *name) MUST_CHECK;
-/* --home, else $IRONMESH_HOME, else $STATE_DIRECTORY, else ~/.ironmesh. */
-enum err home_resolve(const char *flag, char *out, size_t cap) MUST_CHECK;
 
 #endif

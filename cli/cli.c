@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "base/file.h"
+#include "base/home.h"
 #include "base/text.h"
 #include "cli/command.h"
 #include "cli/suggest.h"
@@ -225,7 +225,8 @@ static int run_command(struct cli *c, int argc, char **argv)
 			return code;
 	}
 	if (!(c->cmd->flags & CMD_NO_HOME)) {
-		e = home_resolve(c->out.home, c->home, sizeof(c->home));
+		e = c->cmd->flags & CMD_NEW_HOME ? home_resolve(c->out.home, c->home, sizeof(c->home)) :
+						   home_find(c->out.home, c->home, sizeof(c->home));
 		if (e != ERR_OK)
 			return fail_home(&c->out, e);
 	}

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/file.h"
+#include "base/home.h"
 #include "base/text.h"
 
 #define EARLY_MAX 64
@@ -64,12 +64,12 @@ static int connect_in(const char *home)
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	int dir, fd, no;
 
-	if (path_join(path, sizeof(path), home, "control.sock") == ERR_OK)
+	if (home_socket(home, path, sizeof(path), NULL) == ERR_OK)
 		return connect_to(path);
 	dir = open(home, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return -1;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/control.sock", dir);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/" HOME_SOCKET, dir);
 	fd = connect_to(path);
 	no = errno;
 	close(dir);
@@ -94,8 +94,9 @@ enum err client_open(struct client *c, const char *home, struct fault *f)
 	if (no == EACCES || no == EPERM) {
 		fault_set(f, ERR_DENIED, EXIT_POLICY, "the control socket in %s is closed to this user",
 			  shown);
-		fault_means(f, "Only the user who runs the daemon, and root, are served.");
-		fault_next(f, "ls -ld %s", shown);
+		fault_means(f, strcmp(home, HOME_SYSTEM) == 0 ? "Root and the members of the group 'ironmesh' are served." :
+								"Only the user who runs the daemon, and root, are served.");
+		fault_next(f, strcmp(home, HOME_SYSTEM) == 0 ? "sudo usermod -aG ironmesh $USER" : "ls -ld %s", shown);
 		return ERR_DENIED;
 	}
 	if (no == EAGAIN) {

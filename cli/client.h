@@ -22,7 +22,7 @@ struct client {
 	int64_t id;
 };
 
-/* Connects to <home>/control.sock. ERR_NOTFOUND (exit 3): no daemon; ERR_DENIED (exit 8): the socket
+/* Connects to the control socket of `home`. ERR_NOTFOUND (exit 3): no daemon; ERR_DENIED (exit 8): the socket
  * is another user's; both with a fault whose `next` may still be empty. */
 enum err client_open(struct client *c, const char *home, struct fault *f) MUST_CHECK;
 void client_attach(struct client *c, int fd); /* takes a connected descriptor */

@@ -1,4 +1,4 @@
-#include "base/file.h"
+#include "base/home.h"
 #include "base/text.h"
 #include "cli/commands.h"
 
@@ -153,7 +153,7 @@ static void complete(struct cli *c, int n, char **words)
 	for (int i = 0; i + 1 < last; i++)
 		if (strcmp(words[i], "--home") == 0)
 			c->out.home = words[i + 1];
-	if (home_resolve(c->out.home, c->home, sizeof(c->home)) != ERR_OK)
+	if (home_find(c->out.home, c->home, sizeof(c->home)) != ERR_OK)
 		return;
 	if (at >= last) {
 		static const struct command top = { .name = "" };

@@ -42,6 +42,7 @@ static int files(const struct cli *c)
 		{ "ironmesh.db", "messages on their way, and those that arrived" },
 		{ "audit.log", "what happened, each line bound to the one before" },
 		{ "control.sock", "how commands talk to the daemon; only its user is served" },
+		{ "key-passphrase", "of keys.json, when 'run --unattended' made it" },
 		{ "IRONMESH_HOME", "environment: the folder, when --home is not given" },
 		{ "IRONMESH_PASSPHRASE",
 		  "environment: the passphrase; the last resort, other processes may see it" },
@@ -51,7 +52,9 @@ static int files(const struct cli *c)
 
 	if (!c->out.json) {
 		printf("One folder per node: --home DIR, else $IRONMESH_HOME, else $STATE_DIRECTORY,\n"
-		       "else ~/.ironmesh. It belongs to one user (mode 0700) and holds:\n\n");
+		       "else ~/.ironmesh; where that is not there, the system service is meant\n"
+		       "(/var/lib/ironmesh, its socket in /run/ironmesh) by root and its group.\n"
+		       "The folder belongs to one user (mode 0700) and holds:\n\n");
 		for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 			printf("  %-22s%s\n", rows[i].name, rows[i].text);
 		return EXIT_DONE;

@@ -248,7 +248,7 @@ static const struct command subs[] = {
 	  .text = "All machines of a mesh share one passphrase. It also encrypts the key file. It comes\n"
 		  "from --new-mesh (made now), --passphrase-file, --passphrase-fd, the systemd credential\n"
 		  "ironmesh-key or ironmesh, $IRONMESH_PASSPHRASE (others may see it), or a prompt.",
-	  .opts = generate_opts, .flags = CMD_PASSPHRASE, .run = run_generate },
+	  .opts = generate_opts, .flags = CMD_PASSPHRASE | CMD_NEW_HOME, .run = run_generate },
 	{ .name = "fingerprint", .args = "", .summary = "only the fingerprint, to compare with a person",
 	  .examples = fingerprint_examples, .flags = CMD_PASSPHRASE, .run = run_fingerprint },
 	{ .name = "migrate", .args = "", .summary = "rewrite a key file of the old software",

@@ -9,7 +9,7 @@ const struct command cmd_run = {
 	.name = "run",
 	.args = "[options]",
 	.summary = "run the daemon of this node in the foreground",
-	.flags = CMD_PASS_ARGV,
+	.flags = CMD_PASS_ARGV | CMD_NEW_HOME,
 	.max_args = -1,
 	.run = run_daemon,
 };

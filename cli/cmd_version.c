@@ -1,4 +1,4 @@
-#include "base/file.h"
+#include "base/home.h"
 #include "cli/commands.h"
 
 static int run_version(struct cli *c)
@@ -7,7 +7,7 @@ static int run_version(struct cli *c)
 	json_t *daemon = NULL, *v;
 
 	/* A running daemon may be older than this program; that is worth a look, but no error. */
-	if (home_resolve(c->out.home, c->home, sizeof(c->home)) == ERR_OK &&
+	if (home_find(c->out.home, c->home, sizeof(c->home)) == ERR_OK &&
 	    cli_connect(c, &f) == ERR_OK &&
 	    client_call(&c->client, "version", NULL, 1000, &daemon, &f) != ERR_OK)
 		daemon = NULL;

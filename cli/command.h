@@ -22,6 +22,7 @@ enum {
 	CMD_YES = 2,        /* destructive: takes --yes */
 	CMD_PASS_ARGV = 4,  /* parses its own arguments (run) */
 	CMD_NO_HOME = 8,    /* never looks at the home folder */
+	CMD_NEW_HOME = 16,  /* may make a node: never in the folder of the system service unless told so */
 };
 
 struct example {

@@ -86,7 +86,7 @@ static enum err start(struct app *a, struct fault *f)
 		e = home_lock(a->home, &a->lock, f);
 	if (e == ERR_OK)
 		e = app_open_state(a, f);
-	if (e == ERR_OK && a->c->no_passphrase)
+	if (e == ERR_OK && a->unlock.without)
 		e = app_without_passphrase(a, f);
 	if (e == ERR_OK)
 		e = app_open_node(a, f);

@@ -55,7 +55,7 @@ void app_warn_of_choices(struct app *a)
 		app_warn(a, "keys cannot be locked into memory (ulimit -l); they may reach the swap");
 	if (a->unlock.from_environment)
 		app_warn(a, "the passphrase came from the environment, where other programs of this user see it");
-	if (c->no_passphrase && !a->unlock.mesh.n && !node_has_mesh_key(a->node))
+	if (a->unlock.without && !node_has_mesh_key(a->node))
 		a->no_key_warning = app_warn(a, "this node has no key of a mesh, and meets nobody yet: ironmesh pair CODE, with the code "
 					    "that `ironmesh pair` shows on a machine of the mesh");
 	if (c->policy.trust_on_first_use)
@@ -89,17 +89,30 @@ static enum err open_store(struct app *a, struct fault *f)
 	return e;
 }
 
+/* As configured; else the first start of a service is called as its host, without the domain. */
+static const char *name_for(const struct app *a, bool fresh, char *host, size_t cap)
+{
+	if (a->c->name || !a->c->unattended || !fresh)
+		return a->c->name;
+	if (gethostname(host, cap) != 0)
+		return "node";
+	host[cap - 1] = '\0';
+	host[strcspn(host, ".")] = '\0';
+	return name_valid(bytes_str(host)) ? host : "node";
+}
+
 /* Keys and what hangs on them. */
 enum err app_open_state(struct app *a, struct fault *f)
 {
-	char path[4096];
+	char path[4096], host[65];
 	enum err e = app_in_home(a, HOME_KEYS, path, f);
 	bool fresh = e == ERR_OK && access(path, F_OK) != 0;
 
 	if (e == ERR_OK)
-		e = unlock_find(a->c, a->home, fresh, &a->unlock, f);
+		e = unlock_find(a->c, a->home, fresh, env_of(a), &a->unlock, f);
 	if (e == ERR_OK)
-		e = ownkey_open(path, unlock_key(&a->unlock), a->c->name, a->c->clear_keys, env_of(a), &a->key, f);
+		e = ownkey_open(path, unlock_key(&a->unlock), name_for(a, fresh, host, sizeof(host)), a->c->clear_keys,
+				env_of(a), &a->key, f);
 	if (e == ERR_OK)
 		e = rotation_finish(a->home, a->key.keyring, env_of(a), f);
 	if (e == ERR_OK)

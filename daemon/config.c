@@ -23,6 +23,7 @@ enum opt {
 	OPT_KEY_PASSPHRASE_FILE,
 	OPT_CLEAR_KEYS,
 	OPT_NO_PASSPHRASE,
+	OPT_UNATTENDED,
 	OPT_PEER,
 	OPT_ALLOWED,
 	OPT_TOFU,
@@ -69,6 +70,8 @@ static const struct row {
 	{ "--clear-keys", NULL, "store a new identity without encryption", OPT_CLEAR_KEYS },
 	{ "--no-passphrase", NULL, "start without the passphrase of the mesh: `ironmesh pair` brings what it needs",
 	  OPT_NO_PASSPHRASE },
+	{ "--unattended", NULL, "ask nobody: a new node is called as its host, and its key gets a passphrase in the home folder",
+	  OPT_UNATTENDED },
 	{ "--peer", "HOST:PORT[#ID]", "dial this peer and stay connected; may be repeated", OPT_PEER },
 	{ "--allowed-peers", "LIST", "talk to nobody else: node ids, aliases, names, by commas, or @FILE; may be repeated",
 	  OPT_ALLOWED },
@@ -342,6 +345,9 @@ static enum err take(struct run_config *c, enum opt opt, const char *v, struct f
 		return ERR_OK;
 	case OPT_NO_PASSPHRASE:
 		c->no_passphrase = true;
+		return ERR_OK;
+	case OPT_UNATTENDED:
+		c->unattended = true;
 		return ERR_OK;
 	case OPT_PEER:
 		if (c->peer_count == RUN_PEERS_MAX)

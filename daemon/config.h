@@ -29,6 +29,7 @@ struct run_config {
 	int passphrase_fd; /* -1: none */
 	bool clear_keys;
 	bool no_passphrase; /* of the mesh */
+	bool unattended;    /* a first start of a service: see unlock.h */
 	const char *peers[RUN_PEERS_MAX];
 	size_t peer_count;
 	struct policy policy;

@@ -19,6 +19,7 @@
 #define KEEP_BYTES 8192 /* what a buffer may keep for ever */
 #define REST_MS 2000    /* and more than that while it is used: a program that sends much does so again */
 #define BACKLOG 64
+#define PEER_GROUPS 1024
 
 struct client {
 	struct ring link;
@@ -51,6 +52,8 @@ struct control {
 	int handles;           /* of ours, not closed */
 	bool stopping;
 	char path[PATH_MAX];
+	bool shared; /* with the group of the socket, as the system service is */
+	gid_t group;
 	dev_t dev;
 	ino_t ino;
 	char scratch[READ_BYTES];
@@ -442,7 +445,23 @@ static void handle_input(struct client *c)
 }
 
 /* --- connections -------------------------------------------------------------------------------------- */
-static bool peer_allowed(uv_pipe_t *p)
+/* The mode of the socket says it too; but a descriptor can be handed on, and a folder copied. */
+static bool in_group(int fd, gid_t own, gid_t group)
+{
+	gid_t groups[PEER_GROUPS];
+	socklen_t n = sizeof groups;
+
+	if (own == group)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &n) != 0)
+		return false;
+	for (size_t i = 0; i < n / sizeof groups[0]; i++)
+		if (groups[i] == group)
+			return true;
+	return false;
+}
+
+static bool peer_allowed(const struct control *s, uv_pipe_t *p)
 {
 	struct ucred cred;
 	socklen_t n = sizeof cred;
@@ -450,7 +469,7 @@ static bool peer_allowed(uv_pipe_t *p)
 
 	if (uv_fileno((uv_handle_t *)p, &fd) != 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) != 0)
 		return false;
-	return cred.uid == geteuid() || cred.uid == 0;
+	return cred.uid == geteuid() || cred.uid == 0 || (s->shared && in_group(fd, cred.gid, s->group));
 }
 
 static void refuse(struct client *c, const char *what)
@@ -497,7 +516,7 @@ static void on_connection(uv_stream_t *st, int status)
 		client_close(c);
 		return;
 	}
-	if (!peer_allowed(&c->pipe)) {
+	if (!peer_allowed(s, &c->pipe)) {
 		log_warn("control-peer-refused");
 		client_close(c);
 		return;
@@ -557,7 +576,8 @@ static enum err make_socket(struct control *s, const char *home, int *out, struc
 {
 	struct stat st;
 	int fd = -1, no;
-	enum err e = path_join(s->path, sizeof s->path, home, HOME_SOCKET);
+	enum err e = home_socket(home, s->path, sizeof s->path, &s->shared);
+	mode_t mode = s->shared ? 0660 : 0600;
 
 	if (e != ERR_OK)
 		return fault_set(f, e, EXIT_CONFIG, "the path of the home folder is too long");
@@ -569,7 +589,7 @@ static enum err make_socket(struct control *s, const char *home, int *out, struc
 		return cannot(f, s->path, errno);
 	/* Linux gives the file the mode of the socket: it is never open to others, not for a moment.
 	 * Elsewhere the second call sees to it before anybody can connect. */
-	if (fchmod(fd, 0600) != 0 || bind_in(fd, home, s->path) != 0 || chmod(s->path, 0600) != 0 ||
+	if (fchmod(fd, mode) != 0 || bind_in(fd, home, s->path) != 0 || chmod(s->path, mode) != 0 ||
 	    lstat(s->path, &st) != 0) {
 		no = errno;
 		close(fd);
@@ -577,6 +597,7 @@ static enum err make_socket(struct control *s, const char *home, int *out, struc
 	}
 	s->dev = st.st_dev;
 	s->ino = st.st_ino;
+	s->group = st.st_gid;
 	*out = fd;
 	return ERR_OK;
 }

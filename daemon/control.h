@@ -2,7 +2,8 @@
  * control.h -- the control socket (docs/control.md): a Unix stream socket on libuv.
  *
  * The caller holds the lock of the home folder, so a socket file that is there already is a left-over
- * and is removed. The socket is 0600 before it listens, and every peer must be our own user or root.
+ * and is removed. The socket is 0600 before it listens, and every peer must be our own user or root. That of the system
+ * service (base/home.h) is 0660, and members of its group are served too.
  *
  * Input is handled in the poll phase of the loop, so a `send` asks for a turn of the node there; the
  * owner's uv_check handle, which runs right after poll, makes that turn in the same iteration, and

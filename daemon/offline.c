@@ -8,7 +8,9 @@
 #include "daemon/daemon.h"
 #include "daemon/home.h"
 #include "daemon/loop.h"
+#include "daemon/owner.h"
 #include "daemon/rotation.h"
+#include "daemon/unlock.h"
 #include "trust/keyfile.h"
 
 struct offline {
@@ -16,6 +18,7 @@ struct offline {
 	struct env env;
 	struct keyring *keyring;
 	struct keyfile_info info;
+	struct secret kept; /* the passphrase in the home folder; empty */
 	int lock;
 };
 
@@ -89,6 +92,11 @@ static enum err open_keys(struct offline *o, struct fault *f)
 		fault_next(f, "ironmesh keys generate --name NAME");
 		return ERR_NOTFOUND;
 	}
+	if (e == ERR_OK && !o->cx.key_passphrase.n) {
+		e = unlock_home_key(o->cx.home, &o->kept, f);
+		o->cx.key_passphrase = secret_bytes(&o->kept);
+		e = e == ERR_NOTFOUND ? ERR_OK : e;
+	}
 	if (e == ERR_OK)
 		e = keyfile_load(path, o->cx.key_passphrase, &o->env, &o->keyring, &o->info, f);
 	if (e != ERR_OK)
@@ -105,6 +113,7 @@ static void close_all(struct offline *o)
 	pins_free(o->cx.pins);
 	keyring_free(o->keyring);
 	timers_fini(&o->env);
+	secret_free(&o->kept);
 	if (o->lock >= 0)
 		close(o->lock);
 }
@@ -129,7 +138,8 @@ enum err daemon_call_offline(const char *home, struct bytes passphrase, const ch
 	o.cx.env = &o.env;
 	if ((need & CMD_PEER_STATE) && !json_object_get(params, "peer"))
 		need &= ~(unsigned)(CMD_KEY | CMD_STATE);
-	if (!(need & CMD_ONLINE) || (need & CMD_KEY)) {
+	e = owner_become(home, c.f);
+	if (e == ERR_OK && (!(need & CMD_ONLINE) || (need & CMD_KEY))) {
 		if (strcmp(method, "keys.generate") == 0)
 			e = dir_ensure_private(home, c.f);
 		if (e == ERR_OK)
@@ -145,5 +155,6 @@ enum err daemon_call_offline(const char *home, struct bytes passphrase, const ch
 	if (e == ERR_OK)
 		*result = c.result;
 	close_all(&o);
+	owner_leave();
 	return e;
 }

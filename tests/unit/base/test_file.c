@@ -362,32 +362,6 @@ static void paths_are_joined_within_their_room(void **state)
 	assert_int_equal(path_join(out, 0, "a", "b"), ERR_LIMIT);
 }
 
-static void the_home_folder_is_asked_in_order(void **state)
-{
-	char out[64], *home = getenv("HOME") ? strdup(getenv("HOME")) : NULL;
-
-	setenv("HOME", "/home/x", 1);
-	setenv("IRONMESH_HOME", "/i", 1);
-	setenv("STATE_DIRECTORY", "/s:/t", 1);
-	assert_int_equal(home_resolve("/flag", out, sizeof(out)), ERR_OK);
-	assert_string_equal(out, "/flag");
-	assert_int_equal(home_resolve("", out, sizeof(out)), ERR_USAGE);
-	assert_int_equal(home_resolve(NULL, out, sizeof(out)), ERR_OK);
-	assert_string_equal(out, "/i");
-	unsetenv("IRONMESH_HOME");
-	assert_int_equal(home_resolve(NULL, out, sizeof(out)), ERR_OK);
-	assert_string_equal(out, "/s");
-	setenv("STATE_DIRECTORY", "", 1);
-	assert_int_equal(home_resolve(NULL, out, sizeof(out)), ERR_OK);
-	assert_string_equal(out, "/home/x/.ironmesh");
-	assert_int_equal(home_resolve(NULL, out, 17), ERR_LIMIT);
-	assert_int_equal(home_resolve("/flag", out, 5), ERR_LIMIT);
-	unsetenv("STATE_DIRECTORY");
-	if (home)
-		setenv("HOME", home, 1);
-	free(home);
-}
-
 int main(void)
 {
 #define WITH_DIR(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -410,7 +384,6 @@ int main(void)
 		WITH_DIR(a_private_folder_is_made_or_checked),
 		WITH_DIR(a_folder_that_is_a_link_or_a_file_is_denied),
 		cmocka_unit_test(paths_are_joined_within_their_room),
-		cmocka_unit_test(the_home_folder_is_asked_in_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
