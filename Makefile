@@ -27,7 +27,7 @@ BINDIR ?= $(PREFIX)/bin
 DATADIR ?= $(PREFIX)/share
 DESTDIR ?=
 
-PKGS := libsodium libwebsockets libuv sqlite3 jansson libcrypto libssl avahi-compat-libdns_sd libqrencode
+PKGS := libsodium libwebsockets libuv sqlite3 jansson libcrypto libssl avahi-compat-libdns_sd libqrencode libseccomp libcap-ng
 VERSION := $(shell cat VERSION 2>/dev/null || echo 0.0.0)
 
 # pkg-config may not be there before `make deps`; then the flags are asked again by the sub-make.
@@ -56,7 +56,7 @@ else ifeq ($(MODE),tsan)
 CFLAGS_mode := -O1 -fsanitize=thread -fno-omit-frame-pointer
 LDFLAGS_mode := -fsanitize=thread
 else ifeq ($(MODE),cov)
-CFLAGS_mode := -O0 --coverage
+CFLAGS_mode := -O0 --coverage -DIRONMESH_COVERAGE
 LDFLAGS_mode := --coverage
 else ifeq ($(MODE),fuzz)
 override CC := clang

@@ -127,6 +127,34 @@ static void discovery(const struct cli *c, const json_t *status)
 	buf_fini(&says);
 }
 
+/* One line when all is well; who reads it should not have to know which there are. */
+static void walls(const struct cli *c, const json_t *status)
+{
+	const json_t *list = json_object_get(status, "walls");
+	size_t up = 0, off = 0, n = json_array_size(list), i;
+	json_t *v;
+
+	json_array_foreach ((json_t *)list, i, v) {
+		const char *state = json_str(v, "state");
+
+		up += state && strcmp(state, "up") == 0;
+		off += state && strcmp(state, "off") == 0;
+	}
+	if (n == 0)
+		return;
+	if (off == n)
+		out_field(&c->out, "walls", "off");
+	else
+		out_fieldf(&c->out, "walls", "%zu of %zu up", up, n);
+	json_array_foreach ((json_t *)list, i, v) {
+		const char *state = json_str(v, "state"), *why = json_str(v, "why");
+
+		if (off < n && state && strcmp(state, "up") != 0)
+			out_fieldf(&c->out, "", "%s: %s%s%s", json_str(v, "name") ? json_str(v, "name") : "?", state,
+				   why && *why ? ", " : "", why ? why : "");
+	}
+}
+
 static void print_status(const struct cli *c, const json_t *s)
 {
 	const json_t *peers = json_object_get(s, "peers"), *store = json_object_get(s, "store"),
@@ -159,6 +187,7 @@ static void print_status(const struct cli *c, const json_t *s)
 	discovery(c, s);
 	routing(c, s);
 	revocation(c, s);
+	walls(c, s);
 	counts(c, "outbox", json_object_get(s, "outbox"), "empty");
 	counts(c, "inbox", json_object_get(s, "inbox"), "empty");
 	out_fieldf(&c->out, "on disk", "%" PRId64 " KiB, %" PRId64 " audit entries",

@@ -97,8 +97,11 @@ static enum err start(struct app *a, struct fault *f)
 	e = app_open_ws(a, f);
 	if (e == ERR_OK)
 		e = app_open_control(a, f);
+	if (e == ERR_OK)
+		e = app_raise_walls(a, f);
 	if (e != ERR_OK)
 		return e;
+	app_warn_of_walls(a);
 	app_open_lan(a);
 	watch_signals(a);
 	app_start_mesh_key(a);
@@ -131,6 +134,7 @@ static void close_all(struct app *a)
 	store_close(a->store);
 	ownkey_close(&a->key);
 	unlock_fini(&a->unlock);
+	walls_free(a->walls);
 	if (a->has_loop)
 		loop_fini(&a->loop);
 	if (a->lock >= 0)

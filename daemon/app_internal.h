@@ -14,6 +14,7 @@
 #include "daemon/ownkey.h"
 #include "daemon/pairing.h"
 #include "daemon/unlock.h"
+#include "daemon/walls.h"
 #include "transports/ws/ws.h"
 
 #define APP_TURNS_MAX 4 /* in a row, before the loop looks at its input again */
@@ -37,6 +38,7 @@ struct app {
 	struct lan *lan; /* NULL: discovery is off */
 	struct control *control;
 	struct command_ctx commands;
+	struct walls *walls; /* NULL until they are raised */
 	uint16_t port;
 
 	uv_signal_t signals[SIGNALS];
@@ -82,6 +84,11 @@ void app_credential_came(void *app, bool passphrase);
 void app_warn_of_choices(struct app *a);
 /* For the log now, and for `status` as long as we run, or until the first byte of what it returns is zero. NULL: no room. */
 char *app_warn(struct app *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* --- app_walls.c ------------------------------------------------------------------------------------ */
+/* When everything is open and bound, and before the first thread. */
+enum err app_raise_walls(struct app *a, struct fault *f) MUST_CHECK;
+void app_warn_of_walls(struct app *a);
 
 /* --- app_turn.c ------------------------------------------------------------------------------------ */
 /* The turn of the loop; true: wants another one. */

@@ -23,6 +23,7 @@
 
 /* What only the owner of the program knows; shown in `status`. */
 struct lan;
+struct walls;
 struct app_info {
 	uint64_t started_ms;            /* monotonic */
 	char listen[4][ADDRESS_MAX + 1]; /* "host:port" as bound; unused ones empty */
@@ -33,6 +34,7 @@ struct app_info {
 	bool im2_pad, im2_sign_always, tls_binding;
 	const struct admins *admins;    /* im2.md 13.4; NULL offline */
 	const struct lan *lan;          /* NULL: discovery is off, or offline */
+	const struct walls *walls;      /* NULL: none, or offline */
 	char warnings[8][240];          /* for people; unused ones empty */
 };
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "daemon/lan.h"
+#include "daemon/walls.h"
 #include "protocol/im2/im2.h"
 
 /* --- status ---------------------------------------------------------------------------------------- */
@@ -110,6 +111,19 @@ static json_t *trust_store_json(const struct pins *p)
 	return json_pack("{s:b, s:o}", "read_only", read_only, "why", text_or_null(read_only ? why : NULL));
 }
 
+static json_t *walls_json(const struct walls *w)
+{
+	struct wall_state s[WALLS];
+	json_t *list = json_array();
+
+	walls_look(w, s);
+	for (int i = 0; i < WALLS; i++)
+		(void)json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "name", s[i].name, "state",
+							    wall_standing_word(s[i].standing), "why", s[i].why, "detail",
+							    s[i].detail));
+	return list;
+}
+
 enum err command_status(struct call *c)
 {
 	struct command_ctx *cx = c->cx;
@@ -135,7 +149,7 @@ enum err command_status(struct call *c)
 	return result_is(
 		c,
 		json_pack("{s:s, s:s, s:i, s:o, s:s, s:s, s:i, s:I, s:o, s:b, s:b, s:o, s:o, s:o, s:{s:I, s:I, s:I},"
-			  " s:{s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}",
+			  " s:{s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o}",
 			  "schema", "ironmesh.status/1", "version", IRONMESH_VERSION, "api", CONTROL_API, "name",
 			  text_or_null(cx->name), "id", id->hex, "fingerprint", fingerprint_text(id, fp), "pid",
 			  (int)getpid(), "uptime_ms", (json_int_t)(env_now(cx->env) - cx->info.started_ms),
@@ -150,7 +164,8 @@ enum err command_status(struct call *c)
 			  im2_json(&cx->info, cx->node), "revocation", admins_json(cx->info.admins), "refused",
 			  refused_summary(cx), "allowed_peers",
 			  (json_int_t)(cx->info.policy ? cx->info.policy->allowed_count : 0), "discovery",
-			  lan_status(cx->info.lan), "routing", routing_json(cx)));
+			  lan_status(cx->info.lan), "routing", routing_json(cx), "walls",
+			  walls_json(cx->info.walls)));
 }
 
 enum err command_subscribe(struct call *c)

@@ -49,6 +49,7 @@ enum opt {
 	OPT_DISCOVERY,
 	OPT_OPEN_DISCOVERY,
 	OPT_CONNECT_RATE,
+	OPT_WALLS,
 	OPT_LOG_LEVEL,
 	OPT_LOG_FORMAT,
 };
@@ -108,6 +109,8 @@ static const struct row {
 	  OPT_OPEN_DISCOVERY },
 	{ "--connect-rate", "N", "connections per second taken from one address (20); 0: no limit",
 	  OPT_CONNECT_RATE },
+	{ "--walls", "on|off|require", "shut this process in: as far as the kernel can, not at all, fully or no start (on)",
+	  OPT_WALLS },
 	{ "--log-level", "LEVEL", "error, warn, info or debug", OPT_LOG_LEVEL },
 	{ "--log-format", "FORMAT", "text or json", OPT_LOG_FORMAT },
 	{ "--help", NULL, "print this and exit", OPT_HELP },
@@ -463,6 +466,10 @@ static enum err take(struct run_config *c, enum opt opt, const char *v, struct f
 	case OPT_LOG_LEVEL:
 		if (log_level_parse(v, &c->log_level) != ERR_OK)
 			return usage(f, NULL, "--log-level: '%s' is not error, warn, info or debug", v);
+		return ERR_OK;
+	case OPT_WALLS:
+		if (walls_mode_parse(v, &c->walls) != ERR_OK)
+			return usage(f, NULL, "--walls: '%s' is none of on, off, require", v);
 		return ERR_OK;
 	case OPT_LOG_FORMAT:
 		if (log_format_parse(v, &c->log_format) != ERR_OK)

@@ -13,6 +13,7 @@
 #include "daemon/admins.h"
 #include "daemon/discovery.h"
 #include "daemon/routes.h"
+#include "daemon/walls.h"
 #include "trust/policy.h"
 
 #define RUN_PEERS_MAX 256
@@ -49,6 +50,7 @@ struct run_config {
 	enum discovery_scope discovery; /* im2.md 15.5, wire 8; SCOPE_AUTO unless said */
 	bool open_discovery; /* whoever is found is dialled */
 	double connect_rate; /* accepted per second and source; 0: no limit, < 0: the standard */
+	enum walls_mode walls;
 	enum log_level log_level;
 	enum log_format log_format;
 	bool help;

@@ -65,7 +65,9 @@ int daemon_run(const char *home, bool json, int argc, char **argv)
 		/* Fixed limits: glibc would raise its own after the first large answer, and keep the memory. */
 		mallopt(M_MMAP_THRESHOLD, 256 << 10);
 		mallopt(M_TRIM_THRESHOLD, 512 << 10);
-		e = app_run(home, &c, &f);
+		e = walls_begin(c.walls, &f);
+		if (e == ERR_OK)
+			e = app_run(home, &c, &f);
 		log_flush();
 	}
 	run_config_fini(&c);
