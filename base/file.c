@@ -81,6 +81,38 @@ static enum err check_secret(const struct stat *st, const char *path, struct fau
 	return ERR_OK;
 }
 
+/* Its text is no secret, but whoever writes it decides for us. */
+static enum err check_trusted(const struct stat *st, bool folder, const char *path, struct fault *f)
+{
+	struct shown s;
+	bool sticky = folder && st->st_mode & S_ISVTX;
+
+	if (st->st_uid != geteuid() && st->st_uid != 0) {
+		fault_set(f, ERR_DENIED, EXIT_POLICY, "%s belongs to another user (uid %u)", show(path, &s),
+			  (unsigned)st->st_uid);
+		fault_means(f, "That user would decide what this node does and whom it trusts.");
+		fault_next(f, "chown %u %s", (unsigned)geteuid(), show(path, &s));
+		return ERR_DENIED;
+	}
+	if (st->st_mode & 022 && !sticky) {
+		fault_set(f, ERR_DENIED, EXIT_POLICY, "%s has mode %04o: others can write %s", show(path, &s),
+			  (unsigned)(st->st_mode & 07777), folder ? "there" : "to it");
+		fault_means(f, "They would decide what this node does and whom it trusts.");
+		fault_next(f, "chmod go-w %s", show(path, &s));
+		return ERR_DENIED;
+	}
+	return ERR_OK;
+}
+
+enum err dir_is_trusted(const char *path, struct fault *f)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return fault_errno(f, errno, "look at the folder", path);
+	return check_trusted(&st, true, path, f);
+}
+
 static enum err read_all(int fd, struct buf *b, size_t size, const char *path, struct fault *f)
 {
 	/* One reservation: growing would leave copies of a secret behind in the heap. */
@@ -109,7 +141,9 @@ static enum err read_all(int fd, struct buf *b, size_t size, const char *path, s
 	return ERR_OK;
 }
 
-static enum err read_file(const char *path, bool secret, struct buf *b, struct fault *f)
+enum care { CARE_NONE, CARE_TRUSTED, CARE_SECRET };
+
+static enum err read_file(const char *path, enum care care, struct buf *b, struct fault *f)
 {
 	/* O_NONBLOCK: opening a FIFO must not hang before fstat() can refuse it. */
 	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -128,8 +162,10 @@ static enum err read_file(const char *path, bool secret, struct buf *b, struct f
 			      show(path, &s));
 		goto out;
 	}
-	if (secret)
+	if (care == CARE_SECRET)
 		e = check_secret(&st, path, f);
+	else if (care == CARE_TRUSTED)
+		e = check_trusted(&st, false, path, f);
 	if (e != ERR_OK)
 		goto out;
 	if (st.st_size < 0 || (uint64_t)st.st_size > b->max - b->n) {
@@ -147,12 +183,17 @@ out:
 
 enum err file_read_secret(const char *path, struct buf *b, struct fault *f)
 {
-	return read_file(path, true, b, f);
+	return read_file(path, CARE_SECRET, b, f);
 }
 
 enum err file_read(const char *path, struct buf *b, struct fault *f)
 {
-	return read_file(path, false, b, f);
+	return read_file(path, CARE_NONE, b, f);
+}
+
+enum err file_read_trusted(const char *path, struct buf *b, struct fault *f)
+{
+	return read_file(path, CARE_TRUSTED, b, f);
 }
 
 /* Opens the folder that holds `path`; *name points at the last part of it. -1 and errno. */

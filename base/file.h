@@ -15,6 +15,10 @@
 enum err file_read_secret(const char *path, struct buf *b, struct fault *f) MUST_CHECK;
 /* The same without the mode/owner check, for certificates and exports. Regular file, no symlink. */
 enum err file_read(const char *path, struct buf *b, struct fault *f) MUST_CHECK;
+/* For what decides whom we trust: regular file, no symlink, owned by us or root, not writable by others. */
+enum err file_read_trusted(const char *path, struct buf *b, struct fault *f) MUST_CHECK;
+/* Nobody but us and root can put a file there or take one away (a sticky folder will do). ERR_DENIED, ERR_NOTFOUND. */
+enum err dir_is_trusted(const char *path, struct fault *f) MUST_CHECK;
 /* Atomic replace, 0600. The old file stays whole until the rename. */
 enum err file_write_secret(const char *path, struct bytes data, struct fault *f) MUST_CHECK;
 /* Only if absent (ERR_EXISTS otherwise). */

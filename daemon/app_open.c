@@ -171,7 +171,7 @@ enum err app_open_node(struct app *a, struct fault *f)
 		.no_mesh_key = !a->unlock.mesh.n,
 		.routing = c->routing,
 		.seal_refuse = c->seal_refuse,
-		.no_seal_pad = c->no_seal_pad,
+		.no_seal_pad = !c->seal_pad,
 		.im2_sign_always = c->sign_always,
 		.tls_binding = c->tls_binding,
 		.rotate_keeps_verified = c->rotate_keeps_verified,

@@ -1,137 +1,47 @@
+/* From the sources to struct run_config: options, files, then one value for each setting, then what must fit together. */
 #include "daemon/config.h"
 
 #include <getopt.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 
-#include "base/file.h"
 #include "base/text.h"
 #include "protocol/session.h"
 
-#define LIST_FILE_MAX 262144
-#define REKEY_MIN_MS 10000
-#define REKEY_MAX_MS (7ull * 24 * 3600 * 1000)
+#define OPTIONS_MAX 128
+#define LONG_BASE 256 /* getopt values of long options: above every letter */
 
-enum opt {
-	OPT_HELP = 1,
-	OPT_NAME,
-	OPT_PORT,
-	OPT_BIND,
-	OPT_NO_LISTEN,
-	OPT_PASSPHRASE_FILE,
-	OPT_PASSPHRASE_FD,
-	OPT_KEY_PASSPHRASE_FILE,
-	OPT_CLEAR_KEYS,
-	OPT_NO_PASSPHRASE,
-	OPT_UNATTENDED,
-	OPT_PEER,
-	OPT_ALLOWED,
-	OPT_TOFU,
-	OPT_PLAINTEXT,
-	OPT_STRICT_TLS,
-	OPT_PINNED_CA,
-	OPT_MIN_VERSION,
-	OPT_REKEY,
-	OPT_IM2,
-	OPT_REQUIRE_IM2,
-	OPT_PAD,
-	OPT_ROUTING,
-	OPT_SEAL_FALLBACK,
-	OPT_SEAL_PAD,
-	OPT_SIGN_ALWAYS,
-	OPT_TLS_BINDING,
-	OPT_ROTATE_VERIFIED,
-	OPT_CAP_CHANGE,
-	OPT_REVOKE_ADMINS,
-	OPT_REVOKE_QUORUM,
-	OPT_MESH,
-	OPT_PASSGEN,
-	OPT_DISCOVERY,
-	OPT_OPEN_DISCOVERY,
-	OPT_CONNECT_RATE,
-	OPT_WALLS,
-	OPT_LOG_LEVEL,
-	OPT_LOG_FORMAT,
-};
+/* The i-th row with an option. */
+static const struct setting *option_at(unsigned i)
+{
+	const struct setting *s;
 
-static const struct row {
-	const char *name; /* with its dashes */
-	const char *arg;
-	const char *text;
-	enum opt opt;
-} rows[] = {
-	{ "--name", "NAME", "what this node is called; needed the first time, then kept in the key file", OPT_NAME },
-	{ "--port", "PORT", "listen on this TCP port (8765); 0: a free one", OPT_PORT },
-	{ "--bind", "ADDRESS", "listen on this address (0.0.0.0: every IPv4 address of the machine)", OPT_BIND },
-	{ "--no-listen", NULL, "accept no connections; only dial", OPT_NO_LISTEN },
-	{ "--passphrase-file", "FILE", "the passphrase of the mesh: one line, mode 0600", OPT_PASSPHRASE_FILE },
-	{ "--passphrase-fd", "N", "the same from an open descriptor", OPT_PASSPHRASE_FD },
-	{ "--key-passphrase-file", "FILE", "the passphrase of the key file, when it is another one",
-	  OPT_KEY_PASSPHRASE_FILE },
-	{ "--clear-keys", NULL, "store a new identity without encryption", OPT_CLEAR_KEYS },
-	{ "--no-passphrase", NULL, "start without the passphrase of the mesh: `ironmesh pair` brings what it needs",
-	  OPT_NO_PASSPHRASE },
-	{ "--unattended", NULL, "ask nobody: a new node is called as its host, and its key gets a passphrase in the home folder",
-	  OPT_UNATTENDED },
-	{ "--peer", "HOST:PORT[#ID]", "dial this peer and stay connected; may be repeated", OPT_PEER },
-	{ "--allowed-peers", "LIST", "talk to nobody else: node ids, aliases, names, by commas, or @FILE; may be repeated",
-	  OPT_ALLOWED },
-	{ "--trust-on-first-use", NULL, "trust a new peer that knows the passphrase without asking", OPT_TOFU },
-	{ "--allow-plaintext-ws", NULL, "accept ws:// too, and dial it when wss:// fails", OPT_PLAINTEXT },
-	{ "--strict-tls", NULL, "when dialling, verify the certificate and the host name", OPT_STRICT_TLS },
-	{ "--pinned-ca", "FILE", "with --strict-tls: trust only the certificates in this PEM file", OPT_PINNED_CA },
-	{ "--min-protocol-version", "VERSION", "refuse peers below this version (ironmesh/0.3)", OPT_MIN_VERSION },
-	{ "--rekey-interval", "TIME", "new session keys after this time (30m); 0: never", OPT_REKEY },
-	{ "--im2", "off|on|require", "the native wire: not at all, with who speaks it (on), with nobody else", OPT_IM2 },
-	{ "--require-im2", NULL, "the same as --im2 require", OPT_REQUIRE_IM2 },
-	{ "--pad", NULL, "fill frames of im2 up to a few sizes, so that lengths tell less", OPT_PAD },
-	{ "--routing", "off|passive|relay", "messages through other nodes: not at all, only our own (passive), also for others",
-	  OPT_ROUTING },
-	{ "--seal-fallback", "mark|refuse", "to who has no prekey: send without forward secrecy and say so (mark), or not at all",
-	  OPT_SEAL_FALLBACK },
-	{ "--seal-pad", "on|off", "fill sealed objects up to a few sizes, so that relays learn less (on)", OPT_SEAL_PAD },
-	{ "--sign-always", NULL, "sign every message over im2, so that it proves its author to others too",
-	  OPT_SIGN_ALWAYS },
-	{ "--tls-binding", "on|off", "tie handshakes of im2 to their TLS connection; the same at both ends (off)",
-	  OPT_TLS_BINDING },
-	{ "--rotate-verified", "keep|drop", "whether a verified peer stays so when a signed record changes its key (drop)",
-	  OPT_ROTATE_VERIFIED },
-	{ "--cap-change", "show|hold", "when what a trusted peer can do changes: say so, or hold its messages too (show)",
-	  OPT_CAP_CHANGE },
-	{ "--revoke-admins", "LIST", "public keys of who together may revoke any identity, or @FILE; on all nodes alike",
-	  OPT_REVOKE_ADMINS },
-	{ "--revoke-quorum", "K", "so many of them have to sign (the majority: 2 of 3)", OPT_REVOKE_QUORUM },
-	{ "--mesh", "NAME", "the name of the mesh, the same on all its nodes (default)", OPT_MESH },
-	{ "--passgen", "N", "the number of this passphrase, while the mesh changes to another (0)", OPT_PASSGEN },
-	{ "--discovery", "fleet|public|both|off", "how we are found here: by tags, by name (fleet with a key of it, else public)",
-	  OPT_DISCOVERY },
-	{ "--open-discovery", NULL, "dial everybody who is found on this network, known or not; for demonstrations",
-	  OPT_OPEN_DISCOVERY },
-	{ "--connect-rate", "N", "connections per second taken from one address (20); 0: no limit",
-	  OPT_CONNECT_RATE },
-	{ "--walls", "on|off|require", "shut this process in: as far as the kernel can, not at all, fully or no start (on)",
-	  OPT_WALLS },
-	{ "--log-level", "LEVEL", "error, warn, info or debug", OPT_LOG_LEVEL },
-	{ "--log-format", "FORMAT", "text or json", OPT_LOG_FORMAT },
-	{ "--help", NULL, "print this and exit", OPT_HELP },
-};
-#define ROWS (sizeof(rows) / sizeof(rows[0]))
+	for (size_t k = 0; (s = setting_at(k)); k++)
+		if (s->option && i-- == 0)
+			return s;
+	return NULL;
+}
 
 bool run_option(unsigned i, const char **name, const char **arg, const char **text)
 {
-	if (i >= ROWS)
+	const struct setting *s = option_at(i);
+
+	if (!s)
 		return false;
 	if (name)
-		*name = rows[i].name;
+		*name = s->option;
 	if (arg)
-		*arg = rows[i].arg;
+		*arg = s->arg;
 	if (text)
-		*text = rows[i].text;
+		*text = s->help ? s->help : s->text;
 	return true;
 }
 
 void run_help(FILE *to)
 {
+	const char *name, *arg, *text;
+
 	fputs("Examples:\n"
 	      "  ironmesh run --name alice --passphrase-file mesh.pass\n"
 	      "  ironmesh run --passphrase-file mesh.pass --peer 192.0.2.7:8765\n"
@@ -143,44 +53,292 @@ void run_help(FILE *to)
 	      "\n"
 	      "Options:\n",
 	      to);
-	for (unsigned i = 0; i < ROWS; i++) {
+	for (unsigned i = 0; run_option(i, &name, &arg, &text); i++) {
 		char left[64];
 
-		snprintf(left, sizeof(left), "%s%s%s", rows[i].name, rows[i].arg ? " " : "",
-			 rows[i].arg ? rows[i].arg : "");
-		fprintf(to, "  %-32s %s\n", left, rows[i].text);
+		snprintf(left, sizeof(left), "%s%s%s", name, arg ? " " : "", arg ? arg : "");
+		fprintf(to, "  %-32s %s\n", left, text);
 	}
 	fputs("\n"
+	      "Settings come from ironmesh.conf and conf.d/*.conf too, below these options: ironmesh.conf(5), and\n"
+	      "`ironmesh config show --effective`. SIGHUP reads them again.\n"
 	      "The passphrase of the mesh is looked for in this order: --passphrase-file, --passphrase-fd,\n"
 	      "the systemd credential 'ironmesh', the file 'passphrase' in the home folder,\n"
 	      "$IRONMESH_PASSPHRASE (visible to other programs of this user), a prompt on the terminal.\n"
-	      "Exit: 0 stopped as told, 1 failed, 2 wrong use, 9 a file of the node is damaged, 75 try later.\n",
+	      "Exit: 0 stopped as told, 1 failed, 2 wrong use, 9 a file of the node is damaged, 10 the\n"
+	      "configuration is wrong, 75 try later.\n",
 	      to);
 }
 
+
 void run_config_init(struct run_config *c)
 {
-	*c = (struct run_config){
-		.bind = "0.0.0.0",
-		.port = RUN_PORT,
-		.passphrase_fd = -1,
-		.rekey_ms = 1800000,
-		.mesh = RUN_MESH,
-		.routing = ROUTING_PASSIVE,
-		.discovery = SCOPE_AUTO,
-		.connect_rate = -1,
-		.log_level = LOG_INFO,
-	};
+	*c = (struct run_config){ .passphrase_fd = -1 };
 	policy_init(&c->policy);
-	c->policy.min_version = VERSION_OF(0, 3);
+	settings_init(&c->settings);
 }
 
 void run_config_fini(struct run_config *c)
 {
+	for (size_t i = 0; i < c->peer_count; i++)
+		free(c->peers[i]);
+	c->peer_count = 0;
 	policy_fini(&c->policy);
+	settings_fini(&c->settings);
 }
 
-/* --- values ----------------------------------------------------------------------------------- */
+/* --- versions ---------------------------------------------------------------------------------- */
+
+/* At most three digits. */
+static bool part_parse(const char *s, uint16_t *out)
+{
+	unsigned v = 0;
+
+	if (!*s || strlen(s) > 3)
+		return false;
+	for (; *s; s++) {
+		if (*s < '0' || *s > '9')
+			return false;
+		v = v * 10 + (unsigned)(*s - '0');
+	}
+	*out = (uint16_t)v;
+	return v <= 255;
+}
+
+enum err protocol_version_parse(const char *text, uint16_t *out)
+{
+	static const char prefix[] = "ironmesh/";
+	const char *dot;
+	char major_text[4] = "";
+	uint16_t major, minor;
+
+	if (strncmp(text, prefix, sizeof(prefix) - 1) == 0)
+		text += sizeof(prefix) - 1;
+	dot = strchr(text, '.');
+	if (!dot || dot - text >= (ptrdiff_t)sizeof(major_text))
+		return ERR_MALFORMED;
+	memcpy(major_text, text, (size_t)(dot - text));
+	if (!part_parse(major_text, &major) || !part_parse(dot + 1, &minor))
+		return ERR_MALFORMED;
+	if (VERSION_OF(major, minor) > VERSION_OF(0, 9))
+		return ERR_UNSUPPORTED;
+	*out = VERSION_OF(major, minor);
+	return ERR_OK;
+}
+
+/* --- values into members ----------------------------------------------------------------------- */
+
+static void put_number(struct run_config *c, const struct setting *s, uint64_t n)
+{
+	void *to = (char *)c + s->at;
+	uint32_t n32 = (uint32_t)n;
+	uint16_t n16 = (uint16_t)n;
+
+	if (s->size == sizeof(bool))
+		*(bool *)to = n != 0;
+	else if (s->size == sizeof n16)
+		memcpy(to, &n16, sizeof n16);
+	else if (s->size == sizeof n32)
+		memcpy(to, &n32, sizeof n32);
+	else if (s->size == sizeof n)
+		memcpy(to, &n, sizeof n);
+	else
+		BUG_ON(true);
+}
+
+/* `text` is canonical, and outlives `c`. */
+static void put(struct run_config *c, const struct setting *s, const char *text)
+{
+	uint64_t n = 0;
+	uint16_t version;
+	double rate;
+
+	switch (s->kind) {
+	case SETTING_BOOL:
+	case SETTING_INT:
+	case SETTING_DURATION:
+	case SETTING_SIZE:
+	case SETTING_WORD:
+		BUG_ON(!setting_number(s, text, &n));
+		put_number(c, s, n);
+		break;
+	case SETTING_RATE:
+		rate = strtod(text, NULL);
+		memcpy((char *)c + s->at, &rate, sizeof rate);
+		break;
+	case SETTING_VERSION:
+		BUG_ON(protocol_version_parse(text, &version) != ERR_OK);
+		put_number(c, s, version);
+		break;
+	default:
+		memcpy((char *)c + s->at, &text, sizeof text);
+		break;
+	}
+}
+
+static enum err add_peer(struct run_config *c, const char *address, const char *id, struct fault *f)
+{
+	if (c->peer_count == RUN_PEERS_MAX)
+		return fault_set(f, ERR_USAGE, EXIT_USAGE, "more than %d peers to dial", RUN_PEERS_MAX);
+	if (asprintf(&c->peers[c->peer_count], "%s%s%s", address, id ? "#" : "", id ? id : "") < 0)
+		return ERR_NOMEM;
+	c->peer_count++;
+	return ERR_OK;
+}
+
+static bool same_address(const char *a, const char *b)
+{
+	size_t n = strcspn(a, "#");
+
+	return strcspn(b, "#") == n && memcmp(a, b, n) == 0;
+}
+
+/* Of --peer, then of the sections; one that is given in both ways is dialled once, as the command line says. */
+static enum err take_peers(struct run_config *c, struct fault *f)
+{
+	const struct setting *option = setting_by_option("--peer"), *address = setting_find("peer", "address"),
+			     *id = setting_find("peer", "id");
+	const struct settings *st = &c->settings;
+	enum err e = ERR_OK;
+	char where[PATH_MAX + 16];
+
+	for (size_t i = 0; e == ERR_OK && i < st->n; i++)
+		if (st->v[i].s == option)
+			e = add_peer(c, st->v[i].text, NULL, f);
+	for (size_t i = 0; e == ERR_OK && i < st->n; i++) {
+		const struct setting_value *v = &st->v[i], *other = settings_get(st, id, v->name);
+		bool given = false;
+
+		if (v->s == id && !settings_get(st, address, v->name)) {
+			fault_set(f, ERR_USAGE, EXIT_CONFIG, "%.150s: [peer \"%s\"] has no address",
+				  setting_where(v->from, where, sizeof where), v->name);
+			fault_next(f, "ironmesh config check");
+			return ERR_USAGE;
+		}
+		for (size_t k = 0; v->s == address && k < c->peer_count; k++)
+			given |= same_address(c->peers[k], v->text);
+		if (v->s == address && !given)
+			e = add_peer(c, v->text, other ? other->text : NULL, f);
+	}
+	return e;
+}
+
+/* --- what must fit together --------------------------------------------------------------------- */
+
+/* Whether the operator said something of it, and what; how a message calls it. */
+static const struct setting_value *said(const struct run_config *c, const char *section, const char *key)
+{
+	return settings_get(&c->settings, setting_find(section, key), NULL);
+}
+
+static enum err clash(struct run_config *c, struct fault *f, const struct setting_value *of, const char *means, const char *fmt,
+		      ...) PRINTF_LIKE(5, 6);
+
+/* `of`: the value whose place is told. */
+static enum err clash(struct run_config *c, struct fault *f, const struct setting_value *of, const char *means, const char *fmt,
+		      ...)
+{
+	char text[200], where[PATH_MAX + 16];
+	bool file = of && of->from.file;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	if (file)
+		fault_set(f, ERR_USAGE, EXIT_CONFIG, "%.100s: %.130s", setting_where(of->from, where, sizeof where), text);
+	else
+		fault_set(f, ERR_USAGE, EXIT_USAGE, "%s", text);
+	if (means)
+		fault_means(f, "%s", means);
+	fault_next(f, file ? "ironmesh config check" : "ironmesh run --help");
+	return ERR_USAGE;
+}
+
+static enum err consistent(struct run_config *c, struct fault *f)
+{
+	bool old = c->policy.im2 == IM2_OFF;
+	const struct setting_value *v = said(c, "mesh", "no_passphrase");
+
+	if (c->passphrase_file && c->passphrase_fd >= 0 && !said(c, "mesh", "passphrase_file")->from.file)
+		return clash(c, f, NULL, NULL, "--passphrase-file and --passphrase-fd exclude each other");
+	if (c->no_passphrase && (c->passphrase_file || c->passphrase_fd >= 0))
+		return clash(c, f, v, NULL, "--no-passphrase and a passphrase exclude each other");
+	if (c->pinned_ca && !c->strict_tls)
+		return clash(c, f, said(c, "lan", "pinned_ca"), "Without it no certificate is verified against that file.",
+			     "--pinned-ca needs --strict-tls");
+	if (c->strict_tls && c->allow_plaintext)
+		return clash(c, f, said(c, "lan", "strict_tls"), "A connection without TLS has no certificate to verify.",
+			     "--strict-tls and --allow-plaintext-ws exclude each other");
+	if (old && (c->pad || c->sign_always))
+		return clash(c, f, said(c, "im2", c->pad ? "pad" : "sign_always"), "They say how im2 is spoken.",
+			     "--pad and --sign-always need --im2 on");
+	if (old && c->no_passphrase)
+		return clash(c, f, v, "The old wire meets nobody without the passphrase of the mesh.",
+			     "--no-passphrase needs --im2 on");
+	if (old && c->tls_binding)
+		return clash(c, f, said(c, "im2", "tls_binding"), "The old wire cannot be bound.", "--tls-binding on needs --im2 on");
+	if (old && c->admins.n)
+		return clash(c, f, said(c, "trust", "revoke_admins"), "The old wire carries no signed revocations.",
+			     "--revoke-admins needs --im2 on");
+	if (c->allow_plaintext && c->tls_binding)
+		return clash(c, f, said(c, "im2", "tls_binding"), "A connection without TLS has nothing to bind to.",
+			     "--tls-binding on and --allow-plaintext-ws exclude each other");
+	if (!c->listen && c->peer_count == 0 && c->discovery == SCOPE_OFF)
+		return clash(c, f, said(c, "lan", "listen"), "Nobody could reach this node, and it would reach nobody.",
+			     "--no-listen with --discovery off needs a --peer");
+	return ERR_OK;
+}
+
+static enum err settle_admins(struct run_config *c, struct fault *f)
+{
+	const struct setting_value *v = said(c, "trust", "revoke_admins"), *k = said(c, "trust", "revoke_quorum");
+	enum err e = v ? admins_add(&c->admins, v->text, f) : ERR_OK;
+
+	if (e == ERR_OK)
+		e = admins_settle(&c->admins, f);
+	if (e == ERR_OK || !f)
+		return e;
+	if ((v && v->from.file) || (!v && k && k->from.file)) {
+		f->code = EXIT_CONFIG;
+		fault_next(f, "ironmesh config check");
+	} else {
+		fault_next(f, "ironmesh run --help");
+	}
+	return e;
+}
+
+enum err run_config_build(struct run_config *c, struct settings *st, struct fault *f)
+{
+	const struct setting_value *v;
+	const struct setting *s;
+	enum err e = ERR_OK;
+
+	c->settings = *st;
+	settings_init(st);
+	for (size_t i = 0; (s = setting_at(i)); i++) {
+		v = settings_get(&c->settings, s, NULL);
+		if (s->size && (v || s->standard))
+			put(c, s, v ? v->text : s->standard);
+	}
+	if (c->json && !said(c, "log", "format"))
+		c->log_format = LOG_JSON;
+	if (!c->listen)
+		c->bind = NULL;
+	/* Who gives a descriptor on the command line means that one. */
+	if (c->passphrase_fd >= 0 && c->passphrase_file && said(c, "mesh", "passphrase_file")->from.file)
+		c->passphrase_file = NULL;
+	v = said(c, "trust", "allowed_peers");
+	if (v)
+		e = policy_allow(&c->policy, v->text, f);
+	if (e == ERR_OK)
+		e = settle_admins(c, f);
+	if (e == ERR_OK)
+		e = take_peers(c, f);
+	return e == ERR_OK ? consistent(c, f) : e;
+}
+
+/* --- the command line --------------------------------------------------------------------------- */
 
 static enum err usage(struct fault *f, const char *means, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
@@ -199,301 +357,20 @@ static enum err usage(struct fault *f, const char *means, const char *fmt, ...)
 	return ERR_USAGE;
 }
 
-/* Digits only: strtoul() takes "-1" and " 7". */
-static bool number_parse(const char *s, unsigned long max, unsigned long *out)
-{
-	unsigned long v = 0;
-
-	if (!*s)
-		return false;
-	for (; *s; s++) {
-		if (*s < '0' || *s > '9' || v > max / 10)
-			return false;
-		v = v * 10 + (unsigned long)(*s - '0');
-	}
-	*out = v;
-	return v <= max;
-}
-
-enum err protocol_version_parse(const char *text, uint16_t *out)
-{
-	static const char prefix[] = "ironmesh/";
-	const char *dot;
-	char major_text[4] = "";
-	unsigned long major, minor;
-
-	if (strncmp(text, prefix, sizeof(prefix) - 1) == 0)
-		text += sizeof(prefix) - 1;
-	dot = strchr(text, '.');
-	if (!dot || dot - text >= (ptrdiff_t)sizeof(major_text))
-		return ERR_MALFORMED;
-	memcpy(major_text, text, (size_t)(dot - text));
-	if (!number_parse(major_text, 255, &major) || !number_parse(dot + 1, 255, &minor))
-		return ERR_MALFORMED;
-	if (VERSION_OF(major, minor) > VERSION_OF(0, 9))
-		return ERR_UNSUPPORTED;
-	*out = VERSION_OF(major, minor);
-	return ERR_OK;
-}
-
-static enum err rate_parse(const char *s, double *out)
-{
-	char *end;
-	double v;
-
-	if (*s < '0' || *s > '9')
-		return ERR_MALFORMED;
-	v = strtod(s, &end);
-	if (*end || !(v >= 0 && v <= 1e6))
-		return ERR_MALFORMED;
-	*out = v;
-	return ERR_OK;
-}
-
-static enum err add_allowed(struct run_config *c, const char *list, struct fault *f)
-{
-	return policy_allow(&c->policy, list, f);
-}
-
-static enum err add_admins(struct run_config *c, const char *list, struct fault *f)
-{
-	return admins_add(&c->admins, list, f);
-}
-
-/* A list as typed, or in @FILE: one or more entries a line, '#' begins a comment. No entry but a public key holds a '/', so
- * that the path of a file of names needs no '@'. */
-static enum err list_take(struct run_config *c, const char *v,
-			  enum err (*add)(struct run_config *, const char *, struct fault *), struct fault *f)
-{
-	bool is_path = v[0] == '@' || (add == add_allowed && strchr(v, '/'));
-	const char *path = v[0] == '@' ? v + 1 : v;
-	struct buf b;
-	char *text;
-	enum err e;
-
-	if (!is_path) {
-		e = add(c, v, f);
-		if (e != ERR_OK && f && !f->next[0])
-			fault_next(f, "ironmesh run --help");
-		return e;
-	}
-	buf_init(&b, LIST_FILE_MAX);
-	e = file_read(path, &b, f);
-	if (e == ERR_OK && memchr(b.p ? b.p : (const uint8_t *)"", 0, b.n))
-		e = usage(f, NULL, "%s is not a text file", path);
-	if (e == ERR_OK) {
-		text = (char *)(uintptr_t)buf_cstr(&b);
-		for (char *s = text; (s = strchr(s, '#'));)
-			while (*s && *s != '\n')
-				*s++ = ' ';
-		e = add(c, text, f);
-	}
-	buf_fini(&b);
-	if (e != ERR_OK && f)
-		f->code = EXIT_USAGE;
-	return e;
-}
-
-static bool plain(const char *s)
-{
-	for (; *s; s++)
-		if ((unsigned char)*s < 0x20 || *s == 0x7f)
-			return false;
-	return true;
-}
-
-static enum err take(struct run_config *c, enum opt opt, const char *v, struct fault *f)
-{
-	unsigned long n;
-	uint64_t ms;
-	enum err e;
-
-	switch (opt) {
-	case OPT_HELP:
-		c->help = true;
-		return ERR_OK;
-	case OPT_NAME:
-		if (!name_valid(bytes_str(v)))
-			return usage(f, "A name has 1 to 64 letters, digits, '.', '_' and '-', and does not "
-					"begin with '-'.",
-				     "'%s' cannot be a name", v);
-		c->name = v;
-		return ERR_OK;
-	case OPT_PORT:
-		if (!number_parse(v, 65535, &n))
-			return usage(f, NULL, "--port: '%s' is not a number from 0 to 65535", v);
-		c->port = (uint16_t)n;
-		return ERR_OK;
-	case OPT_BIND:
-		if (!*v)
-			return usage(f, NULL, "--bind: an address is needed");
-		c->bind = v;
-		return ERR_OK;
-	case OPT_NO_LISTEN:
-		c->bind = NULL;
-		return ERR_OK;
-	case OPT_PASSPHRASE_FILE:
-		c->passphrase_file = v;
-		return ERR_OK;
-	case OPT_PASSPHRASE_FD:
-		if (!number_parse(v, 65535, &n))
-			return usage(f, NULL, "--passphrase-fd: '%s' is not a descriptor number", v);
-		c->passphrase_fd = (int)n;
-		return ERR_OK;
-	case OPT_KEY_PASSPHRASE_FILE:
-		c->key_passphrase_file = v;
-		return ERR_OK;
-	case OPT_CLEAR_KEYS:
-		c->clear_keys = true;
-		return ERR_OK;
-	case OPT_NO_PASSPHRASE:
-		c->no_passphrase = true;
-		return ERR_OK;
-	case OPT_UNATTENDED:
-		c->unattended = true;
-		return ERR_OK;
-	case OPT_PEER:
-		if (c->peer_count == RUN_PEERS_MAX)
-			return usage(f, NULL, "--peer: more than %d peers", RUN_PEERS_MAX);
-		c->peers[c->peer_count++] = v;
-		return ERR_OK;
-	case OPT_ALLOWED:
-		e = list_take(c, v, add_allowed, f);
-		/* No entry would mean no list, and that everybody may come. */
-		if (e == ERR_OK && c->policy.allowed_count == 0)
-			return usage(f, "Who wants to talk to nobody runs no daemon.", "--allowed-peers: %s names nobody",
-				     *v ? v : "''");
-		return e;
-	case OPT_TOFU:
-		c->policy.trust_on_first_use = true;
-		return ERR_OK;
-	case OPT_PLAINTEXT:
-		c->allow_plaintext = true;
-		return ERR_OK;
-	case OPT_STRICT_TLS:
-		c->strict_tls = true;
-		return ERR_OK;
-	case OPT_PINNED_CA:
-		c->pinned_ca = v;
-		return ERR_OK;
-	case OPT_MIN_VERSION:
-		e = protocol_version_parse(v, &c->policy.min_version);
-		if (e == ERR_UNSUPPORTED)
-			return usage(f, "Nobody could connect: this program speaks ironmesh/0.9.",
-				     "--min-protocol-version: %s is too new", v);
-		if (e != ERR_OK)
-			return usage(f, NULL, "--min-protocol-version: '%s' is not a version such as 0.9", v);
-		return ERR_OK;
-	case OPT_REKEY:
-		if (duration_parse(bytes_str(v), &ms) != ERR_OK)
-			return usage(f, NULL, "--rekey-interval: '%s' is not a time such as 30m or 1800", v);
-		if (ms && (ms < REKEY_MIN_MS || ms > REKEY_MAX_MS))
-			return usage(f, NULL, "--rekey-interval: %s is not between 10s and 7d", v);
-		c->rekey_ms = ms;
-		return ERR_OK;
-	case OPT_IM2:
-		c->im2_given = true;
-		if (im2_setting_parse(bytes_str(v), &c->policy.im2) != ERR_OK)
-			return usage(f, NULL, "--im2: '%s' is not off, on or require", v);
-		return ERR_OK;
-	case OPT_REQUIRE_IM2:
-		c->require_im2 = true;
-		return ERR_OK;
-	case OPT_ROUTING:
-		if (routing_mode_parse(v, &c->routing) != ERR_OK)
-			return usage(f, NULL, "--routing: '%s' is none of off, passive, relay", v);
-		return ERR_OK;
-	case OPT_SEAL_FALLBACK:
-		if (strcmp(v, "mark") != 0 && strcmp(v, "refuse") != 0)
-			return usage(f, NULL, "--seal-fallback: '%s' is none of mark, refuse", v);
-		c->seal_refuse = strcmp(v, "refuse") == 0;
-		return ERR_OK;
-	case OPT_SEAL_PAD:
-		if (strcmp(v, "on") != 0 && strcmp(v, "off") != 0)
-			return usage(f, NULL, "--seal-pad: '%s' is none of on, off", v);
-		c->no_seal_pad = strcmp(v, "off") == 0;
-		return ERR_OK;
-	case OPT_PAD:
-		c->pad = true;
-		return ERR_OK;
-	case OPT_SIGN_ALWAYS:
-		c->sign_always = true;
-		return ERR_OK;
-	case OPT_TLS_BINDING:
-		c->tls_binding = strcmp(v, "on") == 0;
-		if (!c->tls_binding && strcmp(v, "off") != 0)
-			return usage(f, NULL, "--tls-binding: '%s' is not on or off", v);
-		return ERR_OK;
-	case OPT_ROTATE_VERIFIED:
-		c->rotate_keeps_verified = strcmp(v, "keep") == 0;
-		if (!c->rotate_keeps_verified && strcmp(v, "drop") != 0)
-			return usage(f, NULL, "--rotate-verified: '%s' is not keep or drop", v);
-		return ERR_OK;
-	case OPT_CAP_CHANGE:
-		c->cap_change_holds = strcmp(v, "hold") == 0;
-		if (!c->cap_change_holds && strcmp(v, "show") != 0)
-			return usage(f, NULL, "--cap-change: '%s' is not show or hold", v);
-		return ERR_OK;
-	case OPT_REVOKE_ADMINS:
-		return list_take(c, v, add_admins, f);
-	case OPT_REVOKE_QUORUM:
-		if (!number_parse(v, ADMINS_MAX, &n) || n == 0)
-			return usage(f, NULL, "--revoke-quorum: '%s' is not a number from 2 to %d", v, ADMINS_MAX);
-		c->admins.quorum = (unsigned)n;
-		return ERR_OK;
-	case OPT_MESH:
-		if (!*v || strlen(v) > RUN_MESH_MAX || !utf8_valid(bytes_str(v)) || !plain(v))
-			return usage(f, "It has 1 to 64 bytes and no control characters.",
-				     "'%s' cannot be the name of a mesh", v);
-		c->mesh = v;
-		return ERR_OK;
-	case OPT_PASSGEN:
-		if (!number_parse(v, 65535, &n))
-			return usage(f, NULL, "--passgen: '%s' is not a number from 0 to 65535", v);
-		c->passgen = (uint16_t)n;
-		return ERR_OK;
-	case OPT_DISCOVERY:
-		if (discovery_scope_parse(v, &c->discovery) != ERR_OK)
-			return usage(f, NULL, "--discovery: '%s' is not fleet, public, both or off", v);
-		return ERR_OK;
-	case OPT_OPEN_DISCOVERY:
-		c->open_discovery = true;
-		return ERR_OK;
-	case OPT_CONNECT_RATE:
-		if (rate_parse(v, &c->connect_rate) != ERR_OK)
-			return usage(f, NULL, "--connect-rate: '%s' is not a number of connections per second", v);
-		return ERR_OK;
-	case OPT_LOG_LEVEL:
-		if (log_level_parse(v, &c->log_level) != ERR_OK)
-			return usage(f, NULL, "--log-level: '%s' is not error, warn, info or debug", v);
-		return ERR_OK;
-	case OPT_WALLS:
-		if (walls_mode_parse(v, &c->walls) != ERR_OK)
-			return usage(f, NULL, "--walls: '%s' is none of on, off, require", v);
-		return ERR_OK;
-	case OPT_LOG_FORMAT:
-		if (log_format_parse(v, &c->log_format) != ERR_OK)
-			return usage(f, NULL, "--log-format: '%s' is not text or json", v);
-		return ERR_OK;
-	}
-	BUG_ON(true);
-}
-
-/* --- the command line --------------------------------------------------------------------------- */
-
 static enum err unknown(const char *word, struct fault *f)
 {
 	const char *best = NULL;
 	unsigned distance = 4;
 	char bare[64], means[80];
+	const struct setting *s;
 
 	snprintf(bare, sizeof(bare), "%.*s", (int)strcspn(word, "="), word);
-	for (size_t i = 0; i < ROWS; i++) {
-		unsigned d = edit_distance(bare, rows[i].name, 3);
+	for (unsigned i = 0; (s = option_at(i)); i++) {
+		unsigned d = edit_distance(bare, s->option, 3);
 
 		if (d < distance) {
 			distance = d;
-			best = rows[i].name;
+			best = s->option;
 		}
 	}
 	if (best)
@@ -503,81 +380,118 @@ static enum err unknown(const char *word, struct fault *f)
 
 static enum err refused(int answer, int option, char **argv, struct fault *f)
 {
-	if (answer == ':')
-		for (size_t i = 0; i < ROWS; i++)
-			if ((int)rows[i].opt == option)
-				return usage(f, NULL, "%s needs a value: %s", rows[i].name, rows[i].arg);
-	if (option) {
-		for (size_t i = 0; i < ROWS; i++)
-			if ((int)rows[i].opt == option)
-				return usage(f, NULL, "%s takes no value", rows[i].name);
+	const struct setting *s = option >= LONG_BASE ? option_at((unsigned)(option - LONG_BASE)) : NULL;
+
+	if (s && answer == ':')
+		return usage(f, NULL, "%s needs a value: %s", s->option, s->arg);
+	if (s)
+		return usage(f, NULL, "%s takes no value", s->option);
+	if (option)
 		return usage(f, "Options of this command have two dashes.", "unknown option '-%c'", option);
-	}
 	return unknown(argv[optind - 1], f);
 }
 
-static enum err consistent(struct run_config *c, struct fault *f)
+/* SECTION.KEY=VALUE, or SECTION.NAME.KEY=VALUE where sections have names. */
+static enum err take_set(struct settings *st, const char *text, unsigned source, struct fault *f)
 {
-	if (c->passphrase_file && c->passphrase_fd >= 0)
-		return usage(f, NULL, "--passphrase-file and --passphrase-fd exclude each other");
-	if (c->no_passphrase && (c->passphrase_file || c->passphrase_fd >= 0))
-		return usage(f, NULL, "--no-passphrase and a passphrase exclude each other");
-	if (c->pinned_ca && !c->strict_tls)
-		return usage(f, "Without it no certificate is verified against that file.",
-			     "--pinned-ca needs --strict-tls");
-	if (c->strict_tls && c->allow_plaintext)
-		return usage(f, "A connection without TLS has no certificate to verify.",
-			     "--strict-tls and --allow-plaintext-ws exclude each other");
-	if (c->require_im2 && c->im2_given && c->policy.im2 != IM2_REQUIRE)
-		return usage(f, NULL, "--require-im2 and another --im2 contradict each other");
-	if (c->require_im2)
-		c->policy.im2 = IM2_REQUIRE;
-	if (c->policy.im2 == IM2_OFF && (c->pad || c->sign_always))
-		return usage(f, "They say how im2 is spoken.", "--pad and --sign-always need --im2 on");
-	if (c->policy.im2 == IM2_OFF && c->no_passphrase)
-		return usage(f, "The old wire meets nobody without the passphrase of the mesh.", "--no-passphrase needs --im2 on");
-	if (c->policy.im2 == IM2_OFF && c->tls_binding)
-		return usage(f, "The old wire cannot be bound.", "--tls-binding on needs --im2 on");
-	if (c->policy.im2 == IM2_OFF && c->admins.n)
-		return usage(f, "The old wire carries no signed revocations.", "--revoke-admins needs --im2 on");
-	if (c->allow_plaintext && c->tls_binding)
-		return usage(f, "A connection without TLS has nothing to bind to.",
-			     "--tls-binding on and --allow-plaintext-ws exclude each other");
-	if (!c->bind && c->peer_count == 0 && c->discovery == SCOPE_OFF)
-		return usage(f, "Nobody could reach this node, and it would reach nobody.",
-			     "--no-listen with --discovery off needs a --peer");
-	if (admins_settle(&c->admins, f) != ERR_OK) {
-		fault_next(f, "ironmesh run --help");
-		return ERR_USAGE;
+	char word[160];
+	size_t n = strcspn(text, "=");
+	char *key, *name = NULL;
+	const struct setting *s = NULL;
+
+	if (text[n] && n < sizeof word) {
+		memcpy(word, text, n);
+		word[n] = '\0';
+		key = strrchr(word, '.');
+		if (key)
+			*key++ = '\0';
+		name = strchr(word, '.');
+		if (name)
+			*name++ = '\0';
+		s = key ? setting_find(word, key) : NULL;
+		if (s && ((s->flags & SETTING_NAMED) != 0) != (name && name_valid(bytes_str(name))))
+			s = NULL;
 	}
-	return ERR_OK;
+	if (!s)
+		return usage(f, "It is said as --set log.level=debug; `ironmesh config keys` lists them.",
+			     "--set: '%s' names no setting", text);
+	return settings_put(st, s, name, text + n + 1, (struct setting_origin){ .option = "--set" }, source, f);
 }
 
-enum err run_config_parse(struct run_config *c, int argc, char **argv, struct fault *f)
+static enum err take_option(struct settings *st, const struct setting *s, const char *v, struct fault *f)
 {
-	struct option options[ROWS + 1] = { 0 };
+	const unsigned source = SETTING_FILES_MAX + 1;
+	const struct setting_value *was;
+	const struct setting *target = s;
+	char section[32];
+
+	if (strcmp(s->option, "--set") == 0)
+		return take_set(st, v, source, f);
+	if (s->same) {
+		snprintf(section, sizeof section, "%.*s", (int)strcspn(s->same, "."), s->same);
+		target = setting_find(section, strchr(s->same, '.') + 1);
+	}
+	if (!v)
+		v = s->gives ? s->gives : "yes";
+	was = target->section ? settings_get(st, target, NULL) : NULL;
+	if (was && was->from.option && strcmp(was->from.option, s->option) != 0 && (s->same || setting_by_option(was->from.option)->same) &&
+	    strcmp(was->text, v) != 0)
+		return usage(f, NULL, "%s and another %s contradict each other", s->same ? s->option : was->from.option,
+			     target->option);
+	return settings_put(st, target, NULL, v, (struct setting_origin){ .option = s->option }, source, f);
+}
+
+static enum err options_parse(struct run_config *c, struct settings *st, int argc, char **argv, struct fault *f)
+{
+	struct option options[OPTIONS_MAX + 1] = { 0 };
+	const struct setting *s, *help = setting_by_option("--help");
+	enum err e = ERR_OK;
 	int answer;
 
-	for (size_t i = 0; i < ROWS; i++)
-		options[i] = (struct option){ .name = rows[i].name + 2,
-					      .has_arg = rows[i].arg ? required_argument : no_argument,
-					      .val = (int)rows[i].opt };
+	for (unsigned i = 0; (s = option_at(i)); i++) {
+		BUG_ON(i == OPTIONS_MAX || s->option[2] == '\0');
+		options[i] = (struct option){ .name = s->option + 2, .has_arg = s->arg ? required_argument : no_argument,
+					      .val = LONG_BASE + (int)i };
+	}
 	optind = 0; /* glibc: begin anew */
 	opterr = 0;
-	while ((answer = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
-		enum err e;
-
-		if (answer == 'h')
-			answer = OPT_HELP;
+	while (e == ERR_OK && (answer = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
 		if (answer == '?' || answer == ':')
 			return refused(answer, optopt, argv, f);
-		e = take(c, (enum opt)answer, optarg, f);
-		if (e != ERR_OK)
-			return e;
-		if (c->help)
+		s = answer == 'h' ? help : option_at((unsigned)(answer - LONG_BASE));
+		if (s == help) {
+			c->help = true;
 			return ERR_OK;
+		}
+		e = take_option(st, s, optarg, f);
 	}
-	if (optind < argc)
+	if (e == ERR_OK && optind < argc)
 		return usage(f, "`ironmesh run` has options only.", "'%s' is one argument too many", argv[optind]);
-	return consistent(c, f);
+	return e;
+}
+
+enum err run_config_load(struct run_config *c, const struct config_sources *from, struct fault *f)
+{
+	const struct setting *config = setting_by_option("--config");
+	const struct setting_value *file;
+	struct settings options, st;
+	char folder[PATH_MAX] = "";
+	enum err e;
+
+	settings_init(&options);
+	settings_init(&st);
+	/* Twice: first for --config and for what is wrong with the options, then above what the files say. */
+	e = options_parse(c, &options, from->argc, from->argv, f);
+	file = settings_get(&options, config, NULL);
+	if (e == ERR_OK && !c->help && from->home && config_folder(from->home, folder, sizeof folder) != ERR_OK)
+		e = fault_set(f, ERR_LIMIT, EXIT_CONFIG, "the path of the configuration is too long");
+	if (e == ERR_OK && !c->help && (from->home || file))
+		e = settings_read(&st, folder, file ? file->text : NULL, f);
+	if (e == ERR_OK && !c->help)
+		e = options_parse(c, &st, from->argc, from->argv, f);
+	if (e == ERR_OK && !c->help)
+		e = run_config_build(c, &st, f);
+	settings_fini(&options);
+	settings_fini(&st);
+	return e;
 }

@@ -1,8 +1,8 @@
 /*
- * config.h -- the options of `ironmesh run`.
+ * config.h -- what the daemon runs with: ironmesh.conf, conf.d and the options of `ironmesh run`, as C values.
  *
- * One table holds name, argument and text of each; help, completion and the manual page come from
- * it. Nothing is read from a file here but the lists given as @FILE. Strings are borrowed from argv.
+ * Every setting is a row of settings_table.c. A reader of a setting looks at its member here; strings belong to this struct,
+ * and live until the next reload (reload.h), which replaces its contents in place.
  */
 #ifndef DAEMON_CONFIG_H
 #define DAEMON_CONFIG_H
@@ -13,6 +13,7 @@
 #include "daemon/admins.h"
 #include "daemon/discovery.h"
 #include "daemon/routes.h"
+#include "daemon/settings.h"
 #include "daemon/walls.h"
 #include "trust/policy.h"
 
@@ -24,6 +25,7 @@
 struct run_config {
 	bool json; /* the ready line on stdout, the log as JSON */
 	const char *name; /* NULL: the name in the key file */
+	bool listen;
 	const char *bind; /* NULL: do not listen */
 	uint16_t port;    /* 0: the system picks */
 	const char *passphrase_file, *key_passphrase_file;
@@ -31,7 +33,7 @@ struct run_config {
 	bool clear_keys;
 	bool no_passphrase; /* of the mesh */
 	bool unattended;    /* a first start of a service: see unlock.h */
-	const char *peers[RUN_PEERS_MAX];
+	char *peers[RUN_PEERS_MAX]; /* "host:port" or "host:port#id": of --peer, then of [peer ...] */
 	size_t peer_count;
 	struct policy policy;
 	bool allow_plaintext, strict_tls;
@@ -42,24 +44,33 @@ struct run_config {
 	uint16_t passgen;  /* which of the mesh's passphrases ours is, while it changes */
 	bool pad, sign_always, tls_binding;
 	enum routing_mode routing; /* im2.md 11; passive */
-	bool seal_refuse, no_seal_pad; /* im2.md 11.3 */
+	bool seal_refuse, seal_pad; /* im2.md 11.3 */
 	bool rotate_keeps_verified; /* im2.md 13.4 */
 	bool cap_change_holds; /* a trusted peer whose capabilities change is held until the operator decides */
-	bool im2_given, require_im2; /* as typed */
 	struct admins admins; /* who together may revoke; empty: nobody */
 	enum discovery_scope discovery; /* im2.md 15.5, wire 8; SCOPE_AUTO unless said */
 	bool open_discovery; /* whoever is found is dialled */
-	double connect_rate; /* accepted per second and source; 0: no limit, < 0: the standard */
+	double connect_rate; /* accepted per second and source; 0: no limit */
 	enum walls_mode walls;
 	enum log_level log_level;
 	enum log_format log_format;
 	bool help;
+	struct settings settings; /* where each value comes from */
 };
 
 void run_config_init(struct run_config *c);
 void run_config_fini(struct run_config *c);
-/* argv[0] is not looked at. ERR_USAGE with fault (exit 2). With --help the rest is not checked. */
-enum err run_config_parse(struct run_config *c, int argc, char **argv, struct fault *f) MUST_CHECK;
+/* Where the daemon takes its settings from; all borrowed. The same sources are read again at a reload. */
+struct config_sources {
+	const char *home; /* NULL: no file but that of --config */
+	int argc;         /* of `ironmesh run`; argv[0] is not looked at */
+	char **argv;
+};
+/* Into a struct fresh from run_config_init(). ERR_USAGE and others with fault: exit 2 for an option, 10 for a file.
+ * With --help the rest is not checked. */
+enum err run_config_load(struct run_config *c, const struct config_sources *from, struct fault *f) MUST_CHECK;
+/* From values that were read already; takes `st`. */
+enum err run_config_build(struct run_config *c, struct settings *st, struct fault *f) MUST_CHECK;
 
 /* "0.9" or "ironmesh/0.9". ERR_MALFORMED; ERR_UNSUPPORTED above what this program speaks. */
 enum err protocol_version_parse(const char *text, uint16_t *out) MUST_CHECK;

@@ -48,15 +48,14 @@ static int failed(const struct fault *f, bool json)
 
 int daemon_run(const char *home, bool json, int argc, char **argv)
 {
+	struct config_sources from = { .home = home, .argc = argc, .argv = argv };
 	struct run_config c;
 	struct fault f = { .err = ERR_INTERNAL, .code = EXIT_GENERIC };
 	enum err e;
 
 	run_config_init(&c);
 	c.json = json;
-	if (json)
-		c.log_format = LOG_JSON;
-	e = run_config_parse(&c, argc, argv, &f);
+	e = run_config_load(&c, &from, &f);
 	if (e == ERR_OK && c.help) {
 		run_help(stdout);
 	} else if (e == ERR_OK) {

@@ -1,7 +1,7 @@
 # What `make check` runs, and the targets that take longer.
 
 DEB_BUILD := gcc make pkg-config libsodium-dev libwebsockets-dev libwebsockets-evlib-uv libuv1-dev \
-	libsqlite3-dev libjansson-dev libssl-dev libavahi-compat-libdnssd-dev libqrencode-dev \
+	libsqlite3-dev libjansson-dev libssl-dev libavahi-compat-libdnssd-dev libqrencode-dev libinih-dev \
 	libseccomp-dev libcap-ng-dev
 DEB_TEST := libcmocka-dev openssl python3 python3-nacl python3-websockets avahi-daemon avahi-utils dbus-daemon iproute2 util-linux
 DEB_FUZZ := clang libclang-rt-14-dev
