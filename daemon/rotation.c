@@ -92,7 +92,7 @@ enum err rotation_begin(struct command_ctx *cx, struct keyring **out, struct fau
 	const struct node_id *was = keyring_id(cx->keyring), *now;
 	char pins[PATH_MAX], keys[PATH_MAX];
 	struct keyring *fresh;
-	enum err e = keyring_generate(cx->env, &fresh);
+	enum err e = keyring_next(cx->keyring, cx->env, &fresh);
 
 	if (e != ERR_OK)
 		return fault_set(f, e, EXIT_RETRY, "no memory for the new keys");

@@ -104,19 +104,24 @@ bool sig_is_revocation(struct bytes whole)
 	return true;
 }
 
+bool sig_fits(enum sig_context c, struct bytes whole)
+{
+	if ((unsigned)c >= SIG_CONTEXTS || !starts_with(whole, prefixes[c]))
+		return false;
+	/* The bare forms share one signing space with the contexts; what belongs to a context
+	 * is never signed as bare, nor verifies so, and the attached HELLO is JSON and nothing else. */
+	if (c == SIG_BARE_HELLO)
+		return whole.n != 0 && whole.p[0] == '{';
+	if (c == SIG_BARE_OUTER)
+		return !sig_has_context(whole) && !sig_is_revocation(whole);
+	return c != SIG_BARE_REVOCATION || sig_is_revocation(whole);
+}
+
 bool sig_verify(enum sig_context c, const uint8_t ed[static ED_BYTES], struct bytes whole,
 		const uint8_t sig[static SIG_BYTES])
 {
 	BUG_ON(!starts_with(whole, sig_prefix(c)));
-	/* The bare forms share one signing space with the contexts; what belongs to a context
-	 * never verifies as bare, and the attached HELLO is JSON and nothing else. */
-	if (c == SIG_BARE_HELLO && (whole.n == 0 || whole.p[0] != '{'))
-		return false;
-	if (c == SIG_BARE_OUTER && (sig_has_context(whole) || sig_is_revocation(whole)))
-		return false;
-	if (c == SIG_BARE_REVOCATION && !sig_is_revocation(whole))
-		return false;
-	return crypto_sign_verify_detached(sig, whole.p, whole.n, ed) == 0;
+	return sig_fits(c, whole) && crypto_sign_verify_detached(sig, whole.p, whole.n, ed) == 0;
 }
 
 bool x25519_binding_verify(const uint8_t ed[static ED_BYTES], const uint8_t x[static X25519_BYTES],

@@ -58,6 +58,8 @@ struct bytes sig_prefix(enum sig_context c);
 bool sig_has_context(struct bytes whole);
 /* `whole` is the text of a revocation: no other bare form may sign or verify that. */
 bool sig_is_revocation(struct bytes whole);
+/* `whole` may be signed in context `c`: it begins with its prefix, and a bare form is not the text of another one. */
+bool sig_fits(enum sig_context c, struct bytes whole);
 /* `whole` begins with the prefix of `c` (BUG otherwise: call sites build prefix || message). */
 bool sig_verify(enum sig_context c, const uint8_t ed[static ED_BYTES], struct bytes whole,
 		const uint8_t sig[static SIG_BYTES]);

@@ -46,7 +46,7 @@ enum err keyfile_migrate(const char *path, struct bytes passphrase, struct env *
  * keys.json.<old id>.bak. *out is the new keyring; the caller announces KEY_ROTATE with the old. */
 enum err keyfile_rotate(const char *path, struct bytes passphrase, struct env *env,
 			struct keyring **out, struct fault *f) MUST_CHECK;
-/* The same with a keyring the caller has made, for whoever must prepare other files under it first. */
+/* The same with a keyring the caller has made, whose keys may be elsewhere (then `passphrase` is not looked at), for whoever must prepare other files under it first. */
 enum err keyfile_rotate_to(const char *path, struct bytes passphrase, struct env *env,
 			   const struct keyring *fresh, struct fault *f) MUST_CHECK;
 

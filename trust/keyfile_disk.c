@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "trust/keyfile_internal.h"
+#include "trust/keyring_internal.h"
 
 /* A key file in memory: wiped, not only freed. */
 struct text {
@@ -39,6 +40,15 @@ static enum err text_load(struct text *t, const char *path, struct bytes passphr
 		return e;
 	return keyfile_parse_named(buf_bytes(&t->json), passphrase, env, &t->keys, &t->info,
 				   &t->name, f);
+}
+
+/* The file as it is, without its keys: they are elsewhere. */
+static enum err text_peek(struct text *t, const char *path, struct fault *f)
+{
+	if (!buf_reserve(&t->json, KEYFILE_MAX_BYTES))
+		return fault_set(f, ERR_NOMEM, EXIT_RETRY, "no memory to read the key file");
+	enum err e = file_read_secret(path, &t->json, f);
+	return e == ERR_OK ? keyfile_peek(buf_bytes(&t->json), &t->info, f) : e;
 }
 
 enum err keyfile_load(const char *path, struct bytes passphrase, struct env *env,
@@ -109,8 +119,8 @@ static enum err replace(struct text *t, const char *path, const char *suffix,
 	if (!t->info.encrypted)
 		passphrase = bytes_of("", 0); /* what was clear stays clear */
 	buf_init(&out, KEYFILE_MAX_BYTES);
-	enum err e =
-		keyfile_write(k, buf_cstr(&t->name), passphrase, !t->info.encrypted, env, &out, f);
+	enum err e = keyring_ops(k) ? keyring_ops(k)->file(keyring_ops_ctx(k), &out, f) :
+				      keyfile_write(k, buf_cstr(&t->name), passphrase, !t->info.encrypted, env, &out, f);
 	if (e == ERR_OK)
 		e = keep(t, backup, f);
 	if (e == ERR_OK)
@@ -143,7 +153,7 @@ enum err keyfile_rotate_to(const char *path, struct bytes passphrase, struct env
 	char suffix[NODE_ID_LEN + 8];
 
 	text_init(&t);
-	enum err e = text_load(&t, path, passphrase, env, f);
+	enum err e = keyring_ops(fresh) ? text_peek(&t, path, f) : text_load(&t, path, passphrase, env, f);
 	if (e == ERR_OK) {
 		snprintf(suffix, sizeof suffix, ".%s.bak", t.info.id.hex);
 		e = replace(&t, path, suffix, fresh, passphrase, env, f);

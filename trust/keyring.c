@@ -13,6 +13,8 @@ struct vault {
 };
 
 struct keyring {
+	const struct keyring_ops *ops; /* NULL: the keys are here */
+	void *ctx;
 	struct secret secret; /* holds a struct vault */
 	uint8_t hkdf_salt[HKDF_SALT_BYTES];
 	uint8_t ed[ED_BYTES];
@@ -26,6 +28,7 @@ _Static_assert(SEED_BYTES == crypto_sign_SEEDBYTES, "Ed25519 seed");
 
 static struct vault *vault_of(const struct keyring *k)
 {
+	BUG_ON(k->ops);
 	return (struct vault *)k->secret.p;
 }
 
@@ -72,6 +75,44 @@ enum err keyring_from_seed(const uint8_t seed[static SEED_BYTES],
 	return ERR_OK;
 }
 
+enum err keyring_elsewhere(const struct keyring_public *p, const struct keyring_ops *ops, void *ctx,
+			   struct keyring **out)
+{
+	struct keyring *k;
+	enum err e = secret_init_library();
+
+	if (e == ERR_OK && !x25519_binding_verify(p->ed, p->x25519, p->binding))
+		e = ERR_AUTH;
+	k = e == ERR_OK ? calloc(1, sizeof *k) : NULL;
+	if (!k) {
+		ops->free(ctx);
+		return e == ERR_OK ? ERR_NOMEM : e;
+	}
+	k->ops = ops;
+	k->ctx = ctx;
+	memcpy(k->ed, p->ed, ED_BYTES);
+	memcpy(k->x25519, p->x25519, X25519_BYTES);
+	memcpy(k->binding, p->binding, SIG_BYTES);
+	node_id_of(k->ed, &k->id);
+	*out = k;
+	return ERR_OK;
+}
+
+const struct keyring_ops *keyring_ops(const struct keyring *k)
+{
+	return k->ops;
+}
+
+void *keyring_ops_ctx(const struct keyring *k)
+{
+	return k->ctx;
+}
+
+enum err keyring_next(const struct keyring *k, struct env *env, struct keyring **out)
+{
+	return k->ops ? k->ops->next(k->ctx, out) : keyring_generate(env, out);
+}
+
 enum err keyring_generate(struct env *env, struct keyring **out)
 {
 	uint8_t seed[SEED_BYTES], salt[HKDF_SALT_BYTES];
@@ -87,6 +128,8 @@ void keyring_free(struct keyring *k)
 {
 	if (!k)
 		return;
+	if (k->ops)
+		k->ops->free(k->ctx);
 	secret_free(&k->secret);
 	free(k);
 }
@@ -129,23 +172,21 @@ const uint8_t *keyring_x25519_seed(const struct keyring *k)
 void keyring_sign(const struct keyring *k, enum sig_context c, struct bytes whole,
 		  uint8_t sig[static SIG_BYTES])
 {
-	struct bytes prefix = sig_prefix(c);
-
-	BUG_ON(whole.n < prefix.n);
-	BUG_ON(prefix.n != 0 && memcmp(whole.p, prefix.p, prefix.n) != 0);
-	/* A bare signature over text that looks like a context would be a signature in it. */
-	BUG_ON(c == SIG_BARE_HELLO && (whole.n == 0 || whole.p[0] != '{'));
-	BUG_ON(c == SIG_BARE_OUTER && (sig_has_context(whole) || sig_is_revocation(whole)));
-	BUG_ON(c == SIG_BARE_REVOCATION && !sig_is_revocation(whole));
+	BUG_ON(!sig_fits(c, whole));
+	if (k->ops) {
+		k->ops->sign(k->ctx, c, whole, sig);
+		return;
+	}
 	BUG_ON(crypto_sign_detached(sig, NULL, whole.p, whole.n, vault_of(k)->sign) != 0);
 }
 
 enum err keyring_open_sealed(const struct keyring *k, struct bytes sealed, struct buf *out)
 {
-	const struct vault *v = vault_of(k);
-
 	if (sealed.n < crypto_box_SEALBYTES)
 		return ERR_SHORT;
+	if (k->ops)
+		return k->ops->open_sealed(k->ctx, sealed, out);
+	const struct vault *v = vault_of(k);
 	size_t n = sealed.n - crypto_box_SEALBYTES;
 	uint8_t *p = buf_reserve(out, n ? n : 1);
 	if (!p)
@@ -163,6 +204,8 @@ enum err keyring_noise_dh(const struct keyring *k, const uint8_t their[static X2
 	uint8_t shared[X25519_BYTES];
 	enum err e = ERR_AUTH;
 
+	if (k->ops)
+		return k->ops->noise_dh(k->ctx, their, out);
 	/* libsodium refuses the all-zero result itself. */
 	if (crypto_scalarmult(shared, vault_of(k)->x25519_seed, their) == 0) {
 		memcpy(out, shared, sizeof shared);
@@ -182,9 +225,11 @@ enum err keyring_derive(const struct keyring *k, enum derived_key which, struct 
 		[DERIVE_CAPABILITIES] = "ironmesh-capabilities-v1",
 	};
 	static const char wrap_info[] = "ironmesh-db-wrap-v1"; /* with its NUL */
-	struct bytes seed = bytes_of(keyring_seed(k), SEED_BYTES);
 
 	BUG_ON((unsigned)which >= DERIVE_COUNT);
+	if (k->ops)
+		return k->ops->derive(k->ctx, which, out);
+	struct bytes seed = bytes_of(keyring_seed(k), SEED_BYTES);
 	enum err e = secret_new(out, HASH_BYTES);
 	if (e != ERR_OK)
 		return e;

@@ -12,6 +12,10 @@
 #define SEED_BYTES 32
 #define HKDF_SALT_BYTES 16
 
+/* NULL: the keys are here, and the pointers below are there. */
+const struct keyring_ops *keyring_ops(const struct keyring *k);
+void *keyring_ops_ctx(const struct keyring *k);
+
 /* Derives everything from the seed (wire 9.2). ERR_NOMEM is the only failure. */
 enum err keyring_from_seed(const uint8_t seed[static SEED_BYTES],
 			   const uint8_t hkdf_salt[static HKDF_SALT_BYTES],
