@@ -102,6 +102,8 @@ static enum err start(struct app *a, struct fault *f)
 	if (e != ERR_OK)
 		return e;
 	app_warn_of_walls(a);
+	if (a->keyproc)
+		keyproc_watch(a->keyproc, &a->loop.uv);
 	app_open_lan(a);
 	watch_signals(a);
 	app_start_mesh_key(a);
@@ -135,6 +137,7 @@ static void close_all(struct app *a)
 	ownkey_close(&a->key);
 	unlock_fini(&a->unlock);
 	walls_free(a->walls);
+	keyproc_end(a->keyproc);
 	if (a->has_loop)
 		loop_fini(&a->loop);
 	if (a->lock >= 0)
@@ -146,9 +149,17 @@ enum err app_run(const char *home, const struct run_config *c, struct fault *f)
 	struct app *a = calloc(1, sizeof *a);
 	enum err e = a ? secret_init_library() : ERR_NOMEM;
 
+	/* Before there is a loop, a thread or a secret. */
+	if (e == ERR_OK && c->walls != WALLS_OFF && keyproc_start(&a->keyproc, f) != ERR_OK) {
+		e = f->err;
+		free(a);
+		return e;
+	}
 	if (e == ERR_OK)
 		e = loop_init(&a->loop, app_turn, a);
 	if (e != ERR_OK) {
+		if (a)
+			keyproc_end(a->keyproc);
 		free(a);
 		return fault_set(f, e, EXIT_GENERIC, "the daemon cannot start: %s", err_word(e));
 	}

@@ -8,6 +8,7 @@
 #include "daemon/app.h"
 #include "daemon/commands.h"
 #include "daemon/control.h"
+#include "daemon/keyproc.h"
 #include "daemon/lan.h"
 #include "daemon/loop.h"
 #include "daemon/meshkey.h"
@@ -26,6 +27,7 @@ struct app {
 	const char *home;
 	int lock; /* -1 */
 	struct unlock unlock;
+	struct keyproc *keyproc; /* NULL: the keys are in this process (--walls off) */
 	struct ownkey key;
 	struct loop loop;
 	bool has_loop;

@@ -101,6 +101,18 @@ static const char *name_for(const struct app *a, bool fresh, char *host, size_t 
 	return name_valid(bytes_str(host)) ? host : "node";
 }
 
+static enum err open_key(struct app *a, const char *path, const char *name, struct fault *f)
+{
+	enum err e;
+
+	if (!a->keyproc)
+		return ownkey_open(path, unlock_key(&a->unlock), name, a->c->clear_keys, env_of(a), &a->key, f);
+	e = keyproc_open(a->keyproc, path, unlock_key(&a->unlock), name, a->c->clear_keys, &a->key, f);
+	/* It is over there now; here nothing asks for it again. */
+	secret_free(&a->unlock.key);
+	return e;
+}
+
 /* Keys and what hangs on them. */
 enum err app_open_state(struct app *a, struct fault *f)
 {
@@ -111,8 +123,7 @@ enum err app_open_state(struct app *a, struct fault *f)
 	if (e == ERR_OK)
 		e = unlock_find(a->c, a->home, fresh, env_of(a), &a->unlock, f);
 	if (e == ERR_OK)
-		e = ownkey_open(path, unlock_key(&a->unlock), name_for(a, fresh, host, sizeof(host)), a->c->clear_keys,
-				env_of(a), &a->key, f);
+		e = open_key(a, path, name_for(a, fresh, host, sizeof(host)), f);
 	if (e == ERR_OK)
 		e = rotation_finish(a->home, a->key.keyring, env_of(a), f);
 	if (e == ERR_OK)
@@ -288,7 +299,7 @@ enum err app_open_control(struct app *a, struct fault *f)
 		.stop = app_stop_soon,
 		.stop_ctx = a,
 	};
-	if (a->key.info.encrypted)
+	if (a->key.info.encrypted && !a->keyproc)
 		a->commands.key_passphrase = unlock_key(&a->unlock);
 	info->started_ms = env_now(env_of(a));
 	info->plaintext = a->c->allow_plaintext;
@@ -311,7 +322,8 @@ static enum err take_mesh_key(void *ctx, struct bytes key)
 	enum err e = node_mesh_key(a->node, a->passgen, key);
 
 	/* Without the old wire nothing asks for the words again, unless the key file is written anew with them. */
-	if (e == ERR_OK && a->c->policy.im2 == IM2_REQUIRE && !(a->key.info.encrypted && a->unlock.key_is_mesh)) {
+	if (e == ERR_OK && a->c->policy.im2 == IM2_REQUIRE &&
+	    (a->keyproc || !(a->key.info.encrypted && a->unlock.key_is_mesh))) {
 		a->mesh.passphrase = bytes_of(NULL, 0);
 		secret_free(&a->unlock.mesh);
 	}

@@ -48,6 +48,7 @@ void app_try_end(struct app *a)
 	if (a->has_signals)
 		for (int i = 0; i < SIGNALS; i++)
 			uv_close((uv_handle_t *)&a->signals[i], NULL);
+	keyproc_unwatch(a->keyproc);
 	loop_stop(&a->loop);
 }
 

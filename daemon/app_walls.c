@@ -21,6 +21,8 @@ static void declare(struct app *a)
 		walls_write(w, path);
 	}
 	walls_read(w, a->c->pinned_ca);
+	if (a->keyproc)
+		walls_key_process(w, keyproc_pid(a->keyproc));
 }
 
 enum err app_raise_walls(struct app *a, struct fault *f)

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "daemon/notify.h"
 
@@ -158,6 +159,9 @@ static enum err op_open_sealed(void *ctx, struct bytes sealed, struct buf *out)
 {
 	struct slot *s = ctx;
 
+	/* As where the keys are here: what has no room is refused before anything is opened. */
+	if (sealed.n > KEY_BODY_MAX || !buf_reserve(out, sealed.n))
+		return out->err != ERR_OK ? out->err : ERR_LIMIT;
 	return ask(s->k, KEY_UNSEAL, s->n, 0, sealed, out);
 }
 
@@ -304,9 +308,8 @@ enum err keyproc_open(struct keyproc *k, const char *path, struct bytes passphra
 		if (e == ERR_OK)
 			e = keyring_for(k, 0, &p, &out->keyring);
 	}
-	if (e == ERR_NOMEM || e == ERR_AUTH)
-		if (!f->what[0])
-			fault_set(f, e, EXIT_RETRY, "no memory for the keys");
+	if (e == ERR_NOMEM && !f->what[0])
+		fault_set(f, e, EXIT_RETRY, "no memory for the keys");
 	buf_wipe(&body);
 	buf_fini(&body);
 	buf_fini(&answer);

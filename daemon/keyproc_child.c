@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -67,8 +66,6 @@ static void close_in(void)
 	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (!WALLS_RELAXED)
 		(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	(void)setrlimit(RLIMIT_FSIZE, &(struct rlimit){ 0, 0 });
-	(void)setrlimit(RLIMIT_NPROC, &(struct rlimit){ 0, 0 });
 	(void)walls_drop_capabilities();
 	(void)walls_landlock(NULL, 0, true);
 	if (!WALLS_RELAXED)
@@ -138,7 +135,7 @@ static void serve_one(struct keyserver *s, struct buf *answer)
 	bool was_open = s->opened;
 	if (keyserver_take(s, &h, bytes_of(p + KEY_HEAD, h.n), answer, &error) != ERR_OK)
 		_exit(EXIT_INTEGRITY);
-	wipe(p, all < sizeof room || p != room ? all : sizeof room);
+	wipe(p, all);
 	if (p != room)
 		munmap(p, all);
 	if (s->opened && !was_open)

@@ -21,8 +21,8 @@ static uint64_t wall_ms(void *ctx)
 
 /*
  * Each call of libsodium is one of the system, several a message. What is small (nonces, ids, the spread of a
- * timer) comes from a pool of this thread, and is wiped there as it is taken; keys do not pass it. The daemon
- * never forks after its start: no two processes share a pool.
+ * timer) comes from a pool of this thread, and is wiped there as it is taken; keys do not pass it. The key
+ * process is forked before the first byte is taken, and nothing after it: no two processes share a pool.
  */
 #define POOL_BYTES 1024
 #define POOL_TAKES 24 /* at most, of one call: the longest nonce */

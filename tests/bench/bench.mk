@@ -9,6 +9,8 @@ $(B)/tests/bench/bench_im2: $(patsubst %.c,$(B)/%.o,tests/bench/bench_im2.c test
 $(B)/tests/bench/bench_caps: $(B)/tests/bench/bench_caps.o $(patsubst %,$(B)/daemon/%.o,$(SIM_CORE)) \
 		$(call lib,transports store protocol trust base)
 	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
+$(B)/tests/bench/bench_keys: $(B)/tests/bench/bench_keys.o $(call lib,$(LIBS_daemon))
+	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
 # The small benches of one room each.
 $(B)/tests/bench/bench_%: $(B)/tests/bench/bench_%.o $(call lib,transports store protocol trust base)
 	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
@@ -16,8 +18,9 @@ $(B)/tests/bench/bench_%: $(B)/tests/bench/bench_%.o $(call lib,transports store
 .PHONY: bench bench-mesh
 bench: deps
 	@$(MAKE) --no-print-directory -j$(J) all $(B)/tests/bench/bench $(B)/tests/bench/bench_ws \
-		$(B)/tests/bench/bench_im2 $(B)/tests/bench/bench_time $(B)/tests/bench/bench_caps $(B)/tests/mesh/mesh
+		$(B)/tests/bench/bench_im2 $(B)/tests/bench/bench_time $(B)/tests/bench/bench_caps $(B)/tests/bench/bench_keys $(B)/tests/mesh/mesh
 	@$(B)/tests/bench/bench $(B)/ironmesh
+	@$(B)/tests/bench/bench_keys
 	@$(B)/tests/bench/bench_im2
 	@echo "the bare transport: frames without sessions (the ceiling of every row above that crosses a link)"
 	@$(B)/tests/bench/bench_ws 200 20000
