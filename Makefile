@@ -65,7 +65,7 @@ LDFLAGS_mode := -fsanitize=address,undefined
 else
 $(error MODE must be one of debug release asan tsan cov fuzz)
 endif
-CFLAGS_all := $(CFLAGS_common) $(CFLAGS_mode) $(CFLAGS)
+CFLAGS_all := $(CFLAGS_common) $(CFLAGS_mode) $(CPPFLAGS) $(CFLAGS)
 LDFLAGS_all := $(LDFLAGS_mode) $(LDFLAGS)
 LIBS := $(PKG_LIBS) -lm -lpthread
 
@@ -128,6 +128,7 @@ $(foreach r,$(ROOMS),$(eval $(call unit_one,$(r))))
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 -include tests/tests.mk
+-include packaging/packaging.mk
 
 # --- the rest ----------------------------------------------------------------------------------
 .PHONY: clean format check-layers

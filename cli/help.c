@@ -58,9 +58,21 @@ static json_t *json_command(const struct cli *cli, const struct command *group, 
 		json_opts(options, cli_yes_opts);
 	for (const struct example *e = c->examples; e && e->command; e++)
 		json_array_append_new(examples, json_string(e->command));
-	return json_pack("{s:s, s:s, s:s, s:o, s:o}", "command",
+	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "command",
 			 cli_path(group, c, path, sizeof(path)), "arguments", c->args ? c->args : "",
-			 "summary", c->summary, "options", options, "examples", examples);
+			 "summary", c->summary, "text", c->text ? c->text : "", "options", options, "examples",
+			 examples);
+}
+
+static json_t *json_groups(void)
+{
+	json_t *groups = json_array();
+
+	for (const struct command *const *p = cli_commands; *p; p++)
+		if ((*p)->subs)
+			json_array_append_new(groups, json_pack("{s:s, s:s, s:s}", "name", (*p)->name, "summary",
+								(*p)->summary, "text", (*p)->text ? (*p)->text : ""));
+	return groups;
 }
 
 static void print_json(const struct out *o, json_t *commands)
@@ -68,8 +80,8 @@ static void print_json(const struct out *o, json_t *commands)
 	json_t *options = json_array(), *v;
 
 	json_opts(options, cli_global_opts);
-	v = json_pack("{s:s, s:o, s:o}", "schema", "ironmesh.help/1", "commands", commands,
-		      "global_options", options);
+	v = json_pack("{s:s, s:o, s:o, s:o}", "schema", "ironmesh.help/1", "commands", commands, "groups",
+		      json_groups(), "global_options", options);
 	out_json(o, v);
 	json_decref(v);
 }

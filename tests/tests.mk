@@ -102,10 +102,3 @@ docs: $(B)/ironmesh $(B)/tests/diff/im2_tables
 	@tests/lib/make-commands-doc $(B)/ironmesh >docs/commands.md.new && mv docs/commands.md.new docs/commands.md
 	@tests/lib/make-weakness-table
 	@$(B)/tests/diff/im2_tables >docs/im2-tables.md.new && mv docs/im2-tables.md.new docs/im2-tables.md
-
-# --- install ----------------------------------------------------------------------------------------
-.PHONY: install
-install: $(B)/ironmesh
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(DATADIR)/doc/ironmesh
-	install -m 0755 $(B)/ironmesh $(DESTDIR)$(BINDIR)/ironmesh
-	install -m 0644 README.md CHANGELOG.md SECURITY.md THREAT_MODEL.md LICENSE docs/*.md $(DESTDIR)$(DATADIR)/doc/ironmesh
