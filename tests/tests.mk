@@ -1,9 +1,9 @@
 # What `make check` runs, and the targets that take longer.
 
-DEB_BUILD := gcc make pkg-config libsodium-dev libwebsockets-dev libwebsockets-evlib-uv libuv1-dev \
+DEB_BUILD := gcc make scdoc pkg-config libsodium-dev libwebsockets-dev libwebsockets-evlib-uv libuv1-dev \
 	libsqlite3-dev libjansson-dev libssl-dev libavahi-compat-libdnssd-dev libqrencode-dev libinih-dev \
 	libseccomp-dev libcap-ng-dev
-DEB_TEST := libcmocka-dev openssl python3 python3-nacl python3-websockets avahi-daemon avahi-utils dbus-daemon iproute2 util-linux
+DEB_TEST := libcmocka-dev openssl python3 python3-nacl python3-websockets avahi-daemon avahi-utils dbus-daemon iproute2 util-linux scdoc mandoc
 DEB_FUZZ := clang libclang-rt-14-dev
 
 .PHONY: deps deps-test deps-fuzz
@@ -101,4 +101,5 @@ check-run:
 docs: $(B)/ironmesh $(B)/tests/diff/im2_tables
 	@tests/lib/make-commands-doc $(B)/ironmesh >docs/commands.md.new && mv docs/commands.md.new docs/commands.md
 	@tests/lib/make-weakness-table
+	@tests/lib/make-man-pages $(B)/ironmesh docs/man
 	@$(B)/tests/diff/im2_tables >docs/im2-tables.md.new && mv docs/im2-tables.md.new docs/im2-tables.md

@@ -151,6 +151,29 @@ def commands():
     assert made.stdout.decode() == read("docs/commands.md"), "run `make docs` and commit docs/commands.md"
 
 
+@check("the manual pages are what the program says, and are well formed")
+def manual():
+    with tempfile.TemporaryDirectory(prefix="ironmesh-docs-") as d:
+        subprocess.run([os.path.join(ROOT, "tests/lib/make-man-pages"), BINARY, d], check=True)
+        names = os.listdir(d)
+        for name in names:
+            with open(os.path.join(d, name), encoding="utf-8") as f:
+                assert f.read() == read("docs/man/" + name), "run `make docs` and commit docs/man/" + name
+        there = os.listdir(os.path.join(ROOT, "docs/man"))
+        stale = [n for n in there if n not in names and n.endswith((".1.scd", ".8.scd"))]
+        assert not stale, stale
+        for name in there:
+            page = os.path.join(d, name[:-4])
+            with open(page, "wb") as out:
+                subprocess.run(["scdoc"], input=read("docs/man/" + name).encode(), stdout=out, check=True)
+            said = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", page], capture_output=True).stdout.decode()
+            # What scdoc always writes, and no reader sees.
+            wrong = [w for w in said.splitlines() if "skipping paragraph macro: PP" not in w]
+            assert not wrong, wrong
+            shown = subprocess.run(["mandoc", "-T", "utf8", page], capture_output=True).stdout
+            assert len(shown.splitlines()) > 10, name
+
+
 @check("every weakness of the old wire has a test or a reason, and THREAT_MODEL.md shows them")
 def weaknesses():
     p = subprocess.run([os.path.join(ROOT, "tests/lib/make-weakness-table"), "--check"], capture_output=True)
