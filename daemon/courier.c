@@ -224,8 +224,10 @@ void courier_dispatch(struct courier *k, struct parcel *p)
 
 static bool count_attempt(struct node *n, const struct parcel *p)
 {
+	const struct outbox_try t = courier_try(n, p);
+
 	for (unsigned i = 0; i < p->n; i++)
-		if (!p->letters[i].gone && outbox_attempt(n->p.store, p->letters[i].seq) == ERR_STORE) {
+		if (!p->letters[i].gone && outbox_attempt(n->p.store, p->letters[i].seq, &t) == ERR_STORE) {
 			node_store_failed(n);
 			return false;
 		}

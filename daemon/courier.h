@@ -53,6 +53,7 @@ struct courier_view {
 	bool held;                 /* over there, until its operator has decided */
 	struct node_id via;
 	uint64_t age_ms;           /* since it was sealed */
+	struct outbox_try last;    /* how it was handed over; at_ms 0: it was not */
 };
 bool courier_view(struct node *n, const struct node_id *to, const char *id, struct courier_view *out);
 

@@ -7,6 +7,31 @@
 #define TURNS 2 /* other ways that are tried at once when a relay says that it cannot */
 #define KEY_WAIT_MS 2000
 
+struct outbox_try courier_try(struct node *n, const struct parcel *p)
+{
+	if (!p->via.hex[0])
+		return (struct outbox_try){ 0 };
+	return (struct outbox_try){ .at_ms = env_wall(n->env) - (env_now(n->env) - p->sent_ms), .via = OUTBOX_VIA_RELAY,
+				    .hops = routes_hops(n, &p->to->id, &p->via), .by = p->via };
+}
+
+/* A relay says that it keeps it: for whoever asks later. */
+static void note_stored(struct node *n, struct parcel *p)
+{
+	struct outbox_try t = courier_try(n, p);
+
+	t.at_ms = env_wall(n->env);
+	for (unsigned i = 0; i < p->n; i++) {
+		if (p->letters[i].gone)
+			continue;
+		if (outbox_kept(n->p.store, p->letters[i].seq, &t) == ERR_STORE) {
+			node_store_failed(n);
+			return;
+		}
+	}
+	node_store_soft(n);
+}
+
 bool courier_carries(const struct destination *d, int64_t seq)
 {
 	for (struct list *l = d->parcels.next; l != &d->parcels; l = l->next) {
@@ -229,6 +254,7 @@ void courier_feedback(struct conn *from, const uint8_t rid[static 16], unsigned 
 		p->stored = true;
 		p->due_ms = now + COURIER_STORED_MS;
 		courier_wake_at(k, p->due_ms);
+		note_stored(n, p);
 		courier_tell(k, p, "message.stored", NULL);
 		break;
 	case ROUTEFB_NO_ROUTE:
@@ -265,6 +291,7 @@ bool courier_view(struct node *n, const struct node_id *to, const char *id, stru
 	if (!l)
 		return false;
 	*out = (struct courier_view){ .sent = p->via.hex[0] != 0, .stored = p->stored, .held = l->held, .no_fs = p->no_fs,
-				     .via = p->via, .age_ms = env_now(n->env) - p->sealed_ms };
+				     .via = p->via, .age_ms = env_now(n->env) - p->sealed_ms,
+				     .last = courier_try(n, p) };
 	return true;
 }

@@ -159,6 +159,8 @@ uint64_t courier_again_ms(struct node *n, uint32_t tries);
 void courier_stranded(struct courier *k, struct parcel *p, const char *why, uint64_t wait_ms);
 
 /* courier_fate.c */
+/* When and to whom it was handed over last. */
+struct outbox_try courier_try(struct node *n, const struct parcel *p);
 struct letter *courier_letter(struct destination *d, const char *id, struct parcel **of);
 bool courier_carries(const struct destination *d, int64_t seq);
 /* Letters of it that want no receipt have left. It must be held. */

@@ -126,6 +126,16 @@ void item_free(struct item *it)
 	free(it);
 }
 
+struct outbox_try item_try(const struct item *it)
+{
+	struct env *env = it->node->env;
+
+	if (!it->sent_ms)
+		return (struct outbox_try){ 0 };
+	return (struct outbox_try){ .at_ms = env_wall(env) - (env_now(env) - it->sent_ms),
+				    .via = OUTBOX_VIA_SESSION, .hops = 1 };
+}
+
 void item_held(struct item *it)
 {
 	if (it->state == ITEM_HELD)

@@ -18,6 +18,7 @@
 
 #include "daemon/routes.h"
 #include "protocol/session.h"
+#include "store/outbox.h"
 
 struct pending_receipt;
 
@@ -49,6 +50,11 @@ bool mesh09_held(struct node *n, const struct node_id *to, const char *id);
 /* A receipt that it signed came through others. */
 void mesh09_confirmed(struct node *n, const struct node_id *by);
 /* How far a message is that waits in the store; false: not on its way here. */
-bool mesh09_view(struct node *n, const struct node_id *to, const char *id, struct node_id *via, bool *held);
+struct mesh09_view {
+	bool held;
+	struct node_id via;
+	struct outbox_try last;    /* how it was handed over */
+};
+bool mesh09_view(struct node *n, const struct node_id *to, const char *id, struct mesh09_view *out);
 
 #endif

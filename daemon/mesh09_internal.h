@@ -50,7 +50,7 @@ struct flight09 {
 	struct out09 *to;
 	int64_t seq;
 	struct node_id via;
-	uint64_t due_ms;           /* monotonic */
+	uint64_t sent_ms, due_ms;  /* monotonic */
 	uint32_t tries;
 	bool grounded;             /* nobody has it: `via` had no way, or is gone */
 	bool confirms;             /* a receipt may come */

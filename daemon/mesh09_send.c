@@ -250,6 +250,12 @@ static void tell_of(struct mesh09 *m, const struct flight09 *f, const char *type
 	node_event(m->node, &ev);
 }
 
+static struct outbox_try try_of(struct node *n, const struct flight09 *f)
+{
+	return (struct outbox_try){ .at_ms = env_wall(n->env) - (env_now(n->env) - f->sent_ms), .via = OUTBOX_VIA_OLD_RELAY,
+				    .by = f->via };
+}
+
 static void sent(struct mesh09 *m, struct flight09 *f, const struct node_id *via)
 {
 	struct node *n = m->node;
@@ -258,6 +264,7 @@ static void sent(struct mesh09 *m, struct flight09 *f, const struct node_id *via
 	for (uint32_t i = 0; f->confirms && i < f->tries && wait < MESH09_AGAIN_MAX_MS; i++)
 		wait *= 2;
 	f->via = *via;
+	f->sent_ms = now;
 	f->grounded = false;
 	f->tries++;
 	f->due_ms = now + wait;
@@ -370,11 +377,12 @@ static void fill(struct mesh09 *m, struct out09 *d)
 static void ground(struct mesh09 *m, struct flight09 *f, const char *why)
 {
 	struct node *n = m->node;
+	const struct outbox_try t = try_of(n, f);
 
 	f->grounded = true;
 	f->due_ms = env_now(n->env);
 	mesh09_due_at(m, f->due_ms);
-	if (outbox_attempt(n->p.store, f->seq) == ERR_STORE)
+	if (outbox_attempt(n->p.store, f->seq, &t) == ERR_STORE)
 		node_store_failed(n);
 	else
 		node_store_soft(n);
@@ -463,7 +471,9 @@ static void flight_due(struct mesh09 *m, struct flight09 *f)
 	}
 	if (!f->held)
 		mesh09_missed(m, &f->to->id, &f->via);
-	if (outbox_attempt(n->p.store, f->seq) == ERR_STORE) {
+	const struct outbox_try t = try_of(n, f);
+
+	if (outbox_attempt(n->p.store, f->seq, &t) == ERR_STORE) {
 		node_store_failed(n);
 		f->due_ms = env_now(n->env) + DISK_RETRY_MS;
 		return;
@@ -584,15 +594,14 @@ bool mesh09_held(struct node *n, const struct node_id *to, const char *id)
 	return true;
 }
 
-bool mesh09_view(struct node *n, const struct node_id *to, const char *id, struct node_id *via, bool *held)
+bool mesh09_view(struct node *n, const struct node_id *to, const char *id, struct mesh09_view *out)
 {
 	struct mesh09 *m = n->mesh09;
 	const struct flight09 *f = m ? flight_of(out_find(m, to), id) : NULL;
 
 	if (!f || f->grounded)
 		return false;
-	*via = f->via;
-	*held = f->held;
+	*out = (struct mesh09_view){ .held = f->held, .via = f->via, .last = try_of(n, f) };
 	return true;
 }
 

@@ -377,6 +377,8 @@ void item_returns(struct item *it); /* not sent after all: back to the head of i
 void item_flies(struct item *it);
 void item_gone(struct item *it);    /* the session has it: apart, if no receipt is to be waited for yet */
 void item_waits(struct item *it);   /* for its receipt, from now on */
+/* How it was handed over; at_ms 0: it was not. */
+struct outbox_try item_try(const struct item *it);
 void item_held(struct item *it);
 /* im2: the peer cannot take it now (reason 6); it stays in flight and goes again later. */
 void item_later(struct item *it);

@@ -11,9 +11,8 @@
 static void overlay(struct node *n, struct outbox_row *r)
 {
 	struct courier_view way;
-	struct node_id old_hop;
+	struct mesh09_view old;
 	struct item *it;
-	bool held;
 
 	r->expires_ms = outbox_expiry_wall(n->p.store, r->expires_ms);
 	if (r->state != OUTBOX_QUEUED)
@@ -29,13 +28,13 @@ static void overlay(struct node *n, struct outbox_row *r)
 				 way.no_fs ? "; without forward secrecy" : "");
 		return;
 	}
-	if (mesh09_view(n, &r->to, r->id, &old_hop, &held)) {
+	if (mesh09_view(n, &r->to, r->id, &old)) {
 		r->state = OUTBOX_SENT;
-		if (held)
+		if (old.held)
 			snprintf(r->reason, sizeof r->reason, "held: waits for approval by the operator of %s",
 				 peer_name(n, &r->to));
 		else
-			snprintf(r->reason, sizeof r->reason, "through %s, 0.9", peer_name(n, &old_hop));
+			snprintf(r->reason, sizeof r->reason, "through %s, 0.9", peer_name(n, &old.via));
 		return;
 	}
 	it = item_find(n, &r->to, bytes_str(r->id));

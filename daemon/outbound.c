@@ -317,8 +317,7 @@ void outbound_ended(struct node *n, const struct node_id *peer, const char *id, 
 	struct peer *p = peer_find(n, peer);
 	struct node_event e = { .type = types[s], .peer = *peer, .msg_id = id, .reason = reason, .in_ms = in_ms };
 	struct courier_view way;
-	struct node_id old_hop;
-	bool old_held;
+	struct mesh09_view old;
 
 	for (size_t i = 0; (s == OUTBOX_EXPIRED || s == OUTBOX_CANCELLED) && i < n->ops_n; i++)
 		if (n->ops[i].kind == OP_SUBMIT && strcmp(n->ops[i].id, id) == 0)
@@ -328,7 +327,7 @@ void outbound_ended(struct node *n, const struct node_id *peer, const char *id, 
 	} else if (courier_view(n, peer, id, &way)) {
 		e.via = "relay";
 		e.in_ms = in_ms ? in_ms : way.age_ms;
-	} else if (mesh09_view(n, peer, id, &old_hop, &old_held)) {
+	} else if (mesh09_view(n, peer, id, &old)) {
 		e.via = "relay";
 	}
 	courier_ended(n, peer, id, s == OUTBOX_DELIVERED || s == OUTBOX_READ);
@@ -490,6 +489,21 @@ static bool of_another_life(struct node *n, const struct peer *p, const struct i
 	       !(courier_view(n, &row.to, row.id, &way) && way.sent) && (row.state == OUTBOX_QUEUED || row.state == OUTBOX_REJECTED);
 }
 
+/* Which try the receipt of `id` answers, as far as is known. */
+static struct outbox_try try_of(struct node *n, const struct node_id *from, const struct item *it, struct bytes id)
+{
+	struct courier_view way;
+	struct mesh09_view old;
+	char text[MSG_ID_MAX + 1];
+
+	if (it)
+		return item_try(it);
+	snprintf(text, sizeof text, "%.*s", (int)id.n, id.p);
+	if (courier_view(n, from, text, &way))
+		return way.last;
+	return mesh09_view(n, from, text, &old) ? old.last : (struct outbox_try){ 0 };
+}
+
 void outbound_receipt_of(struct node *n, const struct node_id *from, const struct session_event *ev)
 {
 	static const enum outbox_state to[] = {
@@ -541,8 +555,10 @@ void outbound_receipt_of(struct node *n, const struct node_id *from, const struc
 	if (ev->receipt == RECEIPT_REJECTED || ev->receipt == RECEIPT_EXPIRED)
 		reason_text(ev->receipt_reason, reason);
 	/* A copy is in flight whose row the store does not hold as sent: only what we sent counts. */
+	const struct outbox_try t = try_of(n, from, it, ev->receipt_id);
+
 	e = outbox_receipt(n->p.store, from, ev->receipt_id, to[ev->receipt], reason[0] ? reason : NULL,
-			   env_wall(n->env), &seq);
+			   env_wall(n->env), &t, &seq);
 	if (e == ERR_STORE) {
 		/* The row stays queued; it comes back, is sent again and confirmed again. */
 		item_free(it);

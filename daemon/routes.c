@@ -224,6 +224,18 @@ struct conn *routes_next(struct node *n, const struct node_id *to, const struct 
 	return routes_next_other(n, to, except, NULL);
 }
 
+unsigned routes_hops(struct node *n, const struct node_id *to, const struct node_id *via)
+{
+	const struct route_dest *d = n->routes ? route_table_find(n->routes->table, to) : NULL;
+
+	if (node_id_eq(to, via))
+		return 1;
+	for (unsigned i = 0; d && i < d->ways_n; i++)
+		if (node_id_eq(&d->ways[i].via, via))
+			return d->ways[i].hops + 1u;
+	return 0;
+}
+
 const uint8_t *routes_ed(struct node *n, const struct node_id *id)
 {
 	const struct route_dest *d = n->routes ? route_table_find(n->routes->table, id) : NULL;

@@ -44,6 +44,8 @@ struct conn *routes_next(struct node *n, const struct node_id *to, const struct 
 /* The same, but never `except` nor `not` (a path that was tried). */
 struct conn *routes_next_other(struct node *n, const struct node_id *to, const struct node_id *except,
 			       const struct node_id *not_this);
+/* How far `to` is through `via` as it says; 1 when that is itself, 0 when nothing is known. */
+unsigned routes_hops(struct node *n, const struct node_id *to, const struct node_id *via);
 bool routes_has(struct node *n, const struct node_id *to); /* a next hop exists now, other than a session of its own */
 /* The key of a destination in the table, by its signed record; NULL. */
 const uint8_t *routes_ed(struct node *n, const struct node_id *id);

@@ -83,7 +83,10 @@ static void count_tries(struct node *n, const struct list *flight)
 	if (n->stopping)
 		return;
 	for (struct list *l = flight->next; l != flight; l = l->next) {
-		if (outbox_attempt(n->p.store, list_entry(l, struct item, link)->seq) == ERR_STORE) {
+		const struct item *it = list_entry(l, struct item, link);
+		const struct outbox_try t = item_try(it);
+
+		if (outbox_attempt(n->p.store, it->seq, &t) == ERR_STORE) {
 			node_store_failed(n);
 			return;
 		}
@@ -351,7 +354,8 @@ static bool go_again(struct node *n, struct list *head, uint64_t now, uint64_t *
 			*first = it->due_ms < *first ? it->due_ms : *first;
 			continue;
 		}
-		enum err e = outbox_attempt(n->p.store, it->seq);
+		const struct outbox_try t = item_try(it);
+		enum err e = outbox_attempt(n->p.store, it->seq, &t);
 
 		if (e == ERR_STORE) {
 			node_store_failed(n);

@@ -35,6 +35,7 @@ static void undo(struct store *s)
 		idmap_rollback(&s->ids[i]);
 	memcpy(s->last_seq, s->kept_last_seq, sizeof(s->last_seq));
 	waiting_rollback(&s->waiting);
+	threads_rollback(&s->threads);
 	entries_rollback(&s->entries, s->kept_last_seq[BOX_IN]);
 	s->wiped = false;
 	s->group_rows = 0;
@@ -127,6 +128,7 @@ static void committed(struct store *s)
 		idmap_commit(&s->ids[i]);
 	memcpy(s->kept_last_seq, s->last_seq, sizeof(s->last_seq));
 	waiting_commit(&s->waiting);
+	threads_commit(&s->threads);
 	for (size_t i = 0; i < s->entries.dirty_n; i++)
 		s->entries.dirty[i]->left_dirty = s->entries.dirty[i]->due_dirty = false;
 	s->entries.dirty_n = 0;

@@ -236,6 +236,7 @@ enum err inbox_put(struct store *s, const struct inbox_new *m, int64_t *seq,
 	struct in_slot slot = {0};
 	struct bytes id = m->id;
 	struct inbox_row r;
+	struct thread *thread;
 
 	enum err e = check_new(m, count.peer, via);
 	if (e != ERR_OK)
@@ -263,6 +264,8 @@ enum err inbox_put(struct store *s, const struct inbox_new *m, int64_t *seq,
 		e = counts_reserve(&s->counts, count.peer);
 	if (e == ERR_OK)
 		e = idmap_reserve(&s->ids[BOX_IN], 1);
+	if (e == ERR_OK)
+		e = threads_reserve(&s->threads, count.peer, BOX_IN, &thread);
 	if (e == ERR_OK && m->has_wire)
 		e = inbox_wire_reserve(s, count.peer, m, &slot);
 	if (e == ERR_OK)
@@ -274,6 +277,7 @@ enum err inbox_put(struct store *s, const struct inbox_new *m, int64_t *seq,
 	if (e != ERR_OK)
 		return e;
 	counts_move(&s->counts, &count);
+	threads_add(&s->threads, thread, BOX_IN, r.seq, r.received_ms);
 	uint8_t raw[WIRE_ID_BYTES];
 	idmap_add(&s->ids[BOX_IN], id_key(id, raw), r.seq);
 	if (m->has_wire)
@@ -299,6 +303,7 @@ static enum err write_state(struct store *s, struct inbox_row *r, enum inbox_sta
 		return ERR_CORRUPT;
 	if (s->failed)
 		return ERR_STORE;
+	uint64_t freed_ms = r->state == INBOX_HELD ? env_wall(s->env) : 0;
 	/* Out of the hold, whichever way: the first receipt that says more than "held" is due. */
 	bool out = r->state == INBOX_HELD && r->has_wire;
 	enum err e = counts_reserve(&s->counts, count.peer);
@@ -309,14 +314,15 @@ static enum err write_state(struct store *s, struct inbox_row *r, enum inbox_sta
 	/* `reported` 2 is such a receipt; that of reading says it too. */
 	sqlite3_stmt *st = store_stmt(s, ST_IN_STATE,
 				      "UPDATE inbox SET state = ?2, read = max(read, ?3), reported ="
-				      " CASE WHEN ?4 THEN 2 WHEN ?2 = 1 THEN 0 ELSE reported END"
-				      " WHERE seq = ?1");
+				      " CASE WHEN ?4 THEN 2 WHEN ?2 = 1 THEN 0 ELSE reported END,"
+				      " freed = max(freed, ?5) WHERE seq = ?1");
 	if (!st)
 		return ERR_STORE;
 	sqlite3_bind_int64(st, 1, r->seq);
 	sqlite3_bind_int(st, 2, (int)to);
 	bind_int(st, 3, read_ms);
 	sqlite3_bind_int(st, 4, out);
+	bind_int(st, 5, freed_ms);
 	e = store_write(s, st);
 	if (e == ERR_OK && to == INBOX_DROPPED) {
 		st = store_stmt(s, ST_IN_BODY_DELETE, "DELETE FROM inbox_body WHERE seq = ?1");
@@ -330,6 +336,7 @@ static enum err write_state(struct store *s, struct inbox_row *r, enum inbox_sta
 	if (out)
 		inbox_wire_let_out(s, r);
 	r->state = to;
+	r->freed_ms = freed_ms ? freed_ms : r->freed_ms;
 	if (read_ms)
 		r->read_ms = clip_time(read_ms);
 	return ERR_OK;

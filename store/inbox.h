@@ -54,6 +54,7 @@ struct inbox_row {
 	uint8_t priority;
 	enum inbox_state state;
 	uint64_t created_ms, received_ms, read_ms;
+	uint64_t freed_ms;          /* when it was let out of the hold, or refused there; 0: it was not held, or is */
 	bool proven;
 	uint32_t body_len;
 	bool has_wire;

@@ -9,7 +9,7 @@
 /* `id` is empty when it is the hex of `wire`. */
 #define IN_COLUMNS                                                                                 \
 	"seq, author, via, id, priority, state, proven, created, received, read, body_len, words," \
-	" wire, keep, sealed, arrived"
+	" wire, keep, sealed, arrived, freed"
 #define IN_AD_MAX	   272
 #define INBOX_DIGEST_BYTES 16
 

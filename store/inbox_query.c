@@ -60,6 +60,7 @@ static enum err read_row(struct store *s, sqlite3_stmt *st, struct inbox_row *r,
 	r->keep_ms = r->has_wire ? (uint64_t)sqlite3_column_int64(st, 13) : 0;
 	r->sealed = (enum inbox_sealed)sealed;
 	r->arrived_ms = (uint64_t)sqlite3_column_int64(st, 15);
+	r->freed_ms = (uint64_t)sqlite3_column_int64(st, 16);
 	if (r->has_wire)
 		memcpy(r->wire_id, wire.p, sizeof(r->wire_id));
 	if (author != ERR_OK || via != ERR_OK || !row_id_ok(id, wire) || priority < 0 ||
@@ -309,6 +310,8 @@ static enum err delete_row(struct store *s, const struct old_row *o)
 	enum err e = counts_reserve(&s->counts, o->count.peer);
 	if (e == ERR_OK)
 		e = idmap_reserve(&s->ids[BOX_IN], 2);
+	if (e == ERR_OK)
+		e = threads_reserve_gone(&s->threads);
 	if (e != ERR_OK)
 		return e;
 	sqlite3_stmt *st = store_stmt(s, ST_IN_DELETE, "DELETE FROM inbox WHERE seq = ?1");
@@ -324,6 +327,7 @@ static enum err delete_row(struct store *s, const struct old_row *o)
 	if (e != ERR_OK)
 		return e;
 	counts_move(&s->counts, &o->count);
+	threads_gone(&s->threads, o->count.peer, BOX_IN, o->seq);
 	struct row_keys keys;
 	for (unsigned i = 0, n = row_keys(bytes_of(o->id, o->id_n), o->has_wire ? o->wire : NULL, &keys);
 	     i < n; i++)

@@ -3,7 +3,8 @@
 
 #define RUNNING_KEY "running"
 
-/* SELECT seq, peer, state, body_len, id, wire, and of the outbox rank, expires, of the inbox keep, reported */
+/* SELECT seq, peer, state, body_len, id, wire, and of the outbox rank, expires, of the inbox keep, reported; and when it was
+ * accepted or came */
 static enum err load_row(struct store *s, enum box box, unsigned states, sqlite3_stmt *st)
 {
 	int64_t seq = sqlite3_column_int64(st, 0), state = sqlite3_column_int64(st, 2);
@@ -11,6 +12,7 @@ static enum err load_row(struct store *s, enum box box, unsigned states, sqlite3
 	struct bytes peer = column_bytes(st, 1), id = column_bytes(st, 4), wire = column_bytes(st, 5);
 	struct count_move m = {.box = (uint8_t)box, .from = COUNT_NONE};
 	struct row_keys keys;
+	struct thread *thread;
 
 	if (seq <= 0 || seq >= IDMAP_SEQ_MAX || peer.n != PEER_BLOB_BYTES || state < 0 ||
 	    state >= states || len < 0 || len > STORE_BODY_MAX || !row_id_ok(id, wire))
@@ -26,6 +28,11 @@ static enum err load_row(struct store *s, enum box box, unsigned states, sqlite3
 	for (unsigned i = 0, n = row_keys(id, wire.n ? wire.p : NULL, &keys); i < n; i++)
 		idmap_add(&s->ids[box], keys.key[i], seq);
 	idmap_commit(&s->ids[box]);
+	e = threads_reserve(&s->threads, m.peer, box, &thread);
+	if (e != ERR_OK)
+		return e;
+	threads_add(&s->threads, thread, box, seq, (uint64_t)sqlite3_column_int64(st, 8));
+	threads_commit(&s->threads);
 	s->last_seq[box] = seq;
 	return ERR_OK;
 }
@@ -145,6 +152,8 @@ static enum err init_memory(struct store *s)
 		e = idmap_init(&s->ids[i], s->env);
 	if (e == ERR_OK)
 		e = waiting_init(&s->waiting, s->env);
+	if (e == ERR_OK)
+		e = threads_init(&s->threads, s->env);
 	return e == ERR_OK ? entries_init(&s->entries, s->env) : e;
 }
 
@@ -176,11 +185,11 @@ enum err store_load(struct store *s)
 		e = inbox_load_marks(s);
 	if (e == ERR_OK)
 		e = load_box(s, load_out,
-			     "SELECT seq, peer, state, body_len, id, wire, rank, expires FROM outbox"
+			     "SELECT seq, peer, state, body_len, id, wire, rank, expires, created FROM outbox"
 			     " ORDER BY seq");
 	if (e == ERR_OK)
 		e = load_box(s, load_in,
-			     "SELECT seq, author, state, body_len, id, wire, keep, reported FROM inbox"
+			     "SELECT seq, author, state, body_len, id, wire, keep, reported, received FROM inbox"
 			     " ORDER BY seq");
 	memcpy(s->kept_last_seq, s->last_seq, sizeof(s->last_seq));
 	return e;

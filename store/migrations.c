@@ -120,11 +120,17 @@ static const char VERSION_4[] =
 	"ALTER TABLE inbox ADD COLUMN arrived INTEGER NOT NULL DEFAULT 0;"
 	"CREATE INDEX inbox_unreported_sealed ON inbox (author, seq) WHERE state = 1 AND reported = 0 AND sealed <> 0;";
 
+/* Version 5: the steps of a message of ours (track.h); and when a held message was let out or refused. */
+static const char VERSION_5[] =
+	"ALTER TABLE outbox ADD COLUMN track BLOB NOT NULL DEFAULT x'';"
+	"ALTER TABLE inbox ADD COLUMN freed INTEGER NOT NULL DEFAULT 0;";
+
 const struct migration MIGRATIONS[] = {
 	{1, VERSION_1},
 	{2, VERSION_2},
 	{3, VERSION_3},
 	{4, VERSION_4},
+	{5, VERSION_5},
 };
 const size_t MIGRATIONS_N = sizeof(MIGRATIONS) / sizeof(MIGRATIONS[0]);
 

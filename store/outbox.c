@@ -197,8 +197,8 @@ static enum err insert_row(struct store *s, const struct outbox_row *r, bool wir
 	if (e != ERR_OK)
 		return e;
 	sqlite3_stmt *st = store_stmt(s, ST_OUT_INSERT,
-				      "INSERT INTO outbox (" OUT_COLUMNS ") VALUES"
-				      " (?1, ?2, ?3, ?4, 0, 0, ?5, ?6, ?5, ?7, ?8, ?9)");
+				      "INSERT INTO outbox (" OUT_COLUMNS ", track) VALUES"
+				      " (?1, ?2, ?3, ?4, 0, 0, ?5, ?6, ?5, ?7, ?8, ?9, x'0000000000000000')");
 	if (!st)
 		return ERR_STORE;
 	sqlite3_bind_int64(st, 1, r->seq);
@@ -262,6 +262,7 @@ enum err outbox_put(struct store *s, const struct outbox_new *m, int64_t *seq,
 	struct out_peer *p;
 	struct outbox_row r;
 	struct row_keys keys;
+	struct thread *thread;
 
 	enum err e = check_new(s, m, count.peer);
 	if (e != ERR_OK)
@@ -286,6 +287,8 @@ enum err outbox_put(struct store *s, const struct outbox_new *m, int64_t *seq,
 	if (e == ERR_OK)
 		e = waiting_reserve(&s->waiting, count.peer, rank, &p);
 	if (e == ERR_OK)
+		e = threads_reserve(&s->threads, count.peer, BOX_OUT, &thread);
+	if (e == ERR_OK)
 		e = outbox_set_wire(s, p, &r, &wait);
 	if (e != ERR_OK)
 		return e;
@@ -301,6 +304,7 @@ enum err outbox_put(struct store *s, const struct outbox_new *m, int64_t *seq,
 		return e;
 	counts_move(&s->counts, &count);
 	waiting_add(&s->waiting, p, rank, &wait);
+	threads_add(&s->threads, thread, BOX_OUT, r.seq, r.created_ms);
 	for (unsigned i = 0, n = outbox_keys(&r, &keys); i < n; i++)
 		idmap_add(&s->ids[BOX_OUT], keys.key[i], r.seq);
 	*seq = s->last_seq[BOX_OUT] = r.seq;

@@ -75,6 +75,15 @@ struct outbox_row {
 	char reason[OUTBOX_REASON_MAX + 1];
 };
 
+/* How a message left: over the peer's own session, or through a neighbour that carries it on, over im2 or the old wire. */
+enum outbox_via { OUTBOX_VIA_NONE, OUTBOX_VIA_SESSION, OUTBOX_VIA_RELAY, OUTBOX_VIA_OLD_RELAY, OUTBOX_VIAS };
+struct outbox_try {
+	uint64_t at_ms;        /* wall; when it was handed over */
+	enum outbox_via via;
+	unsigned hops;         /* to its recipient, as far as is known; 0 */
+	struct node_id by;     /* the neighbour; hex "": its recipient itself */
+};
+
 /* "stored" for what a relay keeps, else the word of the state. */
 const char *outbox_shown(const struct outbox_row *r);
 
@@ -85,10 +94,11 @@ enum err outbox_put(struct store *s, const struct outbox_new *m, int64_t *seq,
 enum err outbox_move(struct store *s, int64_t seq, enum outbox_state to, const char *reason,
 		     uint64_t wall_ms) MUST_CHECK;
 /* A receipt from `peer` for `id`, which is the row's id or the hex of its wire id. Sets *seq. ERR_NOTFOUND
- * when no such row is addressed to that peer. Cheap for waiting rows named by their wire id: they are found
+ * when no such row is addressed to that peer. `t`: the try that it answers, or NULL. Cheap for waiting rows named by their wire id: they are found
  * in memory, and what is written is written at the end of the group, for all of them together. */
 enum err outbox_receipt(struct store *s, const struct node_id *peer, struct bytes id,
-			enum outbox_state to, const char *reason, uint64_t wall_ms, int64_t *seq) MUST_CHECK;
+			enum outbox_state to, const char *reason, uint64_t wall_ms, const struct outbox_try *t,
+			int64_t *seq) MUST_CHECK;
 /* A dead letter waits again, without an expiry and under a new wire id: the recipient may have been told
  * that the old one will not come again. An id that the user chose stays; one that was the hex of the wire id
  * changes with it. `new_id` is the id of the row from now on. ERR_WRONG_STATE when it is no dead letter or
@@ -101,7 +111,11 @@ enum err outbox_follow(struct store *s, const struct node_id *was, const struct 
 		       size_t *n) MUST_CHECK;
 /* attempts += 1 in the group: a try that came to nothing. The one that ends in SENT, DELIVERED, READ or
  * REJECTED is counted by the move. */
-enum err outbox_attempt(struct store *s, int64_t seq) MUST_CHECK;
+enum err outbox_attempt(struct store *s, int64_t seq, const struct outbox_try *t) MUST_CHECK;
+/* A relay says that it keeps what was handed to it. A soft write, for those that still wait. ERR_NOTFOUND. */
+enum err outbox_kept(struct store *s, int64_t seq, const struct outbox_try *t) MUST_CHECK;
+/* Its steps so far (track.h), appended. ERR_NOTFOUND. */
+enum err outbox_track(struct store *s, int64_t seq, struct buf *out) MUST_CHECK;
 
 /* By its id, or by the hex of its wire id. */
 enum err outbox_get(struct store *s, struct bytes id, struct outbox_row *out) MUST_CHECK;

@@ -40,6 +40,7 @@ static enum err follow(struct store *s, struct outbox_row *r, struct out_peer *w
 	uint8_t rank = (uint8_t)(OUTBOX_PRIORITIES - 1 - r->priority);
 	struct out_wait wait;
 	struct out_peer *p;
+	struct thread *thread;
 	enum err e = peer_blob(now, enter.peer);
 
 	memcpy(leave.peer, was->peer, PEER_BLOB_BYTES);
@@ -47,6 +48,8 @@ static enum err follow(struct store *s, struct outbox_row *r, struct out_peer *w
 		e = counts_reserve(&s->counts, enter.peer);
 	if (e == ERR_OK)
 		e = waiting_reserve(&s->waiting, enter.peer, rank, &p);
+	if (e == ERR_OK)
+		e = threads_reserve(&s->threads, enter.peer, BOX_OUT, &thread);
 	if (e != ERR_OK)
 		return e;
 	r->to = *now;
@@ -64,6 +67,8 @@ static enum err follow(struct store *s, struct outbox_row *r, struct out_peer *w
 	 * is settled by it. */
 	wait.era = NULL;
 	waiting_add(&s->waiting, p, rank, &wait);
+	threads_add(&s->threads, thread, BOX_OUT, r->seq, r->created_ms);
+	threads_gone(&s->threads, leave.peer, BOX_OUT, r->seq);
 	return ERR_OK;
 }
 

@@ -38,7 +38,7 @@ enum err outbox_collect(struct store *s, sqlite3_stmt *st, struct outbox_row *ro
 			size_t *n) MUST_CHECK;
 /* Writes the new state of `r` and keeps the counts; updates *r. The move has been checked. */
 enum err outbox_write_state(struct store *s, struct outbox_row *r, enum outbox_state to,
-			    const char *reason, uint64_t wall_ms) MUST_CHECK;
+			    const char *reason, uint64_t wall_ms, const struct outbox_try *t) MUST_CHECK;
 /* The next number for a message to `p`, its era drawn and its block reserved if need be. */
 enum err outbox_take_number(struct store *s, struct out_peer *p, struct out_era **era,
 			    uint64_t *seq) MUST_CHECK;

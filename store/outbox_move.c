@@ -5,9 +5,17 @@
 
 #include "base/sm.h"
 #include "base/text.h"
+#include "store/track.h"
 
-/* Receipts that one of the last EARLY_MS got are written with its time. */
+/* Receipts that one of the last EARLY_MS got are written with its time; so are tries. */
 #define EARLY_MS 20
+
+/* `?N` is appended while there is room; the longest of what is appended fits above it. A new row holds the room of one
+ * step: its first update makes it no longer, and moves nothing in its page. */
+#define APPEND_TRACK(n)                                                                            \
+	" track = CASE WHEN " n " = x'' THEN track WHEN track = x'0000000000000000' THEN " n          \
+	" WHEN length(track) <= 448 THEN CAST(track || " n " AS BLOB) ELSE track END"
+_Static_assert(TRACK_MAX - 448 >= 2 * TRACK_STEP_MAX, "room");
 
 /* What was given up may have arrived all the same: then that is what is shown (10.3). What the user
  * cancelled stays cancelled. */
@@ -71,9 +79,31 @@ static enum err delete_body(struct store *s, int64_t seq)
 	return store_write(s, st);
 }
 
-enum err outbox_write_state(struct store *s, struct outbox_row *r, enum outbox_state to,
-			    const char *reason, uint64_t wall_ms)
+static size_t write_try(const struct outbox_try *t, enum track_what what, uint8_t out[static TRACK_STEP_MAX])
 {
+	struct track_step step = {.what = what};
+
+	if (!t || !t->at_ms)
+		return 0;
+	step.at_ms = clip_time(t->at_ms);
+	step.via = t->via;
+	step.hops = t->hops;
+	step.has_who = t->by.hex[0] != 0;
+	step.who = t->by;
+	return track_write(&step, out);
+}
+
+static size_t write_entered(enum outbox_state state, uint64_t at_ms, uint8_t out[static TRACK_STEP_MAX])
+{
+	struct track_step step = {.what = TRACK_STATE, .state = state, .at_ms = at_ms};
+
+	return track_write(&step, out);
+}
+
+enum err outbox_write_state(struct store *s, struct outbox_row *r, enum outbox_state to,
+			    const char *reason, uint64_t wall_ms, const struct outbox_try *t)
+{
+	uint8_t track[2 * TRACK_STEP_MAX];
 	struct count_move count = {
 		.box = BOX_OUT, .from = (uint8_t)r->state, .to = (uint8_t)to, .bytes = r->body_len};
 	bool words = reason && *reason;
@@ -99,13 +129,13 @@ enum err outbox_write_state(struct store *s, struct outbox_row *r, enum outbox_s
 		st = store_stmt(
 			s, ST_OUT_STATE_WORDS,
 			"UPDATE outbox SET state = ?2, changed = ?3, words = ?4,"
-				" attempts = attempts + ?5 WHERE seq = ?1");
+				" attempts = attempts + ?5," APPEND_TRACK("?6") " WHERE seq = ?1");
 		if (st)
 			bind_bytes(st, 4, buf_bytes(&s->sealed_words));
 	} else {
 		st = store_stmt(s, ST_OUT_STATE,
-				"UPDATE outbox SET state = ?2, changed = ?3, attempts = attempts + ?5"
-				" WHERE seq = ?1");
+				"UPDATE outbox SET state = ?2, changed = ?3, attempts = attempts + ?5,"
+				APPEND_TRACK("?6") " WHERE seq = ?1");
 	}
 	if (!st)
 		return ERR_STORE;
@@ -114,6 +144,10 @@ enum err outbox_write_state(struct store *s, struct outbox_row *r, enum outbox_s
 	bind_int(st, 3, wall_ms);
 	/* The try that brought it there; earlier ones were counted by outbox_attempt(). */
 	sqlite3_bind_int(st, 5, r->state == OUTBOX_QUEUED && arrived(to));
+	/* When it entered the state that it leaves would else be written over. */
+	size_t steps = r->state != OUTBOX_QUEUED ? write_entered(r->state, r->changed_ms, track) : 0;
+	steps += write_try(t, TRACK_HANDED, track + steps);
+	bind_bytes(st, 6, bytes_of(track, steps));
 	e = store_write(s, st);
 	if (e == ERR_OK && has_body(r->state) && !has_body(to))
 		e = delete_body(s, r->seq);
@@ -130,7 +164,7 @@ enum err outbox_write_state(struct store *s, struct outbox_row *r, enum outbox_s
 
 /* `e` says how fetching *r went. A row whose texts do not open can still be moved. */
 static enum err move_row(struct store *s, enum err e, struct outbox_row *r, enum outbox_state to,
-			 const char *reason, uint64_t wall_ms)
+			 const char *reason, uint64_t wall_ms, const struct outbox_try *t)
 {
 	if (e != ERR_OK && e != ERR_CORRUPT)
 		return e;
@@ -138,7 +172,7 @@ static enum err move_row(struct store *s, enum err e, struct outbox_row *r, enum
 	    !sm_allows(MOVES, r->state, to))
 		return ERR_WRONG_STATE;
 	/* Sealing new words would make a bad row look whole again. */
-	return outbox_write_state(s, r, to, e == ERR_CORRUPT ? NULL : reason, wall_ms);
+	return outbox_write_state(s, r, to, e == ERR_CORRUPT ? NULL : reason, wall_ms, t);
 }
 
 enum err outbox_move(struct store *s, int64_t seq, enum outbox_state to, const char *reason,
@@ -147,28 +181,39 @@ enum err outbox_move(struct store *s, int64_t seq, enum outbox_state to, const c
 	struct outbox_row r;
 	enum err e = outbox_fetch(s, seq, OUT_WHOLE, &r);
 
-	return move_row(s, e, &r, to, reason, wall_ms);
+	return move_row(s, e, &r, to, reason, wall_ms, NULL);
 }
 
 /* --- receipts of one kind, written together ------------------------------------------------------------- */
 static int by_number(const void *a, const void *b)
 {
-	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+	int64_t x = ((const struct receipt *)a)->row, y = ((const struct receipt *)b)->row;
 
 	return x < y ? -1 : x > y;
 }
 
-static enum err write_run(struct store *s, int64_t first, int64_t last)
+/* What left together is written with the time of the first. */
+static bool one_try(const struct outbox_try *a, const struct outbox_try *b)
 {
+	uint64_t apart = a->at_ms < b->at_ms ? b->at_ms - a->at_ms : a->at_ms - b->at_ms;
+
+	return a->via == b->via && a->hops == b->hops && apart <= EARLY_MS && !a->at_ms == !b->at_ms &&
+	       memcmp(a->by.hex, b->by.hex, sizeof(a->by.hex)) == 0;
+}
+
+static enum err write_run(struct store *s, int64_t first, int64_t last, const struct outbox_try *t)
+{
+	uint8_t track[TRACK_STEP_MAX];
 	sqlite3_stmt *st = store_stmt(s, ST_RUN_STATE,
-				      "UPDATE outbox SET state = ?1, changed = ?2, attempts = attempts + 1"
-				      " WHERE seq BETWEEN ?3 AND ?4");
+				      "UPDATE outbox SET state = ?1, changed = ?2, attempts = attempts + 1,"
+				      APPEND_TRACK("?5") " WHERE seq BETWEEN ?3 AND ?4");
 	if (!st)
 		return ERR_STORE;
 	sqlite3_bind_int(st, 1, (int)s->receipts_to);
 	bind_int(st, 2, s->receipts_ms);
 	sqlite3_bind_int64(st, 3, first);
 	sqlite3_bind_int64(st, 4, last);
+	bind_bytes(st, 5, bytes_of(track, write_try(t, TRACK_HANDED, track)));
 	enum err e = store_write(s, st);
 	if (e != ERR_OK)
 		return e;
@@ -190,9 +235,10 @@ enum err outbox_flush(struct store *s)
 	s->receipts_n = 0; /* first: what follows asks for statements, which would flush again */
 	qsort(s->receipts, n, sizeof(s->receipts[0]), by_number);
 	for (size_t i = 1; e == ERR_OK && i <= n; i++) {
-		if (i < n && s->receipts[i] == s->receipts[i - 1] + 1)
+		if (i < n && s->receipts[i].row == s->receipts[i - 1].row + 1 &&
+		    one_try(&s->receipts[from].t, &s->receipts[i].t))
 			continue;
-		e = write_run(s, s->receipts[from], s->receipts[i - 1]);
+		e = write_run(s, s->receipts[from].row, s->receipts[i - 1].row, &s->receipts[from].t);
 		from = i;
 	}
 	return e;
@@ -200,7 +246,8 @@ enum err outbox_flush(struct store *s)
 
 /* ERR_NOTFOUND: not one of those that wait for this peer under this wire id; the long way then. */
 static enum err receipt_in_memory(struct store *s, const struct node_id *peer, struct bytes id,
-				  enum outbox_state to, uint64_t wall_ms, int64_t *seq)
+				  enum outbox_state to, uint64_t wall_ms, const struct outbox_try *t,
+				  int64_t *seq)
 {
 	struct count_move count = {.box = BOX_OUT, .from = OUTBOX_QUEUED, .to = (uint8_t)to};
 	uint8_t wire[WIRE_ID_BYTES];
@@ -236,7 +283,8 @@ static enum err receipt_in_memory(struct store *s, const struct node_id *peer, s
 		s->receipts_to = to;
 		s->receipts_ms = wall_ms;
 	}
-	*seq = s->receipts[s->receipts_n++] = open->row;
+	*seq = open->row;
+	s->receipts[s->receipts_n++] = (struct receipt){.row = open->row, .t = t ? *t : (struct outbox_try){0}};
 	count.bytes = wait->len;
 	counts_move(&s->counts, &count);
 	waiting_del(&s->waiting, p, open->rank, open->row);
@@ -244,36 +292,70 @@ static enum err receipt_in_memory(struct store *s, const struct node_id *peer, s
 }
 
 enum err outbox_receipt(struct store *s, const struct node_id *peer, struct bytes id,
-			enum outbox_state to, const char *reason, uint64_t wall_ms, int64_t *seq)
+			enum outbox_state to, const char *reason, uint64_t wall_ms, const struct outbox_try *t,
+			int64_t *seq)
 {
 	bool words = reason && *reason;
 	struct outbox_row r;
 	enum err e = ERR_NOTFOUND;
 
 	if (!words && (to == OUTBOX_DELIVERED || to == OUTBOX_READ))
-		e = receipt_in_memory(s, peer, id, to, wall_ms, seq);
+		e = receipt_in_memory(s, peer, id, to, wall_ms, t, seq);
 	if (e != ERR_NOTFOUND)
 		return e;
 	e = outbox_fetch_id(s, id, words ? OUT_WHOLE : OUT_PLAIN, &r);
 	if ((e == ERR_OK || e == ERR_CORRUPT) && !node_id_eq(peer, &r.to))
 		return ERR_NOTFOUND;
-	e = move_row(s, e, &r, to, reason, wall_ms);
+	e = move_row(s, e, &r, to, reason, wall_ms, t);
 	if (e == ERR_OK)
 		*seq = r.seq;
 	return e;
 }
 
-enum err outbox_attempt(struct store *s, int64_t seq)
+static enum err write_step(struct store *s, sqlite3_stmt *st, int64_t seq, const struct outbox_try *t,
+			   enum track_what what)
 {
-	sqlite3_stmt *st = store_stmt(s, ST_OUT_ATTEMPT,
-				      "UPDATE outbox SET attempts = attempts + 1 WHERE seq = ?1");
+	uint8_t track[TRACK_STEP_MAX];
+
 	if (!st)
 		return ERR_STORE;
 	sqlite3_bind_int64(st, 1, seq);
+	bind_bytes(st, 2, bytes_of(track, write_try(t, what, track)));
 	enum err e = store_write(s, st);
 	if (e == ERR_OK && sqlite3_changes(s->db) == 0)
 		return ERR_NOTFOUND;
 	return e;
+}
+
+enum err outbox_attempt(struct store *s, int64_t seq, const struct outbox_try *t)
+{
+	return write_step(s,
+			  store_stmt(s, ST_OUT_ATTEMPT,
+				     "UPDATE outbox SET attempts = attempts + 1," APPEND_TRACK("?2") " WHERE seq = ?1"),
+			  seq, t, TRACK_HANDED);
+}
+
+enum err outbox_kept(struct store *s, int64_t seq, const struct outbox_try *t)
+{
+	return write_step(s,
+			  store_stmt(s, ST_OUT_KEPT,
+				     "UPDATE outbox SET" APPEND_TRACK("?2") " WHERE seq = ?1 AND state = 0"),
+			  seq, t, TRACK_STORED);
+}
+
+enum err outbox_track(struct store *s, int64_t seq, struct buf *out)
+{
+	sqlite3_stmt *st = store_stmt(s, ST_OUT_TRACK, "SELECT track FROM outbox WHERE seq = ?1");
+	bool row;
+
+	if (st)
+		sqlite3_bind_int64(st, 1, seq);
+	enum err e = store_read(s, st, &row);
+	if (e != ERR_OK || !row)
+		return e == ERR_OK ? ERR_NOTFOUND : e;
+	buf_add(out, column_bytes(st, 0));
+	sqlite3_reset(st);
+	return out->err;
 }
 
 /* --- sent again ------------------------------------------------------------------------------------------ */
@@ -281,7 +363,7 @@ enum err outbox_attempt(struct store *s, int64_t seq)
 static enum err revive(struct store *s, struct outbox_row *r, bool wire_is_id, struct bytes body,
 		       uint64_t wall_ms)
 {
-	uint8_t ad[OUT_AD_MAX];
+	uint8_t ad[OUT_AD_MAX], track[2 * TRACK_STEP_MAX];
 	sqlite3_stmt *st;
 
 	r->expires_ms = 0;
@@ -294,7 +376,7 @@ static enum err revive(struct store *s, struct outbox_row *r, bool wire_is_id, s
 		return e;
 	st = store_stmt(s, ST_OUT_REVIVE,
 			"UPDATE outbox SET state = 0, changed = ?2, expires = 0, words = ?3,"
-			" id = ?4, wire = ?5 WHERE seq = ?1");
+			" id = ?4, wire = ?5," APPEND_TRACK("?6") " WHERE seq = ?1");
 	if (!st)
 		return ERR_STORE;
 	sqlite3_bind_int64(st, 1, r->seq);
@@ -302,6 +384,9 @@ static enum err revive(struct store *s, struct outbox_row *r, bool wire_is_id, s
 	bind_bytes(st, 3, buf_bytes(&s->sealed_words));
 	bind_bytes(st, 4, wire_is_id ? bytes_of("", 0) : bytes_str(r->id));
 	bind_bytes(st, 5, BYTES_ARR(r->wire_id));
+	size_t steps = write_entered(r->state, r->changed_ms, track);
+	steps += write_entered(OUTBOX_QUEUED, clip_time(wall_ms), track + steps);
+	bind_bytes(st, 6, bytes_of(track, steps));
 	e = store_write(s, st);
 	if (e != ERR_OK)
 		return e;

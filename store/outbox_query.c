@@ -152,7 +152,7 @@ enum err outbox_expire(struct store *s, uint64_t wall_ms, struct outbox_row *row
 		/* Its time has passed, whether or not the row can be read. */
 		e = outbox_fetch(s, (int64_t)x.row, OUT_WHOLE, &rows[count]);
 		if (e == ERR_OK || e == ERR_CORRUPT)
-			e = outbox_write_state(s, &rows[count], OUTBOX_EXPIRED, NULL, wall_ms);
+			e = outbox_write_state(s, &rows[count], OUTBOX_EXPIRED, NULL, wall_ms, NULL);
 		if (e != ERR_OK) {
 			s->waiting.heap_lost = true; /* it still waits */
 			break;
@@ -282,6 +282,8 @@ static enum err delete_row(struct store *s, const struct old_row *o)
 	enum err e = counts_reserve(&s->counts, o->count.peer);
 	if (e == ERR_OK)
 		e = idmap_reserve(&s->ids[BOX_OUT], 2);
+	if (e == ERR_OK)
+		e = threads_reserve_gone(&s->threads);
 	if (e != ERR_OK)
 		return e;
 	sqlite3_stmt *st = store_stmt(s, ST_OUT_DELETE, "DELETE FROM outbox WHERE seq = ?1");
@@ -297,6 +299,7 @@ static enum err delete_row(struct store *s, const struct old_row *o)
 	if (e != ERR_OK)
 		return e;
 	counts_move(&s->counts, &o->count);
+	threads_gone(&s->threads, o->count.peer, BOX_OUT, o->seq);
 	struct row_keys keys;
 	for (unsigned i = 0, n = row_keys(bytes_of(o->id, o->id_n), o->has_wire ? o->wire : NULL, &keys);
 	     i < n; i++)

@@ -257,6 +257,7 @@ static void free_all(struct store *s)
 	for (int i = 0; i < BOXES; i++)
 		idmap_fini(&s->ids[i]);
 	waiting_fini(&s->waiting);
+	threads_fini(&s->threads);
 	entries_fini(&s->entries);
 	seal_fini(&s->seal);
 	buf_fini(&s->sealed_words);

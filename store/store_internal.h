@@ -15,6 +15,7 @@
 #include "store/outbox.h"
 #include "store/seal_internal.h"
 #include "store/store.h"
+#include "store/threads_internal.h"
 #include "store/waiting_internal.h"
 
 #define STORE_ID_MAX   128
@@ -52,6 +53,8 @@ enum stmt_id {
 	ST_OUT_FOLLOW,
 	ST_OUT_FOLLOW_BODY,
 	ST_OUT_ATTEMPT,
+	ST_OUT_KEPT,
+	ST_OUT_TRACK,
 	ST_OUT_LIST,
 	ST_OUT_PRUNE_SCAN,
 	ST_OUT_DELETE,
@@ -105,6 +108,7 @@ struct store {
 	struct counts counts;
 	struct idmap ids[BOXES];
 	struct waiting waiting;
+	struct threads threads;
 	struct entries entries;
 	sqlite3_stmt *stmt[ST_COUNT];
 	struct buf sealed_words, sealed_body, clear_words;
@@ -122,7 +126,10 @@ struct store {
 	unsigned fail_after;
 
 	/* Receipts of this group that are not written yet: rows that go to one state at one time. */
-	int64_t receipts[RECEIPTS_MAX];
+	struct receipt {
+		int64_t row;
+		struct outbox_try t;
+	} receipts[RECEIPTS_MAX];
 	size_t receipts_n;
 	enum outbox_state receipts_to;
 	uint64_t receipts_ms;

@@ -124,7 +124,7 @@ static void one(enum kind kind, unsigned i, const uint8_t *body)
 				       .body = bytes_of(body, BODY)};
 		check(outbox_put(store, &m, &seq, wires[i]), "outbox_put");
 	} else if (kind == RECEIPT) {
-		check(outbox_receipt(store, &peer, id, OUTBOX_DELIVERED, NULL, now, &seq),
+		check(outbox_receipt(store, &peer, id, OUTBOX_DELIVERED, NULL, now, NULL, &seq),
 		      "receipt");
 	} else {
 		struct inbox_new m = {.author = peer,

@@ -181,15 +181,15 @@ static enum err scripted_group(struct store *s)
 	world_out(s, &w, 3, "new-2", 0, "second new body");
 	world_in(s, &w, 4, "new-1", false, "first new letter");
 	world_in(s, &w, 4, "new-2", true, "second new letter");
-	*at++ = outbox_receipt(s, &one, BYTES_LIT("old-2"), OUTBOX_DELIVERED, NULL, 50, &seq);
-	*at++ = outbox_receipt(s, &three, BYTES_LIT("new-2"), OUTBOX_REJECTED, "not wanted", 51,
+	*at++ = outbox_receipt(s, &one, BYTES_LIT("old-2"), OUTBOX_DELIVERED, NULL, 50, NULL, &seq);
+	*at++ = outbox_receipt(s, &three, BYTES_LIT("new-2"), OUTBOX_REJECTED, "not wanted", 51, NULL,
 			       &seq);
 	*at++ = outbox_move(s, 3, OUTBOX_FAILED, "gave up", 52);
 	*at++ = outbox_requeue(s, 3, 54, (char[129]){0});
 	for (unsigned i = 0; i < 3; i++) {
 		hex_encode(BYTES_ARR(sent[i]), hex);
 		*at++ = outbox_receipt(s, &one, bytes_of(hex, 32), i < 2 ? OUTBOX_DELIVERED : OUTBOX_READ,
-				       NULL, 52, &seq);
+				       NULL, 52, NULL, &seq);
 	}
 	*at++ = world_send(s, &w, 1, "one more", wire, &seq);
 	*at++ = outbox_seen(s, &one, sent[0], 1u << 20, &renewed);
@@ -202,7 +202,7 @@ static enum err scripted_group(struct store *s)
 	*at++ = inbox_settled(s, &four, era, 3);
 	*at++ = store_kv_put(s, "prekey", BYTES_LIT("k1"), BYTES_LIT("new"));
 	*at++ = store_kv_del(s, "prekey", BYTES_LIT("k2"));
-	*at++ = outbox_attempt(s, 5);
+	*at++ = outbox_attempt(s, 5, NULL);
 	*at++ = outbox_expire(s, 60, out, 4, &n);
 	*at++ = inbox_mark_read(s, 3, 53, &changed);
 	*at++ = inbox_mark_reported(s, 2);

@@ -98,7 +98,7 @@ static void rows_wait_for_the_next_identity_under_their_ids(void **state)
 	}
 	/* The receipt of the new identity counts. */
 	hex_encode(bytes_of(wire[0], 16), hex);
-	assert_int_equal(outbox_receipt(s, &to, bytes_str(hex), OUTBOX_DELIVERED, NULL, w.wall_ms, &seq), ERR_OK);
+	assert_int_equal(outbox_receipt(s, &to, bytes_str(hex), OUTBOX_DELIVERED, NULL, w.wall_ms, NULL, &seq), ERR_OK);
 	assert_int_equal(waits(2), 3);
 }
 

@@ -233,7 +233,7 @@ static void something_arrives(void)
 		bool delivered = it.what == RECEIPT;
 		enum err e = outbox_receipt(a, &to, bytes_of(hex, 32),
 					    delivered ? OUTBOX_DELIVERED : OUTBOX_UNKNOWN,
-					    delivered ? NULL : "settled earlier", wa.wall_ms, &seq);
+					    delivered ? NULL : "settled earlier", wa.wall_ms, NULL, &seq);
 		unknown_n += !delivered && e == ERR_OK;
 		assert_true(e == ERR_OK || e == ERR_WRONG_STATE || e == ERR_NOTFOUND);
 	}

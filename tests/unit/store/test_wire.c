@@ -50,7 +50,7 @@ static enum err receipt(unsigned peer, const uint8_t wire[static 16], enum outbo
 	int64_t seq;
 
 	hex_encode(bytes_of(wire, 16), hex);
-	return outbox_receipt(s, &from, bytes_of(hex, 32), to, NULL, w.wall_ms, &seq);
+	return outbox_receipt(s, &from, bytes_of(hex, 32), to, NULL, w.wall_ms, NULL, &seq);
 }
 
 /* The mark of the newest era that is told of; 0 when there is none. */
@@ -145,12 +145,12 @@ static void a_row_answers_to_both_of_its_names(void **state)
 	snprintf(copy, sizeof(copy), "%s", hex);
 	m.id = bytes_of(copy, 32);
 	assert_int_equal(outbox_put(s, &m, &got, wire), ERR_EXISTS);
-	assert_int_equal(outbox_receipt(s, &other, bytes_of(hex, 32), OUTBOX_DELIVERED, NULL, 5, &got),
+	assert_int_equal(outbox_receipt(s, &other, bytes_of(hex, 32), OUTBOX_DELIVERED, NULL, 5, NULL, &got),
 			 ERR_NOTFOUND);
-	assert_int_equal(outbox_receipt(s, &peer, bytes_of(hex, 32), OUTBOX_DELIVERED, NULL, 5, &got),
+	assert_int_equal(outbox_receipt(s, &peer, bytes_of(hex, 32), OUTBOX_DELIVERED, NULL, 5, NULL, &got),
 			 ERR_OK);
 	assert_int_equal(got, seq);
-	assert_int_equal(outbox_receipt(s, &peer, bytes_of(hex, 32), OUTBOX_READ, NULL, 6, &got), ERR_OK);
+	assert_int_equal(outbox_receipt(s, &peer, bytes_of(hex, 32), OUTBOX_READ, NULL, 6, NULL, &got), ERR_OK);
 	commit();
 	assert_int_equal(outbox_get(s, BYTES_LIT("my-own-name"), &r), ERR_OK);
 	assert_int_equal(r.state, OUTBOX_READ);
@@ -317,7 +317,7 @@ static void the_truth_wins_and_settled_earlier_is_the_last_resort(void **state)
 		assert_int_equal(outbox_requeue(s, seq, 7, (char[129]){0}), ERR_WRONG_STATE);
 		/* Reason 12 after that is ignored. */
 		hex_encode(BYTES_ARR(wire), hex);
-		assert_int_equal(outbox_receipt(s, &peer, bytes_of(hex, 32), OUTBOX_UNKNOWN, "settled", 8,
+		assert_int_equal(outbox_receipt(s, &peer, bytes_of(hex, 32), OUTBOX_UNKNOWN, "settled", 8, NULL,
 						&seq),
 				 ERR_WRONG_STATE);
 		assert_int_equal(state_of(wire), end);
@@ -330,7 +330,7 @@ static void the_truth_wins_and_settled_earlier_is_the_last_resort(void **state)
 	seq = put(1, wire);
 	commit();
 	hex_encode(BYTES_ARR(wire), hex);
-	assert_int_equal(outbox_receipt(s, &peer, bytes_of(hex, 32), OUTBOX_UNKNOWN, "settled", 8, &seq),
+	assert_int_equal(outbox_receipt(s, &peer, bytes_of(hex, 32), OUTBOX_UNKNOWN, "settled", 8, NULL, &seq),
 			 ERR_OK);
 	commit();
 	assert_int_equal(state_of(wire), OUTBOX_UNKNOWN);
