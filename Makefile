@@ -4,6 +4,7 @@
 #   make demo           install what is missing, build, run the story
 #   make check          install what is missing, run every test that fits in minutes
 #   make MODE=asan check | MODE=debug|release|asan|tsan|cov   (objects in build/<mode>/)
+#   make web             the page of the daemon again (only after a change in web/ui; needs Node)
 #   make bench | make fuzz T=60 | make sim | make check-layers | make format | make install
 #
 # A room is a folder; each becomes one archive. Link order follows the include table of
@@ -127,6 +128,7 @@ endef
 $(foreach r,$(ROOMS),$(eval $(call unit_one,$(r))))
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include web/ui/ui.mk
 -include tests/tests.mk
 -include packaging/packaging.mk
 

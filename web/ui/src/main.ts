@@ -1,0 +1,4 @@
+import { applyTheme } from "./prefs";
+import "./app";
+
+applyTheme();
