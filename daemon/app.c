@@ -15,12 +15,21 @@
 
 static const int signal_numbers[SIGNALS] = { SIGTERM, SIGINT, SIGHUP };
 
+/* What went wrong is in the log and in `status`. */
+static void hang_up(struct app *a)
+{
+	json_t *report = NULL;
+
+	if (!a->stopping && app_reload(a, &report, NULL) == ERR_OK)
+		json_decref(report);
+}
+
 static void on_signal(uv_signal_t *s, int number)
 {
 	struct app *a = s->data;
 
 	if (number == SIGHUP) {
-		log_info("hangup what=%s", "there is nothing to reload");
+		hang_up(a);
 		return;
 	}
 	log_info("signal number=%d", number);
@@ -138,13 +147,14 @@ static void close_all(struct app *a)
 	unlock_fini(&a->unlock);
 	walls_free(a->walls);
 	keyproc_end(a->keyproc);
+	reload_fini(&a->reload);
 	if (a->has_loop)
 		loop_fini(&a->loop);
 	if (a->lock >= 0)
 		close(a->lock);
 }
 
-enum err app_run(const char *home, const struct run_config *c, struct fault *f)
+enum err app_run(const char *home, struct run_config *c, const struct config_sources *from, struct fault *f)
 {
 	struct app *a = calloc(1, sizeof *a);
 	enum err e = a ? secret_init_library() : ERR_NOMEM;
@@ -170,6 +180,7 @@ enum err app_run(const char *home, const struct run_config *c, struct fault *f)
 	a->mesh.state = "off";
 	snprintf(a->mesh_name, sizeof a->mesh_name, "%s", c->mesh);
 	a->passgen = c->passgen;
+	app_reload_init(a, from);
 	app_open_init(a);
 	app_turn_init(a);
 	app_stop_init(a);

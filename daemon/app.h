@@ -4,14 +4,15 @@
  *
  * app_run() opens in this order: lock, passphrases, keys, trust store, audit log, database, core,
  * transport, control socket; says READY=1; and closes in the reverse order. The first SIGTERM or
- * SIGINT says goodbye, flushes and ends with 0; the second ends at once. SIGHUP changes nothing.
+ * SIGINT says goodbye, flushes and ends with 0; the second ends at once. SIGHUP reads the
+ * settings again (reload.h).
  */
 #ifndef DAEMON_APP_H
 #define DAEMON_APP_H
 
 #include "daemon/config.h"
 
-/* ERR_OK after an orderly stop. The log is set up already. */
-enum err app_run(const char *home, const struct run_config *c, struct fault *f) MUST_CHECK;
+/* ERR_OK after an orderly stop. The log is set up already. `c` was loaded `from` there, and is read from there again. */
+enum err app_run(const char *home, struct run_config *c, const struct config_sources *from, struct fault *f) MUST_CHECK;
 
 #endif

@@ -14,16 +14,20 @@
 #include "daemon/meshkey.h"
 #include "daemon/ownkey.h"
 #include "daemon/pairing.h"
+#include "daemon/reload.h"
 #include "daemon/unlock.h"
 #include "daemon/walls.h"
 #include "transports/ws/ws.h"
 
 #define APP_TURNS_MAX 4 /* in a row, before the loop looks at its input again */
 
+#define APP_LIVE_WARNINGS 3
+
 enum { SIG_TERM, SIG_INT, SIG_HUP, SIGNALS };
 
 struct app {
-	const struct run_config *c;
+	const struct run_config *c; /* keeps its address; a reload replaces what is in it */
+	struct reload reload;
 	const char *home;
 	int lock; /* -1 */
 	struct unlock unlock;
@@ -57,6 +61,7 @@ struct app {
 	char mesh_name[PAIRING_MESH_MAX + 1]; /* and generation of the passphrase: as configured, or as a pairing brought it */
 	uint16_t passgen;
 	char *no_key_warning; /* in commands.info.warnings; NULL */
+	char *live_warnings[APP_LIVE_WARNINGS]; /* likewise: of what a reload may change */
 
 	bool running;  /* READY was said */
 	bool stopping;
@@ -109,5 +114,13 @@ void app_stop_soon(void *app);
 void app_stop_init(struct app *a); /* its timers */
 /* Work off the loop has ended: goes on with a stop that waited for it. */
 void app_try_end(struct app *a);
+
+/* --- app_reload.c ---------------------------------------------------------------------------------- */
+void app_reload_init(struct app *a, const struct config_sources *from);
+/* Reads the settings again. ironmesh.config.reload/1, or nothing changed and the fault says why. */
+enum err app_reload(void *app, json_t **out, struct fault *f) MUST_CHECK;
+/* What the node takes from the settings that a reload may change. */
+void app_live_config(const struct run_config *c, struct node_config *nc);
+void app_warn_of_live_choices(struct app *a);
 
 #endif

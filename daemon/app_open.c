@@ -58,14 +58,9 @@ void app_warn_of_choices(struct app *a)
 	if (a->unlock.without && !node_has_mesh_key(a->node))
 		a->no_key_warning = app_warn(a, "this node has no key of a mesh, and meets nobody yet: ironmesh pair CODE, with the code "
 					    "that `ironmesh pair` shows on a machine of the mesh");
-	if (c->policy.trust_on_first_use)
-		app_warn(a, "trust on first use: whoever knows the passphrase first is trusted without a person");
-	if (c->open_discovery && c->discovery != SCOPE_OFF)
-		app_warn(a, "open discovery: whoever announces itself on this network is dialled, known or not (--open-discovery)");
+	app_warn_of_live_choices(a);
 	if (c->allow_plaintext)
 		app_warn(a, "plain ws:// is allowed: who listens on the wire sees who talks to whom, and when");
-	if (c->connect_rate == 0)
-		app_warn(a, "no limit on connections per source");
 	if (c->policy.im2 == IM2_OFF)
 		app_warn(a, "im2 is off: whoever listens on the wire can guess at the passphrase of the mesh");
 }
@@ -171,35 +166,25 @@ enum err app_open_node(struct app *a, struct fault *f)
 	const struct run_config *c = a->c;
 	struct node_config nc = {
 		.passphrase = c->policy.im2 == IM2_REQUIRE ? bytes_of(NULL, 0) : secret_bytes(&a->unlock.mesh),
-		.min_version = c->policy.min_version,
-		.rekey_ms = c->rekey_ms,
 		.seal_direct = true, /* only peers of the old software; wire 3.7 */
 		.handshake_ms = 5000,
 		.past_ms = 30000,
 		.future_ms = 5000,
-		.im2_pad = c->pad,
 		.mesh = a->mesh_name,
 		.no_mesh_key = !a->unlock.mesh.n,
 		.routing = c->routing,
-		.seal_refuse = c->seal_refuse,
-		.no_seal_pad = !c->seal_pad,
-		.im2_sign_always = c->sign_always,
 		.tls_binding = c->tls_binding,
-		.rotate_keeps_verified = c->rotate_keeps_verified,
-		.cap_change_holds = c->cap_change_holds,
 		.revoke_quorum = c->admins.quorum,
 		.revoke_admins = c->admins.n ? (const uint8_t(*)[ED_BYTES])c->admins.ed : NULL,
 		.revoke_admins_n = c->admins.n,
 		.discovery = c->discovery,
-		.open_discovery = c->open_discovery,
 		.policy = (struct policy *)&c->policy,
-		.limits.connects_per_s = c->connect_rate,
-		.limits.strangers_per_s = c->connect_rate == 0 ? -1 : 0,
 	};
 	struct node_parts parts = { .env = env_of(a), .keyring = a->key.keyring, .pins = a->pins,
 				    .store = a->store, .audit = a->audit };
 	enum err e;
 
+	app_live_config(c, &nc);
 	snprintf(nc.name, sizeof(nc.name), "%s", a->key.name);
 	e = node_new(&nc, &parts, &a->node);
 	if (e == ERR_OK)
@@ -296,6 +281,8 @@ enum err app_open_control(struct app *a, struct fault *f)
 		.home = a->home,
 		.name = a->key.name,
 		.info = *info,
+		.reload = &a->reload,
+		.run_reload = app_reload,
 		.stop = app_stop_soon,
 		.stop_ctx = a,
 	};

@@ -1,6 +1,7 @@
 /* What the daemon reaches once its walls stand, and how they stand. */
 #include "daemon/app_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,18 @@ static void declare(struct app *a)
 	walls_read(w, a->c->pinned_ca);
 	if (a->keyproc)
 		walls_key_process(w, keyproc_pid(a->keyproc));
+	/* A reload reads again. Folders, since editors put a new file in the place of the old one. */
+	if (config_folder(a->home, path, sizeof(path)) == ERR_OK)
+		walls_read(w, path);
+	for (size_t i = 0; i < a->c->settings.files_n; i++) {
+		snprintf(path, sizeof(path), "%s", a->c->settings.files[i]);
+		slash = strrchr(path, '/');
+		if (slash && slash != path)
+			*slash = '\0';
+		walls_read(w, slash ? path : ".");
+	}
+	for (size_t i = 0; i < a->c->settings.lists_n; i++)
+		walls_read(w, a->c->settings.lists[i]);
 }
 
 enum err app_raise_walls(struct app *a, struct fault *f)

@@ -16,6 +16,13 @@ void node_review(struct node *n)
 	admit_review(n);
 }
 
+void node_list_changed(struct node *n)
+{
+	admit_review(n);
+	if (n->c.policy->allowed_count == 0)
+		dial_retry(n);
+}
+
 /* On disk, and said; ERR_OK: the caller goes on. */
 static enum err decided(struct node *n, const struct node_id *id, struct pins_copy *before, enum err e,
 			const char *audit_word, const char *event, const char *reason, struct fault *f)

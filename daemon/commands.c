@@ -1,5 +1,7 @@
 /* The table, and what stands before every handler. */
 #include "daemon/commands_internal.h"
+
+#include <limits.h>
 #include "daemon/revoke.h"
 #include "trust/invite.h"
 
@@ -122,6 +124,12 @@ static const struct command TABLE[] = {
 	  { { "capabilities", PARAM_LIST, true, 1, 256 } } },
 	{ "caps.remove", command_caps_remove, CMD_ONLINE | CMD_CHANGES | CMD_ADMIN,
 	  { { "capabilities", PARAM_LIST, true, 1, 256 } } },
+	{ "config.path", command_config_path, CMD_OFFLINE | CMD_LOCAL, { TEXT("file", PATH_MAX) } },
+	{ "config.check", command_config_check, CMD_OFFLINE | CMD_LOCAL, { TEXT("file", PATH_MAX) } },
+	{ "config.show", command_config_show, OFF | CMD_LOCAL | CMD_READ, { BOOL("effective"), TEXT("file", PATH_MAX) } },
+	{ "config.diff", command_config_diff, OFF | CMD_LOCAL | CMD_READ, { BOOL("defaults"), TEXT("file", PATH_MAX) } },
+	{ "config.keys", command_config_keys, OFF | CMD_LOCAL | CMD_READ },
+	{ "config.reload", command_config_reload, CMD_ONLINE | CMD_CHANGES | CMD_ADMIN },
 	{ "events.subscribe", command_subscribe, CMD_ONLINE,
 	  { { "types", PARAM_WORDS, false, 0, EVENT_TYPES_MAX } } },
 };

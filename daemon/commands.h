@@ -23,6 +23,7 @@
 
 /* What only the owner of the program knows; shown in `status`. */
 struct lan;
+struct reload;
 struct walls;
 struct app_info {
 	uint64_t started_ms;            /* monotonic */
@@ -55,6 +56,8 @@ struct command_ctx {
 	struct bytes key_passphrase;
 	void (*stop)(void *ctx);
 	void *stop_ctx;
+	const struct reload *reload;    /* the settings in force and how they came; NULL offline */
+	enum err (*run_reload)(void *stop_ctx, json_t **result, struct fault *f);
 	struct brakes *brakes;          /* made when an agent sends first; whoever owns this frees it */
 	bool rotated;                   /* set by keys.rotate: nothing is changed any more */
 };
@@ -102,6 +105,7 @@ enum command_flags {
 	CMD_READ = 64,
 	CMD_SEND = 128,
 	CMD_ADMIN = 256,
+	CMD_LOCAL = 512,                /* offline: reads files of its own, and needs no lock of the home folder */
 };
 
 enum param_kind { PARAM_NONE, PARAM_TEXT, PARAM_INT, PARAM_BOOL, PARAM_WORDS, PARAM_LIST };

@@ -80,6 +80,12 @@ enum err command_revoke_mesh(struct call *c, const struct node_id *who) MUST_CHE
 #define COMMAND(name) enum err name(struct call *c)
 COMMAND(command_version);
 COMMAND(command_status);
+COMMAND(command_config_path);
+COMMAND(command_config_check);
+COMMAND(command_config_show);
+COMMAND(command_config_diff);
+COMMAND(command_config_keys);
+COMMAND(command_config_reload);
 COMMAND(command_subscribe);
 COMMAND(command_send);
 COMMAND(command_send_many);

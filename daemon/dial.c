@@ -37,7 +37,7 @@ static uint64_t backoff(struct node *n, uint32_t failures)
 
 static void dial_schedule(struct node *n, struct target *t, uint64_t delay_ms)
 {
-	if (!n->dialling_started || n->stopping || t->dialling || t->conn || timer_armed(&t->timer))
+	if (!n->dialling_started || n->stopping || t->gone || t->dialling || t->conn || timer_armed(&t->timer))
 		return;
 	timer_in(n->env, &t->timer, delay_ms);
 }
@@ -126,7 +126,7 @@ enum err node_add_target(struct node *n, const char *spec, struct fault *f)
 		return ERR_USAGE;
 	}
 	for (size_t i = 0; i < n->target_count; i++)
-		if (!n->targets[i]->hint && strlen(n->targets[i]->address) == len &&
+		if (!n->targets[i]->hint && !n->targets[i]->gone && strlen(n->targets[i]->address) == len &&
 		    memcmp(n->targets[i]->address, spec, len) == 0)
 			return fault_set(f, ERR_EXISTS, EXIT_USAGE, "the peer %.*s is given twice", (int)len, spec);
 	if (n->target_count == TARGETS_MAX)
@@ -166,12 +166,41 @@ void node_dial_all(struct node *n)
 
 static void target_drop(struct node *n, struct target *t);
 
+enum err node_remove_target(struct node *n, const char *spec)
+{
+	size_t len = strcspn(spec, "#");
+	struct target *t = NULL;
+
+	for (size_t i = 0; i < n->target_count && !t; i++)
+		if (!n->targets[i]->hint && !n->targets[i]->gone && strlen(n->targets[i]->address) == len &&
+		    memcmp(n->targets[i]->address, spec, len) == 0)
+			t = n->targets[i];
+	if (!t || t->paired)
+		return ERR_NOTFOUND;
+	timer_stop(n->env, &t->timer);
+	t->gone = true; /* its end comes by dial_conn_ended() when something is on the way */
+	if (t->dialling) {
+		tp_close(n->tp, t->dialling);
+	} else if (t->conn && !t->conn->online) {
+		conn_close(t->conn, "it is not to be dialled any more");
+	} else {
+		if (t->conn)
+			t->conn->target = NULL;
+		target_drop(n, t);
+	}
+	return ERR_OK;
+}
+
 void dial_conn_ended(struct node *n, struct target *t, bool was_online, const char *why, uint64_t min_wait_ms)
 {
 	uint64_t lived = t->conn && t->conn->online_ms ? env_now(n->env) - t->conn->online_ms : 0;
 	uint64_t wait;
 
 	t->conn = NULL;
+	if (t->gone) {
+		target_drop(n, t);
+		return;
+	}
 	if (t->hint) {
 		struct hint_dial *hint = t->hint;
 		char text[sizeof t->why];
@@ -249,7 +278,7 @@ size_t node_targets(struct node *n, struct target_view *out, size_t max)
 		struct target_view v = { .failures = t->failures };
 		uint64_t now = env_now(n->env);
 
-		if (t->hint)
+		if (t->hint || t->gone)
 			continue;
 
 		snprintf(v.address, sizeof v.address, "%s", t->address);
@@ -280,7 +309,7 @@ static void target_drop(struct node *n, struct target *t)
 bool dial_is_static(const struct node *n, const char *address)
 {
 	for (size_t i = 0; i < n->target_count; i++)
-		if (!n->targets[i]->hint && strcmp(n->targets[i]->address, address) == 0)
+		if (!n->targets[i]->hint && !n->targets[i]->gone && strcmp(n->targets[i]->address, address) == 0)
 			return true;
 	return false;
 }
@@ -340,7 +369,7 @@ void dial_retry(struct node *n)
 	for (size_t i = 0; i < n->target_count; i++) {
 		struct target *t = n->targets[i];
 
-		if (t->hint || t->dialling || t->conn || target_online(n, t) || t->bad_dials)
+		if (t->hint || t->gone || t->dialling || t->conn || target_online(n, t) || t->bad_dials)
 			continue;
 		timer_stop(n->env, &t->timer);
 		t->failures = 0;

@@ -44,6 +44,34 @@ static void fill_limits(struct node_limits *l)
 	l->ping_ms = l->ping_ms ? l->ping_ms : 30000;
 }
 
+void node_reconfigure(struct node *n, const struct node_config *c)
+{
+	struct node_limits l = n->c.limits;
+	bool rates;
+
+	n->c.min_version = c->min_version;
+	n->c.rekey_ms = c->rekey_ms;
+	n->c.im2_pad = c->im2_pad;
+	n->c.im2_sign_always = c->im2_sign_always;
+	n->c.seal_refuse = c->seal_refuse;
+	n->c.no_seal_pad = c->no_seal_pad;
+	n->c.rotate_keeps_verified = c->rotate_keeps_verified;
+	n->c.cap_change_holds = c->cap_change_holds;
+	n->c.open_discovery = c->open_discovery;
+	l.connects_per_s = c->limits.connects_per_s;
+	l.connects_burst = c->limits.connects_burst;
+	l.strangers_per_s = c->limits.strangers_per_s;
+	fill_limits(&l);
+	rates = l.connects_per_s != n->c.limits.connects_per_s || l.strangers_per_s != n->c.limits.strangers_per_s;
+	n->c.limits = l;
+	if (rates) {
+		map_clear(n->connects); /* its buckets have the old rate */
+		bucket_init(&n->strangers, l.strangers_per_s, l.strangers_burst, env_now(n->env));
+	}
+	if (n->im2)
+		im2_host_configure(n->im2, c->im2_pad, c->im2_sign_always, c->rekey_ms);
+}
+
 static void soft_due(void *ctx)
 {
 	node_want_turn(ctx);

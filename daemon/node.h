@@ -88,6 +88,10 @@ struct node_parts {
 	struct audit *audit;
 };
 
+/* Takes over from `c` what may change while sessions are open: min_version, rekey_ms, im2_pad, im2_sign_always, seal_refuse,
+ * no_seal_pad, rotate_keeps_verified, cap_change_holds, open_discovery, connects_per_s and strangers_per_s. What a session
+ * agreed on at its start holds until its end. */
+void node_reconfigure(struct node *n, const struct node_config *c);
 enum err node_new(const struct node_config *c, const struct node_parts *p, struct node **out) MUST_CHECK;
 void node_free(struct node *n); /* after its transports stopped; accepts NULL */
 /* The sink to build a transport with, then attach it (one now; more kinds later). */
@@ -112,6 +116,8 @@ void node_goodbye(struct node *n);
 /* --- static peers ------------------------------------------------------------------------- */
 /* "host:port" or "host:port#node-id". ERR_USAGE with fault, ERR_EXISTS, ERR_FULL (256). */
 enum err node_add_target(struct node *n, const char *spec, struct fault *f) MUST_CHECK;
+/* Dials it no more; a session that is online stays. What pairing made stays too. ERR_NOTFOUND. */
+enum err node_remove_target(struct node *n, const char *spec) MUST_CHECK;
 /* Starts dialling (after the transport is attached). */
 void node_dial_all(struct node *n);
 
@@ -195,6 +201,8 @@ enum err node_caps_reject(struct node *n, const struct node_id *id, struct fault
 const struct refusals *node_refusals(const struct node *n);
 /* An alias or a name was changed: sessions that the list of allowed peers does not cover any more end. */
 void node_review(struct node *n);
+/* The list of allowed peers is another one: as node_review(), and whom the old one kept us from is dialled. */
+void node_list_changed(struct node *n);
 /* PING over the session; `done` with rtt_ms or an error. ERR_CLOSED when there is no session. */
 typedef void (*ping_done)(void *ctx, enum err e, double rtt_ms);
 enum err node_ping(struct node *n, const struct node_id *id, uint64_t timeout_ms, ping_done done, void *ctx) MUST_CHECK;

@@ -172,6 +172,7 @@ struct target {
 	struct timer timer;
 	char why[256];
 	struct hint_dial *hint;    /* one try for this hint (dial.h), and it goes */
+	bool gone;                 /* not wanted any more; it goes when its dial has ended */
 	bool paired;               /* a pairing or an invite made it: not dialled when nobody is pinned there any more */
 };
 #define TARGETS_MAX 256

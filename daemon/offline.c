@@ -139,7 +139,7 @@ enum err daemon_call_offline(const char *home, struct bytes passphrase, const ch
 	if ((need & CMD_PEER_STATE) && !json_object_get(params, "peer"))
 		need &= ~(unsigned)(CMD_KEY | CMD_STATE);
 	e = owner_become(home, c.f);
-	if (e == ERR_OK && (!(need & CMD_ONLINE) || (need & CMD_KEY))) {
+	if (e == ERR_OK && !(need & CMD_LOCAL) && (!(need & CMD_ONLINE) || (need & CMD_KEY))) {
 		if (strcmp(method, "keys.generate") == 0)
 			e = dir_ensure_private(home, c.f);
 		if (e == ERR_OK)

@@ -60,13 +60,16 @@ int daemon_run(const char *home, bool json, int argc, char **argv)
 		run_help(stdout);
 	} else if (e == ERR_OK) {
 		log_setup(&(struct log_config){ .level = c.log_level, .format = c.log_format });
+		for (size_t i = 0; i < c.settings.problems_n; i++)
+			log_warn("config-warning file=%s line=%u what=\"%s\"", c.settings.problems[i].file,
+				 c.settings.problems[i].line, c.settings.problems[i].what);
 		umask(077);
 		/* Fixed limits: glibc would raise its own after the first large answer, and keep the memory. */
 		mallopt(M_MMAP_THRESHOLD, 256 << 10);
 		mallopt(M_TRIM_THRESHOLD, 512 << 10);
 		e = walls_begin(c.walls, &f);
 		if (e == ERR_OK)
-			e = app_run(home, &c, &f);
+			e = app_run(home, &c, &from, &f);
 		log_flush();
 	}
 	run_config_fini(&c);

@@ -24,9 +24,13 @@ void settings_fini(struct settings *st)
 	for (size_t i = 0; i < st->n; i++) {
 		free(st->v[i].text);
 		free(st->v[i].name);
+		free((char *)st->v[i].from.file);
 	}
 	for (size_t i = 0; i < st->files_n; i++)
 		free(st->files[i]);
+	for (size_t i = 0; i < st->lists_n; i++)
+		free(st->lists[i]);
+	free(st->lists);
 	free(st->v);
 	free(st->problems);
 	settings_init(st);
@@ -447,9 +451,19 @@ static enum err list_check(const struct raw *r, const char *list)
 	return e;
 }
 
+static void remember_list(struct settings *st, const char *path)
+{
+	void *more = reallocarray(st->lists, st->lists_n + 1, sizeof *st->lists);
+
+	BUG_ON(!more);
+	st->lists = more;
+	st->lists[st->lists_n] = strdup(path);
+	BUG_ON(!st->lists[st->lists_n++]);
+}
+
 /* A list as typed, or in @FILE: one or more entries a line, '#' begins a comment. No entry but a public key holds a '/', so
  * that the path of a file of names needs no '@'. */
-static enum err take_list(const struct raw *r, const char *v, struct buf *out)
+static enum err take_list(struct settings *st, const struct raw *r, const char *v, struct buf *out)
 {
 	bool is_path = v[0] == '@' || (r->s->kind == SETTING_PEERS && strchr(v, '/'));
 	size_t before = out->n;
@@ -462,6 +476,8 @@ static enum err take_list(const struct raw *r, const char *v, struct buf *out)
 		e = refuse(r, NULL, "%s: the path is too long", r->label);
 	else if (is_path)
 		e = file_read_trusted(path, &b, r->f);
+	if (e == ERR_OK && is_path)
+		remember_list(st, path);
 	if (e == ERR_OK && is_path && memchr(b.p ? b.p : (const uint8_t *)"", 0, b.n))
 		e = refuse(r, NULL, "%s is not a text file", path);
 	if (e == ERR_OK && is_path) {
@@ -516,6 +532,19 @@ static struct setting_value *slot(struct settings *st, const struct setting *s, 
 	return v;
 }
 
+static void settle(struct setting_value *v, char *text, struct setting_origin from, unsigned source)
+{
+	char *file = from.file ? strdup(from.file) : NULL;
+
+	BUG_ON(from.file && !file);
+	free(v->text);
+	free((char *)v->from.file);
+	v->text = text;
+	v->from = from;
+	v->from.file = file;
+	v->source = source;
+}
+
 /* Where it stands first: "FILE:12: ". */
 static void say_where(struct fault *f, struct setting_origin from)
 {
@@ -548,7 +577,7 @@ enum err settings_put(struct settings *st, const struct setting *s, const char *
 	} else if (is_list(s)) {
 		if (old && old->source == source)
 			buf_add_str(&list, old->text);
-		e = take_list(&r, raw, &list);
+		e = take_list(st, &r, raw, &list);
 	} else {
 		e = take_one(&r, raw, one, sizeof one);
 	}
@@ -556,13 +585,61 @@ enum err settings_put(struct settings *st, const struct setting *s, const char *
 		text = strdup(is_list(s) ? buf_cstr(&list) : one);
 		BUG_ON(!text);
 		v = slot(st, s, name);
-		free(v->text);
-		v->text = text;
-		v->from = from;
-		v->source = source;
+		settle(v, text, from, source);
 	} else {
 		say_where(f, from);
 	}
 	buf_fini(&list);
 	return e;
+}
+
+void settings_copy(struct settings *st, const struct setting_value *v)
+{
+	char *text = strdup(v->text);
+
+	BUG_ON(!text);
+	settle(slot(st, v->s, v->name), text, v->from, v->source);
+}
+
+/* --- what differs -------------------------------------------------------------------------------------------------- */
+const char *setting_path(const struct setting *s, const char *name, char *out, size_t cap)
+{
+	if (name)
+		snprintf(out, cap, "%s \"%s\".%s", s->section, name, s->key);
+	else
+		snprintf(out, cap, "%s.%s", s->section, s->key);
+	return out;
+}
+
+static void compare(const struct settings *was, const struct settings *now, const struct setting *s, const char *name,
+		    void (*each)(void *ctx, const struct setting_change *c), void *ctx)
+{
+	const struct setting_value *before = settings_get(was, s, name), *after = settings_get(now, s, name);
+	struct setting_change c = { .s = s, .name = name, .was = before ? before->text : s->standard,
+				    .now = after ? after->text : s->standard, .value = after };
+
+	if (c.was == c.now || (c.was && c.now && strcmp(c.was, c.now) == 0))
+		return;
+	each(ctx, &c);
+}
+
+void settings_diff(const struct settings *was, const struct settings *now, void (*each)(void *ctx, const struct setting_change *c),
+		   void *ctx)
+{
+	const struct setting *s;
+
+	for (size_t i = 0; (s = setting_at(i)); i++) {
+		if (!s->key)
+			continue;
+		if (!(s->flags & SETTING_NAMED)) {
+			compare(was, now, s, NULL, each, ctx);
+			continue;
+		}
+		for (size_t k = 0; k < was->n; k++)
+			if (was->v[k].s == s)
+				compare(was, now, s, was->v[k].name, each, ctx);
+		for (size_t k = 0; k < now->n; k++)
+			if (now->v[k].s == s && !settings_get(was, s, now->v[k].name))
+				compare(was, now, s, now->v[k].name, each, ctx);
+	}
 }

@@ -81,7 +81,7 @@ struct setting_value {
 	const struct setting *s;
 	char *text;                 /* canonical */
 	char *name;                 /* of its section; NULL */
-	struct setting_origin from; /* `file` is borrowed from struct settings */
+	struct setting_origin from; /* `file` is owned, `option` is of the table */
 	unsigned source;            /* the later, the higher */
 };
 
@@ -101,6 +101,8 @@ struct settings {
 	size_t n, cap;
 	char *files[SETTING_FILES_MAX];
 	size_t files_n;
+	char **lists; /* the @FILEs that were read */
+	size_t lists_n;
 	struct setting_problem *problems;
 	size_t problems_n;
 };
@@ -115,8 +117,22 @@ const struct setting_value *settings_get(const struct settings *st, const struct
 const char *setting_label(const struct setting *s, struct setting_origin from, char *out, size_t cap);
 const char *setting_where(struct setting_origin from, char *out, size_t cap); /* "FILE:12", "--port", "default" */
 
+/* Another value of `st`, which may not have one of this row and name yet. Copies. */
+void settings_copy(struct settings *st, const struct setting_value *v);
+
+/* What differs between two of them; a value that is absent counts as its default. */
+struct setting_change {
+	const struct setting *s;
+	const char *name;                  /* of its section, or NULL */
+	const char *was, *now;             /* NULL: nothing */
+	const struct setting_value *value; /* the new one; NULL: the default */
+};
+void settings_diff(const struct settings *was, const struct settings *now, void (*each)(void *ctx, const struct setting_change *c),
+		   void *ctx);
+/* `lan.port`, `peer "bob".address` */
+const char *setting_path(const struct setting *s, const char *name, char *out, size_t cap);
+
 /* --- files (settings_files.c) ----------------------------------------------------------------------------- */
-#define CONFIG_SYSTEM_HOME "/var/lib/ironmesh"
 #define CONFIG_SYSTEM_FOLDER "/etc/ironmesh"
 #define CONFIG_FILE "ironmesh.conf"
 #define CONFIG_FOLDER "conf.d"

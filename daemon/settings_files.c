@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/home.h"
 #include "base/text.h"
 #include "daemon/inifile.h"
 
@@ -22,7 +23,7 @@ enum err config_folder(const char *home, char *out, size_t cap)
 		n--;
 	if (given && *given) /* a list with ':' when the unit names several; the first is ours */
 		len = snprintf(out, cap, "%.*s", (int)strcspn(given, ":"), given);
-	else if (n == strlen(CONFIG_SYSTEM_HOME) && memcmp(home, CONFIG_SYSTEM_HOME, n) == 0)
+	else if (n == strlen(HOME_SYSTEM) && memcmp(home, HOME_SYSTEM, n) == 0)
 		len = snprintf(out, cap, "%s", CONFIG_SYSTEM_FOLDER);
 	else
 		len = snprintf(out, cap, "%s", home);

@@ -67,7 +67,7 @@ PYTHON ?= /usr/bin/python3
 INTEGRATION := $(sort $(wildcard tests/interop/test_*.py tests/integration/test_*.py))
 # Where our own daemons talk to each other they do it over im2, and then over the old wire. Old peers and most
 # attacks are on the old wire anyway.
-OLD_WIRE := $(patsubst %,tests/integration/test_%.py,allow caps cli control crash invite run strings trust) tests/interop/test_old_mesh.py
+OLD_WIRE := $(patsubst %,tests/integration/test_%.py,allow caps cli config control crash invite run strings trust) tests/interop/test_old_mesh.py
 run_tests = failed=0; for t in $(2); do \
 		echo "--- $$t (im2 $(1))"; \
 		IM2=$(1) IRONMESH=$(abspath $(B)/ironmesh) $(PYTHON) $$t || { echo "FAIL $$t"; failed=$$((failed + 1)); }; \

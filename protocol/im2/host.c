@@ -289,6 +289,15 @@ static void fill_defaults(struct im2_host_config *c)
 		c->credit = c->radio ? CREDIT_RADIO : 262144;
 }
 
+void im2_host_configure(struct im2_host *h, bool pad, bool sign_always, uint64_t rekey_after_ms)
+{
+	h->c.pad = pad;
+	h->c.sign_always = sign_always;
+	h->c.limits.rekey_after_ms = rekey_after_ms;
+	h->c.limits.reject_after_ms = 0;
+	fill_defaults(&h->c);
+}
+
 enum err im2_host_new(const struct im2_host_config *c, struct im2_host **out)
 {
 	struct im2_host *h = calloc(1, sizeof *h);

@@ -78,6 +78,8 @@ struct im2_host_config {
 };
 
 enum err im2_host_new(const struct im2_host_config *c, struct im2_host **out) MUST_CHECK;
+/* For what is sent from now on; peers hear of `pad` at their next handshake. rekey_after_ms 0: the default. */
+void im2_host_configure(struct im2_host *h, bool pad, bool sign_always, uint64_t rekey_after_ms);
 void im2_host_free(struct im2_host *h); /* after its links; wipes; accepts NULL */
 /* The mesh key (2.4), when the worker is done; empty = first contact by passphrase is answered with ERR 6, and a
  * dialler waits (ERR_AGAIN). Two generations at most; `passgen` names each. The first is used to dial. Copies. */
