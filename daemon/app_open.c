@@ -280,6 +280,7 @@ enum err app_open_control(struct app *a, struct fault *f)
 		.audit = a->audit,
 		.home = a->home,
 		.name = a->key.name,
+		.key_info = &a->key.info,
 		.info = *info,
 		.reload = &a->reload,
 		.run_reload = app_reload,

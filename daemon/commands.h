@@ -22,6 +22,7 @@
 #define SEND_MANY_MAX 1024           /* messages of one send_many */
 
 /* What only the owner of the program knows; shown in `status`. */
+struct keyfile_info;
 struct lan;
 struct reload;
 struct walls;
@@ -50,6 +51,7 @@ struct command_ctx {
 	struct audit *audit;
 	const char *home;
 	const char *name;
+	const struct keyfile_info *key_info; /* of the daemon: it does not read the file again. NULL offline */
 	struct app_info info;
 	/* keys.rotate: the passphrase of the key file (empty: stored in clear), and how the daemon is
 	 * told to stop. `stop` returns at once; the stop follows in a later turn. */

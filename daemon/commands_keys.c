@@ -42,7 +42,12 @@ static json_t *keys_json(struct call *c, const struct keyring *k)
 	struct keyfile_info info;
 	char path[PATH_MAX], fp[FINGERPRINT_LEN];
 
-	if (keys_path(c, path) != ERR_OK || peek(c, path, &info) != ERR_OK)
+	if (keys_path(c, path) != ERR_OK)
+		return NULL;
+	/* A key in clear does not come into the memory of the daemon just to be told about. */
+	if (c->cx->key_info)
+		info = *c->cx->key_info;
+	else if (peek(c, path, &info) != ERR_OK)
 		return NULL;
 	return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:i, s:b, s:o}", "schema", "ironmesh.keys/1", "id",
 			 keyring_id(k)->hex, "fingerprint", fingerprint_text(keyring_id(k), fp), "name",

@@ -409,7 +409,7 @@ void walls_look(const struct walls *w, struct wall_state out[static WALLS])
 	stands(&out[WALL_NO_CORE], getrlimit(RLIMIT_CORE, &core) == 0 && core.rlim_cur == 0 && core.rlim_max == 0, "");
 	stray = walls_env_stray();
 	if (stray)
-		snprintf(out[WALL_ENVIRONMENT].why, sizeof(out[WALL_ENVIRONMENT].why), "%s is set", stray);
+		snprintf(out[WALL_ENVIRONMENT].why, sizeof(out[WALL_ENVIRONMENT].why), "%s was set", stray);
 	stands(&out[WALL_ENVIRONMENT], !stray, "");
 	stands(&out[WALL_CAPABILITIES], p.read && !p.capable, p.bounded ? "" : "the bounding set could not be emptied");
 	look_at_files(w, &out[WALL_LANDLOCK]);

@@ -8,6 +8,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/secret.h"
+
 #define AGAIN "IRONMESH_WALLS_AGAIN" /* set by us for the second run, and removed there */
 #define CMDLINE_MAX (1u << 20)
 #define ARGS_MAX 8192
@@ -40,6 +42,9 @@ static const char *const loaded[] = {
 	"LD_*", "GCONV_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES",
 };
 
+/* One of them, in this run. */
+static char loaded_by[64];
+
 static bool on(const char *const *list, size_t n, const char *name, size_t len)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -61,17 +66,23 @@ static size_t name_len(const char *entry)
 
 void walls_env_clean(bool *again)
 {
-	const char *second = getenv(AGAIN);
+	bool second = getenv(AGAIN) != NULL;
 	char **to = environ;
 
 	*again = false;
 	for (char **from = environ; from && *from; from++) {
 		size_t n = name_len(*from);
 
-		if (ON(kept, *from, n) && !(n == strlen(AGAIN) && memcmp(*from, AGAIN, n) == 0))
+		if (ON(kept, *from, n) && !(n == strlen(AGAIN) && memcmp(*from, AGAIN, n) == 0)) {
 			*to++ = *from;
-		else
-			*again = *again || ON(loaded, *from, n);
+			continue;
+		}
+		if (ON(loaded, *from, n)) {
+			*again = true;
+			snprintf(loaded_by, sizeof(loaded_by), "%.*s", (int)(n < 60 ? n : 60), *from);
+		}
+		/* What /proc/<pid>/environ shows is this memory, not the list. */
+		wipe(*from, strlen(*from));
 	}
 	if (to)
 		*to = NULL;
@@ -86,6 +97,8 @@ const char *walls_env_stray(void)
 {
 	static char name[64];
 
+	if (loaded_by[0])
+		return loaded_by;
 	for (char **e = environ; e && *e; e++) {
 		size_t n = name_len(*e);
 

@@ -37,7 +37,7 @@ struct walls_path {
 void walls_env_clean(bool *again);
 /* Runs /proc/self/exe again with the arguments of this process. Returns only when that fails: why. */
 const char *walls_env_exec(void);
-/* The name of a variable that is not on the list; NULL: there is none. */
+/* The name of a variable that is not on the list, or that had its effect before this; NULL: there is none. */
 const char *walls_env_stray(void);
 
 /* --- Landlock (walls_landlock.c) ------------------------------------------------------------------- */
