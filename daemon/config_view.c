@@ -99,10 +99,13 @@ json_t *config_problems(const struct settings *st)
 
 json_t *config_keys(void)
 {
-	json_t *list = json_array();
+	json_t *list = json_array(), *sections = json_object();
 	const struct setting *s;
 	char range[120];
 
+	for (size_t i = 0; (s = setting_at(i)); i++)
+		if (s->section)
+			json_object_set_new(sections, s->section, json_string(setting_section_text(s->section)));
 	for (size_t i = 0; (s = setting_at(i)); i++)
 		if (s->key)
 			json_array_append_new(list, json_pack("{s:s, s:s, s:s?, s:s, s:s, s:s?, s:b, s:b, s:b, s:s}", "section", s->section,
@@ -112,7 +115,7 @@ json_t *config_keys(void)
 							      (s->flags & SETTING_LIVE) != 0, "list",
 							      (s->flags & SETTING_LIST) != 0, "named",
 							      (s->flags & SETTING_NAMED) != 0, "text", s->text));
-	return json_pack("{s:s, s:o}", "schema", "ironmesh.config.keys/1", "keys", list);
+	return json_pack("{s:s, s:o, s:o}", "schema", "ironmesh.config.keys/1", "sections", sections, "keys", list);
 }
 
 json_t *reload_status(const struct reload *r)

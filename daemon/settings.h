@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-#include "base/err.h"
+#include "base/wire.h"
 
 enum setting_kind {
 	SETTING_BOOL,     /* yes or no */
@@ -67,6 +67,7 @@ bool setting_number(const struct setting *s, const char *text, uint64_t *out);
 const char *setting_range(const struct setting *s, char *out, size_t cap);
 /* A key that was renamed: what it is called now, or NULL. */
 const struct setting *setting_former(const char *section, const char *key);
+const char *setting_section_text(const char *section); /* one line */
 bool setting_section_known(const char *section, bool *named);
 
 /* --- values -------------------------------------------------------------------------------------------- */
@@ -140,6 +141,8 @@ const char *setting_path(const struct setting *s, const char *name, char *out, s
 /* The folder in which ironmesh.conf and conf.d are looked for: $CONFIGURATION_DIRECTORY, /etc/ironmesh for the home folder of
  * the system service, else the home folder. ERR_LIMIT. */
 enum err config_folder(const char *home, char *out, size_t cap) MUST_CHECK;
+/* The text of a file of at most SETTING_FILES_MAX; mistakes become problems. */
+void settings_read_text(struct settings *st, const char *path, struct bytes text);
 /* Reads `file`, or when it is NULL what is in `folder`; absent files are no error there. Every mistake becomes a problem.
  * ERR_USAGE: at least one is more than a warning; the fault tells the first (exit 10). Other errors with their fault. */
 enum err settings_read(struct settings *st, const char *folder, const char *file, struct fault *f) MUST_CHECK;

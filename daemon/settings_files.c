@@ -168,10 +168,19 @@ static void on_pair(void *ctx, unsigned line, const char *section, const char *n
 }
 
 /* --- files ------------------------------------------------------------------------------------------------------- */
-static enum err read_one(struct settings *st, const char *path, struct fault *f)
+void settings_read_text(struct settings *st, const char *path, struct bytes text)
 {
 	struct reading r = { .st = st, .source = (unsigned)st->files_n + 1 };
 	struct inifile_sink sink = { &r, on_pair, on_section, on_problem };
+
+	BUG_ON(st->files_n == SETTING_FILES_MAX);
+	r.file = st->files[st->files_n++] = strdup(path);
+	BUG_ON(!r.file);
+	inifile_read(text, &sink);
+}
+
+static enum err read_one(struct settings *st, const char *path, struct fault *f)
+{
 	struct buf b;
 	enum err e;
 
@@ -179,13 +188,10 @@ static enum err read_one(struct settings *st, const char *path, struct fault *f)
 		return fault_set(f, ERR_LIMIT, EXIT_CONFIG, "more than %d files of configuration", SETTING_FILES_MAX);
 	buf_init(&b, INIFILE_MAX);
 	e = file_read_trusted(path, &b, f);
-	if (e == ERR_OK) {
-		r.file = st->files[st->files_n++] = strdup(path);
-		BUG_ON(!r.file);
-		inifile_read(buf_bytes(&b), &sink);
-	} else if (f) {
+	if (e == ERR_OK)
+		settings_read_text(st, path, buf_bytes(&b));
+	else if (f)
 		f->code = EXIT_CONFIG;
-	}
 	buf_fini(&b);
 	return e;
 }

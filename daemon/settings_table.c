@@ -120,6 +120,24 @@ static const struct setting rows[] = {
 };
 #define ROWS (sizeof rows / sizeof rows[0])
 
+/* One line for each section. */
+static const struct {
+	const char *section, *text;
+} sections[] = {
+	{ "identity", "Who this node is." },
+	{ "mesh", "The group of nodes that share a passphrase." },
+	{ "lan", "Where it listens, whom it finds, and the TLS of its connections." },
+	{ "im2", "The native wire." },
+	{ "routing", "Messages through other nodes." },
+	{ "trust", "Whom it talks to." },
+	{ "limits", "What one address or session may cost." },
+	{ "walls", "How the process is shut in." },
+	{ "http", "The dashboard, the HTTP API and the metrics." },
+	{ "backup", "Backups that are made by themselves." },
+	{ "log", "What is written to stderr." },
+	{ "peer", "A peer that is dialled; one section for each." },
+};
+
 /* Names that are still taken, with a warning, for one release. */
 static const struct {
 	const char *section, *key, *now_section, *now_key;
@@ -156,6 +174,14 @@ const struct setting *setting_former(const char *section, const char *key)
 		if (strcmp(formers[i].section, section) == 0 && strcmp(formers[i].key, key) == 0)
 			return setting_find(formers[i].now_section, formers[i].now_key);
 	return NULL;
+}
+
+const char *setting_section_text(const char *section)
+{
+	for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
+		if (strcmp(sections[i].section, section) == 0)
+			return sections[i].text;
+	return "";
 }
 
 bool setting_section_known(const char *section, bool *named)

@@ -102,4 +102,5 @@ docs: $(B)/ironmesh $(B)/tests/diff/im2_tables
 	@tests/lib/make-commands-doc $(B)/ironmesh >docs/commands.md.new && mv docs/commands.md.new docs/commands.md
 	@tests/lib/make-weakness-table
 	@tests/lib/make-man-pages $(B)/ironmesh docs/man
+	@tests/lib/make-config-docs $(B)/ironmesh .
 	@$(B)/tests/diff/im2_tables >docs/im2-tables.md.new && mv docs/im2-tables.md.new docs/im2-tables.md

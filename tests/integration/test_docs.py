@@ -151,6 +151,27 @@ def commands():
     assert made.stdout.decode() == read("docs/commands.md"), "run `make docs` and commit docs/commands.md"
 
 
+@check("ironmesh.conf, its manual page and docs/configuration.md are what the program says")
+def settings():
+    with tempfile.TemporaryDirectory(prefix="ironmesh-docs-") as d:
+        subprocess.run([os.path.join(ROOT, "tests/lib/make-config-docs"), BINARY, d], check=True)
+        for name in ("packaging/ironmesh.conf", "docs/man/ironmesh.conf.5.scd", "docs/configuration.md"):
+            with open(os.path.join(d, name), encoding="utf-8") as f:
+                assert f.read() == read(name), "run `make docs` and commit " + name
+        # The example is right as it stands, and with every default said aloud.
+        path = os.path.join(d, "all.conf")
+        with open(path, "w") as out:
+            for line in read("packaging/ironmesh.conf").splitlines():
+                out.write((line[1:] if re.match(r"#[a-z_0-9]+ = .", line) else line) + "\n")
+        os.chmod(path, 0o600)
+        said = json.loads(subprocess.run([BINARY, "config", "diff", "--config", path, "--json"], check=True,
+                                         capture_output=True).stdout)
+        assert said["changes"] == [], said
+        said = json.loads(subprocess.run([BINARY, "config", "show", "--config", path, "--json"], check=True,
+                                         capture_output=True).stdout)
+        assert len(said["values"]) > 20, said
+
+
 @check("the manual pages are what the program says, and are well formed")
 def manual():
     with tempfile.TemporaryDirectory(prefix="ironmesh-docs-") as d:

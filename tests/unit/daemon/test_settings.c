@@ -243,6 +243,8 @@ static void the_table_holds_together(void **state)
 		assert_non_null(s->text);
 		if (s->key)
 			assert_ptr_equal(setting_find(s->section, s->key), s);
+		if (s->section)
+			assert_true(setting_section_text(s->section)[0]);
 		if (!s->standard)
 			continue;
 		assert_int_equal(settings_put(&st, s, NULL, s->standard, (struct setting_origin){ 0 }, 0, &f), ERR_OK);
