@@ -100,6 +100,9 @@ $(B)/%.o: %.c Makefile
 	@echo "  CC   $@"
 	$(Q)$(CC) $(CFLAGS_all) -c -o $@ $<
 
+# The page is put in by the assembler, which names no dependencies.
+$(B)/web/assets.o: $(wildcard web/assets/*.gz)
+
 $(B)/ironmesh: $(B)/main.o $(call lib,cli $(LIBS_daemon))
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)

@@ -107,6 +107,8 @@ static enum err start(struct app *a, struct fault *f)
 	if (e == ERR_OK)
 		e = app_open_control(a, f);
 	if (e == ERR_OK)
+		e = app_open_http(a, f);
+	if (e == ERR_OK)
 		e = app_raise_walls(a, f);
 	if (e != ERR_OK)
 		return e;
@@ -135,6 +137,7 @@ static void more_descriptors(void)
 /* Upside down. Nothing is on the loop any more. */
 static void close_all(struct app *a)
 {
+	http_free(a->http);
 	lan_free(a->lan);
 	node_free(a->node);
 	brakes_free(a->commands.brakes);

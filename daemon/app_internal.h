@@ -8,6 +8,7 @@
 #include "daemon/app.h"
 #include "daemon/commands.h"
 #include "daemon/control.h"
+#include "daemon/http.h"
 #include "daemon/keyproc.h"
 #include "daemon/lan.h"
 #include "daemon/loop.h"
@@ -43,6 +44,7 @@ struct app {
 	struct transport *ws;
 	struct lan *lan; /* NULL: discovery is off */
 	struct control *control;
+	struct http *http;
 	struct command_ctx commands;
 	struct walls *walls; /* NULL until they are raised */
 	uint16_t port;
@@ -82,6 +84,7 @@ enum err app_without_passphrase(struct app *a, struct fault *f) MUST_CHECK;
 enum err app_open_node(struct app *a, struct fault *f) MUST_CHECK;
 enum err app_open_ws(struct app *a, struct fault *f) MUST_CHECK;
 enum err app_open_control(struct app *a, struct fault *f) MUST_CHECK;
+enum err app_open_http(struct app *a, struct fault *f) MUST_CHECK;
 void app_open_lan(struct app *a);
 void app_open_init(struct app *a); /* its timer */
 void app_start_mesh_key(struct app *a);

@@ -61,6 +61,10 @@ void app_warn_of_choices(struct app *a)
 	app_warn_of_live_choices(a);
 	if (c->allow_plaintext)
 		app_warn(a, "plain ws:// is allowed: who listens on the wire sees who talks to whom, and when");
+	if (c->http_listen && c->http_remote)
+		app_warn(a, "the HTTP API listens on %s, without TLS: whoever listens on the wire has the tokens and the sessions", c->http_listen);
+	if (c->http_metrics_open)
+		app_warn(a, "/metrics is open to every program that reaches the HTTP port");
 	if (c->policy.im2 == IM2_OFF)
 		app_warn(a, "im2 is off: whoever listens on the wire can guess at the passphrase of the mesh");
 }
@@ -302,6 +306,19 @@ enum err app_open_control(struct app *a, struct fault *f)
 	if (a->c->bind)
 		snprintf(info->listen[0], sizeof(info->listen[0]), v6 ? "[%s]:%u" : "%s:%u", a->c->bind, a->port);
 	return control_new(&cc, &a->control, f);
+}
+
+enum err app_open_http(struct app *a, struct fault *f)
+{
+	const struct run_config *c = a->c;
+	struct http_config hc = { .loop = &a->loop.uv, .commands = &a->commands, .names = c->http_names,
+				  .metrics_open = c->http_metrics_open, .metrics_per_peer = c->http_metrics_per_peer };
+	enum err e = http_new(&hc, &a->http, f);
+
+	a->commands.http = a->http;
+	if (e == ERR_OK)
+		http_start(a->http, c->http_listen);
+	return e;
 }
 
 static enum err take_mesh_key(void *ctx, struct bytes key)

@@ -85,7 +85,9 @@ void app_stop(struct app *a)
 	if (a->running && node_commit(a->node) != ERR_OK)
 		log_error("last-group-not-written");
 	/* One more than there are, so that none of them can be the last before all were told. */
-	a->left = 1 + (a->control != NULL) + (a->ws != NULL) + (a->lan != NULL);
+	a->left = 1 + (a->control != NULL) + (a->http != NULL) + (a->ws != NULL) + (a->lan != NULL);
+	if (a->http)
+		http_stop(a->http, one_ended, a);
 	if (a->control) {
 		control_stop(a->control, one_ended, a);
 		a->control = NULL;

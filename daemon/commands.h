@@ -25,6 +25,7 @@
 struct keyfile_info;
 struct lan;
 struct reload;
+struct http;
 struct walls;
 struct app_info {
 	uint64_t started_ms;            /* monotonic */
@@ -60,6 +61,7 @@ struct command_ctx {
 	void *stop_ctx;
 	const struct reload *reload;    /* the settings in force and how they came; NULL offline */
 	enum err (*run_reload)(void *stop_ctx, json_t **result, struct fault *f);
+	struct http *http;              /* NULL offline */
 	struct brakes *brakes;          /* made when an agent sends first; whoever owns this frees it */
 	bool rotated;                   /* set by keys.rotate: nothing is changed any more */
 };

@@ -1,5 +1,6 @@
 /* From the sources to struct run_config: options, files, then one value for each setting, then what must fit together. */
 #include "daemon/config.h"
+#include "daemon/http.h"
 
 #include <getopt.h>
 #include <limits.h>
@@ -255,6 +256,23 @@ static enum err clash(struct run_config *c, struct fault *f, const struct settin
 	return ERR_USAGE;
 }
 
+static enum err http_consistent(struct run_config *c, struct fault *f)
+{
+	const struct setting_value *v = said(c, "http", "listen");
+	char address[64];
+	uint16_t port;
+
+	if (!c->http_listen)
+		return ERR_OK;
+	if (!http_address(c->http_listen, address, &port))
+		return clash(c, f, v, "It is an IP address and a port, such as 127.0.0.1:8766.", "--http: that is no address to listen on");
+	if (!http_is_loopback(address) && !c->http_remote)
+		return clash(c, f, v, "Other machines could reach it, and without TLS whoever listens on the wire has the tokens. Better a proxy with TLS before "
+				      "127.0.0.1.",
+			     "--http with an address that is not of this machine alone needs --http-remote");
+	return ERR_OK;
+}
+
 static enum err consistent(struct run_config *c, struct fault *f)
 {
 	bool old = c->policy.im2 == IM2_OFF;
@@ -287,7 +305,7 @@ static enum err consistent(struct run_config *c, struct fault *f)
 	if (!c->listen && c->peer_count == 0 && c->discovery == SCOPE_OFF)
 		return clash(c, f, said(c, "lan", "listen"), "Nobody could reach this node, and it would reach nobody.",
 			     "--no-listen with --discovery off needs a --peer");
-	return ERR_OK;
+	return http_consistent(c, f);
 }
 
 static enum err settle_admins(struct run_config *c, struct fault *f)

@@ -52,6 +52,10 @@ struct run_config {
 	bool open_discovery; /* whoever is found is dialled */
 	double connect_rate; /* accepted per second and source; 0: no limit */
 	enum walls_mode walls;
+	const char *http_listen; /* "127.0.0.1:8766"; NULL: only when `ironmesh dashboard` asks */
+	bool http_remote;        /* it may be an address that other machines reach */
+	const char *http_names;  /* "a, b": more names under which it is asked for; NULL */
+	bool http_metrics_open, http_metrics_per_peer;
 	enum log_level log_level;
 	enum log_format log_format;
 	bool help;

@@ -103,6 +103,17 @@ static const struct setting rows[] = {
 	{ "walls", "mode", "--walls", "on|off|require", .kind = SETTING_WORD, .words = "on|off|require", .standard = "on", AT(walls),
 	  .text = "shut this process in: as far as the kernel can, not at all, fully or no start (on)" },
 
+	{ "http", "listen", "--http", "ADDRESS:PORT", .kind = SETTING_TEXT, .min = 1, .max = 80, AT(http_listen),
+	  .text = "keep the dashboard and the HTTP API open there; without it `ironmesh dashboard` opens them on 127.0.0.1" },
+	{ "http", "remote", "--http-remote", .kind = SETTING_BOOL, .standard = "no", AT(http_remote),
+	  .text = "allow an address that other machines reach: without TLS, whoever listens on the wire has the tokens" },
+	{ "http", "names", "--http-name", "NAMES", .kind = SETTING_WORDS, .flags = SETTING_LIST, AT(http_names),
+	  .text = "more names under which the dashboard is asked for, such as those of a proxy before it" },
+	{ "http", "metrics", "--http-metrics", "token|open", .kind = SETTING_WORD, .words = "token|open", .standard = "token",
+	  AT(http_metrics_open), .text = "who may read /metrics: with a token, or everybody who reaches the port (token)" },
+	{ "http", "metrics_per_peer", NULL, .kind = SETTING_BOOL, .standard = "no", AT(http_metrics_per_peer),
+	  .text = "/metrics with a label for each peer" },
+
 	{ "log", "level", "--log-level", "LEVEL", .kind = SETTING_WORD, .words = "error|warn|info|debug", .standard = "info",
 	  .flags = LIVE, AT(log_level), .text = "error, warn, info or debug" },
 	{ "log", "format", "--log-format", "FORMAT", .kind = SETTING_WORD, .words = "text|json", .standard = "text", .flags = LIVE,

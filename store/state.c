@@ -45,8 +45,10 @@ static const struct state_row TABLE[] = {
 	{ "key-passphrase", STATE_PLAIN, 4 * KIB, false, "the passphrase of the key file, if it is kept here" },
 	{ "ironmesh.conf", STATE_PLAIN, MIB, false, "the configuration" },
 	{ "conf.d/%.conf", STATE_PLAIN, MIB, false, "a part of the configuration" },
+	{ "tokens.json", STATE_PLAIN, 64 * KIB, false, "who may use the HTTP API, hashed" },
 	{ "backups.json", STATE_PLAIN, MIB, false, "what is known of the backups" },
 
+	{ "http-sessions.json", STATE_NOT, 0, false, "sessions of the dashboard: a restored node signs everybody out" },
 	{ "lock", STATE_NOT, 0, false, "says that a program works on this folder" },
 	{ "audit.log.lock", STATE_NOT, 0, false, "says that a program writes the audit log" },
 	{ "control.sock", STATE_NOT, 0, false, "the control socket of a running daemon" },
