@@ -28,7 +28,7 @@ BINDIR ?= $(PREFIX)/bin
 DATADIR ?= $(PREFIX)/share
 DESTDIR ?=
 
-PKGS := libsodium libwebsockets libuv sqlite3 jansson libcrypto libssl avahi-compat-libdns_sd libqrencode inih libseccomp libcap-ng
+PKGS := libsodium libwebsockets libuv sqlite3 jansson libcrypto libssl avahi-compat-libdns_sd libqrencode inih libseccomp libcap-ng libarchive
 VERSION := $(shell cat VERSION 2>/dev/null || echo 0.0.0)
 
 # pkg-config may not be there before `make deps`; then the flags are asked again by the sub-make.

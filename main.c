@@ -11,6 +11,7 @@ int main(int argc, char **argv)
 		.run_option = daemon_run_option,
 		.offline = daemon_offline,
 		.call = daemon_call_offline,
+		.work = daemon_work,
 	};
 
 	return cli_main(argc, argv, &host);

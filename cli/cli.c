@@ -278,6 +278,10 @@ static int dispatch(struct cli *c, int argc, char **argv)
 			return EXIT_DONE;
 		}
 		c->cmd = word ? cli_find_sub(c->group, word) : c->group->subs;
+		if (!c->cmd && (c->group->flags & CMD_FIRST_TAKES)) {
+			c->cmd = c->group->subs;
+			word = NULL;
+		}
 		if (!c->cmd)
 			return unknown_sub(&c->out, c->group, word);
 		if (word)

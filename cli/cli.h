@@ -10,6 +10,7 @@
 
 #include "base/json.h"
 #include "base/secret.h"
+#include "base/work.h"
 
 struct cli_host {
 	/* `ironmesh run`: argv[0] is "run"; `home` is resolved; parses its own options, prints its own
@@ -25,6 +26,8 @@ struct cli_host {
 	 * ERR_DENIED with fault when the key file is encrypted and `passphrase` is empty. */
 	enum err (*call)(const char *home, struct bytes passphrase, const char *method, json_t *params,
 			 json_t **result, struct fault *f);
+	/* A long piece of work on the home folder, in this process. */
+	enum err (*work)(const struct work *w, json_t **result, struct fault *f);
 };
 
 int cli_main(int argc, char **argv, const struct cli_host *host);

@@ -22,6 +22,7 @@ enum {
 	CMD_YES = 2,        /* destructive: takes --yes */
 	CMD_PASS_ARGV = 4,  /* parses its own arguments (run) */
 	CMD_NO_HOME = 8,    /* never looks at the home folder */
+	CMD_FIRST_TAKES = 32, /* of a group: a word that is none of its subs is an argument of the first */
 	CMD_NEW_HOME = 16,  /* may make a node: never in the folder of the system service unless told so */
 };
 

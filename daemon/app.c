@@ -107,6 +107,9 @@ static enum err start(struct app *a, struct fault *f)
 	if (e == ERR_OK)
 		e = app_open_control(a, f);
 	if (e == ERR_OK)
+		e = backups_new(&a->loop.uv, &a->commands, a->c, &a->backups, f);
+	a->commands.info.backups = a->backups;
+	if (e == ERR_OK)
 		e = app_open_http(a, f);
 	if (e == ERR_OK)
 		e = app_raise_walls(a, f);
@@ -120,6 +123,7 @@ static enum err start(struct app *a, struct fault *f)
 	app_start_mesh_key(a);
 	say_ready(a);
 	app_housekeeping(a);
+	backups_start(a->backups);
 	node_dial_all(a->node);
 	return ERR_OK;
 }
@@ -141,6 +145,7 @@ static void close_all(struct app *a)
 	lan_free(a->lan);
 	node_free(a->node);
 	brakes_free(a->commands.brakes);
+	backups_free(a->backups);
 	tp_free(a->ws);
 	events_free(a->events);
 	audit_close(a->audit);

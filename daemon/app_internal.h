@@ -6,6 +6,7 @@
 #define DAEMON_APP_INTERNAL_H
 
 #include "daemon/app.h"
+#include "daemon/backups.h"
 #include "daemon/commands.h"
 #include "daemon/control.h"
 #include "daemon/http.h"
@@ -46,6 +47,7 @@ struct app {
 	struct control *control;
 	struct http *http;
 	struct command_ctx commands;
+	struct backups *backups;
 	struct walls *walls; /* NULL until they are raised */
 	uint16_t port;
 

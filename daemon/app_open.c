@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "daemon/endpoints.h"
 #include "daemon/home.h"
+#include "daemon/restored.h"
 #include "daemon/rotation.h"
 
 #define ENDPOINTS_MS 60000
@@ -135,6 +136,8 @@ enum err app_open_state(struct app *a, struct fault *f)
 		e = audit_open(path, a->key.keyring, env_of(a), &a->audit, f);
 	if (e == ERR_OK)
 		e = open_store(a, f);
+	if (e == ERR_OK)
+		e = restored_finish(a->home, a->store, a->audit, env_of(a), f);
 	return e;
 }
 

@@ -96,6 +96,7 @@ static void apply(void *ctx, const struct run_config *was)
 	info->trust_on_first_use = c->policy.trust_on_first_use;
 	info->im2_pad = c->pad;
 	info->im2_sign_always = c->sign_always;
+	backups_reconfigure(a->backups, c);
 	app_warn_of_live_choices(a);
 }
 

@@ -35,7 +35,7 @@ static void write_last(struct app *a)
 /* Everything that talks has ended: write what is left, let the loop run out. */
 void app_try_end(struct app *a)
 {
-	if (!a->stopping || a->left || a->working || a->mesh.working)
+	if (!a->stopping || a->left || a->working || a->mesh.working || backups_busy(a->backups))
 		return;
 	if (a->node) {
 		write_last(a);
@@ -70,12 +70,18 @@ static void stop_late(void *ctx)
 	_exit(EXIT_GENERIC);
 }
 
+static void backup_idle(void *ctx)
+{
+	app_try_end(ctx);
+}
+
 void app_stop(struct app *a)
 {
 	if (a->stopping)
 		return;
 	a->stopping = true;
 	meshkey_stop(&a->mesh);
+	backups_stop(a->backups, backup_idle, a);
 	if (a->running) {
 		notify_manager("STOPPING=1");
 		log_info("stopping");

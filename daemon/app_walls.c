@@ -36,6 +36,7 @@ static void declare(struct app *a)
 	}
 	for (size_t i = 0; i < a->c->settings.lists_n; i++)
 		walls_read(w, a->c->settings.lists[i]);
+	walls_write(w, a->c->backup_directory);
 }
 
 enum err app_raise_walls(struct app *a, struct fault *f)

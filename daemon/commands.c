@@ -1,4 +1,6 @@
 /* The table, and what stands before every handler. */
+#include <limits.h>
+
 #include "daemon/commands_internal.h"
 
 #include <limits.h>
@@ -109,6 +111,11 @@ static const struct command TABLE[] = {
 	{ "audit.export", command_audit_export, OFF | CMD_KEY | CMD_ADMIN },
 	{ "audit.verify_export", command_audit_verify_export, OFF | CMD_KEY | CMD_STATE | CMD_PEER_STATE | CMD_READ,
 	  { MUST_TEXT("text", AUDIT_EXPORT_MAX), TEXT("public_key", 64), TEXT("peer", WHO) } },
+	{ "backup.snapshot", command_backup_snapshot, CMD_ONLINE },
+	{ "backup.release", command_backup_release, CMD_ONLINE,
+	  { MUST_TEXT("folder", PATH_MAX), TEXT("file", PATH_MAX), INT("bytes", 0, INT64_MAX) } },
+	{ "backup.now", command_backup_now, CMD_ONLINE | CMD_ADMIN },
+	{ "backup.list", command_backup_list, OFF | CMD_READ },
 	{ "pair.show", command_pair_show, CMD_ONLINE | CMD_CHANGES | CMD_ADMIN,
 	  { BOOL("compare"), BOOL("pin_only"), BOOL("give_passphrase"), BOOL("again") } },
 	{ "pair.type", command_pair_type, CMD_ONLINE | CMD_CHANGES | CMD_ADMIN,

@@ -27,6 +27,7 @@ struct lan;
 struct reload;
 struct http;
 struct walls;
+struct backups;
 struct app_info {
 	uint64_t started_ms;            /* monotonic */
 	char listen[4][ADDRESS_MAX + 1]; /* "host:port" as bound; unused ones empty */
@@ -38,6 +39,7 @@ struct app_info {
 	const struct admins *admins;    /* im2.md 13.4; NULL offline */
 	const struct lan *lan;          /* NULL: discovery is off, or offline */
 	const struct walls *walls;      /* NULL: none, or offline */
+	struct backups *backups;        /* NULL offline */
 	char warnings[8][240];          /* for people; unused ones empty */
 };
 

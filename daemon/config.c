@@ -302,6 +302,10 @@ static enum err consistent(struct run_config *c, struct fault *f)
 	if (c->allow_plaintext && c->tls_binding)
 		return clash(c, f, said(c, "im2", "tls_binding"), "A connection without TLS has nothing to bind to.",
 			     "--tls-binding on and --allow-plaintext-ws exclude each other");
+	if (!c->backup_directory != !c->backup_passphrase_file)
+		return clash(c, f, said(c, "backup", c->backup_directory ? "directory" : "passphrase_file"),
+			     "A backup that the daemon makes by itself is encrypted too.",
+			     "--backup-directory and --backup-passphrase-file need each other");
 	if (!c->listen && c->peer_count == 0 && c->discovery == SCOPE_OFF)
 		return clash(c, f, said(c, "lan", "listen"), "Nobody could reach this node, and it would reach nobody.",
 			     "--no-listen with --discovery off needs a --peer");

@@ -50,6 +50,9 @@ struct run_config {
 	struct admins admins; /* who together may revoke; empty: nobody */
 	enum discovery_scope discovery; /* im2.md 15.5, wire 8; SCOPE_AUTO unless said */
 	bool open_discovery; /* whoever is found is dialled */
+	const char *backup_directory, *backup_passphrase_file; /* NULL: the daemon makes no backups */
+	uint64_t backup_every_ms; /* 0: only when asked */
+	uint32_t backup_keep;
 	double connect_rate; /* accepted per second and source; 0: no limit */
 	enum walls_mode walls;
 	const char *http_listen; /* "127.0.0.1:8766"; NULL: only when `ironmesh dashboard` asks */

@@ -34,12 +34,11 @@ static void put_text(struct wr *w, const char *s)
 	wr_bytes(w, bytes_str(s));
 }
 
-enum err invites_write(struct invites *v, const struct invite_entry *x)
+static enum err row_put(struct store *s, const struct invite_entry *x)
 {
 	uint8_t row[ROW_MAX], by[NODE_ID_LEN / 2] = { 0 };
 	struct wr w = wr_init(row, sizeof row);
 	struct bytes whole;
-	enum err e;
 
 	if (x->by.hex[0])
 		BUG_ON(hex_decode(bytes_of(x->by.hex, NODE_ID_LEN), by, sizeof by) != ERR_OK);
@@ -54,7 +53,13 @@ enum err invites_write(struct invites *v, const struct invite_entry *x)
 	put_text(&w, x->endpoint);
 	put_text(&w, x->profile);
 	BUG_ON(wr_end(&w, &whole) != ERR_OK);
-	e = store_kv_put(v->node->p.store, SPACE, BYTES_ARR(x->nonce), whole);
+	return store_kv_put(s, SPACE, BYTES_ARR(x->nonce), whole);
+}
+
+enum err invites_write(struct invites *v, const struct invite_entry *x)
+{
+	enum err e = row_put(v->node->p.store, x);
+
 	if (e == ERR_STORE)
 		node_store_failed(v->node);
 	return e;
@@ -95,6 +100,46 @@ static bool row_read(struct bytes key, struct bytes value, struct invite_entry *
 	if (has_by)
 		hex_encode(by, x->by.hex);
 	return true;
+}
+
+struct closing {
+	uint64_t wall_ms;
+	struct invite_entry *open;
+	size_t n;
+	enum err err;
+};
+
+static bool find_open(void *ctx, struct bytes key, struct bytes value)
+{
+	struct closing *c = ctx;
+	struct invite_entry x, *more;
+
+	if (!row_read(key, value, &x) || invite_entry_state(&x, c->wall_ms) != INVITE_OPEN)
+		return true;
+	more = c->n < INVITES_MAX ? reallocarray(c->open, c->n + 1, sizeof *more) : NULL;
+	if (!more) {
+		c->err = c->n < INVITES_MAX ? ERR_NOMEM : ERR_OK;
+		return false;
+	}
+	c->open = more;
+	x.revoked_ms = c->wall_ms;
+	c->open[c->n++] = x;
+	return true;
+}
+
+enum err invites_close_open(struct store *s, uint64_t wall_ms, unsigned *closed)
+{
+	struct closing c = { .wall_ms = wall_ms };
+	enum err e = store_kv_each(s, SPACE, find_open, &c);
+
+	if (e == ERR_OK)
+		e = c.err;
+	for (size_t i = 0; e == ERR_OK && i < c.n; i++)
+		e = row_put(s, &c.open[i]);
+	free(c.open);
+	if (e == ERR_OK)
+		*closed = (unsigned)c.n;
+	return e;
 }
 
 /* --- the list ------------------------------------------------------------------------------------------------ */

@@ -63,6 +63,10 @@ const struct invite_entry *invites_at(const struct node *n, size_t i);
 /* By its id or at least 4 of its first digits. Durable when it returns ERR_OK. ERR_NOTFOUND, ERR_AMBIGUOUS, ERR_WRONG_STATE
  * (spent), ERR_STORE; fault filled. */
 enum err invites_revoke(struct node *n, const char *id, struct invite_entry *out, struct fault *f) MUST_CHECK;
+/* The ledger is an older copy: what is open in it may have been used, and is revoked. In the open group of the store, before
+ * invites_new(). */
+struct store;
+enum err invites_close_open(struct store *s, uint64_t wall_ms, unsigned *closed) MUST_CHECK;
 /* Pins the inviter as trusted and dials. `done` comes once, unless invites_forget() comes first: with ERR_OK when the inviter
  * has pinned us too; else with a fault. `v` gets what the token says. ERR_AGAIN: another one is under way. Fault filled. */
 typedef void (*invite_done)(void *ctx, const struct fault *f); /* f NULL: done */

@@ -9,6 +9,7 @@
 #include "daemon/home.h"
 #include "daemon/loop.h"
 #include "daemon/owner.h"
+#include "daemon/restored.h"
 #include "daemon/rotation.h"
 #include "daemon/unlock.h"
 #include "trust/keyfile.h"
@@ -79,6 +80,8 @@ static enum err open_state(struct offline *o, struct fault *f)
 		e = audit_open(path, o->keyring, &o->env, &o->cx.audit, f);
 	if (e == ERR_OK)
 		e = open_store(o, f);
+	if (e == ERR_OK)
+		e = restored_finish(o->cx.home, o->cx.store, o->cx.audit, &o->env, f);
 	return e;
 }
 

@@ -5,6 +5,7 @@
  *   records_item.c   what a peer says and asks         prekeys.c        our prekeys
  *   records_issue.c   records that we issue again and again
  *   notices.c   REVOKE and ROTATE: what they do here, and who still has to hear of them
+ *   records_life.c   after a restore
  *   quarantine.c   who is set aside for a day
  *   revoked.c   whoever is revoked, known here or not
  *
@@ -47,6 +48,10 @@ void records_rotated(struct node *n);
  * it. When the rotation does not come to be, the next life under the old identity drops it. */
 enum err records_keep_rotation(struct store *s, const struct keyring *old, const struct keyring *next,
 			       uint64_t wall_ms) MUST_CHECK;
+
+/* This database is an older copy of itself: generations of our records go up by more than a life uses, and our prekeys are
+ * dropped, so that new ones are made above whatever was said since. In the open group, before records_new(). */
+enum err records_new_life(struct store *s) MUST_CHECK;
 
 /* A record of ours of type CAP, ROUTE or CARD with the next generation, which is on disk before this returns; the cache
  * has it too. Appends it to `out`. ERR_UNSUPPORTED without im2, ERR_STORE, ERR_NOMEM, ERR_LIMIT. */

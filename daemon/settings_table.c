@@ -114,6 +114,16 @@ static const struct setting rows[] = {
 	{ "http", "metrics_per_peer", NULL, .kind = SETTING_BOOL, .standard = "no", AT(http_metrics_per_peer),
 	  .text = "/metrics with a label for each peer" },
 
+	{ "backup", "directory", "--backup-directory", "DIR", .kind = SETTING_PATH, AT(backup_directory),
+	  .text = "make backups by itself into this folder" },
+	{ "backup", "passphrase_file", "--backup-passphrase-file", "FILE", .kind = SETTING_PATH, AT(backup_passphrase_file),
+	  .text = "the passphrase of these backups, which may differ from that of the mesh" },
+	{ "backup", "every", "--backup-every", "TIME", .kind = SETTING_DURATION, .min = 10000, .max = 366ll * 86400000, .standard = "1d",
+	  .flags = LIVE | SETTING_ZERO, AT(backup_every_ms), .text = "make one so often; 0: only by `ironmesh backup now`",
+	  .help = "make one so often (1d); 0: only by `ironmesh backup now`" },
+	{ "backup", "keep", "--backup-keep", "N", .kind = SETTING_INT, .min = 1, .max = 1000, .standard = "7", .flags = LIVE,
+	  AT(backup_keep), .text = "how many of them are kept; the oldest go", .help = "how many of them are kept (7); the oldest go" },
+
 	{ "log", "level", "--log-level", "LEVEL", .kind = SETTING_WORD, .words = "error|warn|info|debug", .standard = "info",
 	  .flags = LIVE, AT(log_level), .text = "error, warn, info or debug" },
 	{ "log", "format", "--log-format", "FORMAT", .kind = SETTING_WORD, .words = "text|json", .standard = "text", .flags = LIVE,

@@ -397,7 +397,7 @@ static enum err open_file(struct audit *a, struct fault *f)
 	struct audit_scan s;
 	bool broken, torn;
 
-	enum err e = audit_scan(a->path, a->keys, &s, f);
+	enum err e = audit_scan(a->path, keyring_ed(a->keys), secret_bytes(&a->key), &s, f);
 	if (e != ERR_OK)
 		return e;
 	torn = s.bad_line && s.torn;

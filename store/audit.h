@@ -64,6 +64,9 @@ struct audit_report {
 /* Verifies file and head. Flush first when the daemon runs. */
 enum err audit_verify(const char *path, const struct keyring *k, struct audit_report *out,
 		      struct fault *f) MUST_CHECK;
+/* The same without a keyring, so on any thread: the public key of the node, and what it derives for DERIVE_AUDIT. */
+enum err audit_verify_with(const char *path, const uint8_t ed[static ED_BYTES], struct bytes audit_key,
+			   struct audit_report *out, struct fault *f) MUST_CHECK;
 /* The last `n` entries as an array of objects (new ref), oldest first. */
 enum err audit_tail(const char *path, size_t n, json_t **out, struct fault *f) MUST_CHECK;
 /* Entries per event word, and the first and last time. */

@@ -27,7 +27,7 @@ static void head_text(struct buf *b, uint64_t entries, uint64_t rotation, const 
 	buf_add_str(b, "}");
 }
 
-static bool head_parse(struct bytes text, const struct keyring *k, struct audit_head *out)
+static bool head_parse(struct bytes text, const uint8_t *ed, struct audit_head *out)
 {
 	struct bytes hmac, sig64;
 	uint8_t sig[SIG_BYTES];
@@ -52,14 +52,14 @@ static bool head_parse(struct bytes text, const struct keyring *k, struct audit_
 		buf_init(&b, HEAD_FILE_MAX);
 		head_text(&b, out->entries, out->rotation, out->hmac, json_real_value(when));
 		ok = b.err == ERR_OK &&
-		     sig_verify(SIG_AUDIT_HEAD, keyring_ed(k), buf_bytes(&b), sig);
+		     sig_verify(SIG_AUDIT_HEAD, ed, buf_bytes(&b), sig);
 		buf_fini(&b);
 	}
 	json_decref(j);
 	return ok;
 }
 
-void audit_head_load(const char *log, const struct keyring *k, struct audit_head *out)
+void audit_head_load(const char *log, const uint8_t ed[static ED_BYTES], struct audit_head *out)
 {
 	char path[AUDIT_PATH_MAX];
 	struct buf b;
@@ -70,7 +70,7 @@ void audit_head_load(const char *log, const struct keyring *k, struct audit_head
 	buf_init(&b, HEAD_FILE_MAX);
 	enum err e = file_read(path, &b, NULL);
 	out->present = e != ERR_NOTFOUND;
-	out->signature_ok = e == ERR_OK && head_parse(buf_bytes(&b), k, out);
+	out->signature_ok = e == ERR_OK && head_parse(buf_bytes(&b), ed, out);
 	buf_fini(&b);
 }
 

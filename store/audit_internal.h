@@ -48,7 +48,7 @@ struct audit_head {
 };
 enum err audit_head_path(const char *log, char *out, size_t cap) MUST_CHECK;
 /* A missing, unreadable or forged head is no error: it is said in *out. */
-void audit_head_load(const char *log, const struct keyring *k, struct audit_head *out);
+void audit_head_load(const char *log, const uint8_t ed[static ED_BYTES], struct audit_head *out);
 enum err audit_head_save(const char *log, const struct keyring *k, uint64_t entries,
 			 uint64_t rotation, const char *hmac, uint64_t wall_ms) MUST_CHECK;
 
@@ -77,7 +77,7 @@ struct audit_scan {
 	char why[160];
 };
 /* Walks the chain of `path` and holds it against its head. A missing file is `exists` = false. */
-enum err audit_scan(const char *path, const struct keyring *k, struct audit_scan *out,
+enum err audit_scan(const char *path, const uint8_t ed[static ED_BYTES], struct bytes audit_key, struct audit_scan *out,
 		    struct fault *f) MUST_CHECK;
 /* The hmac of the last line that parses, unchecked, and the rotation number of the file. */
 enum err audit_last_hmac(const char *path, char hmac[static AUDIT_HMAC_LEN + 1],

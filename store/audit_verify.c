@@ -87,22 +87,16 @@ static enum head_verdict judge_head(const struct walk *w)
 	return HEAD_COVERS;
 }
 
-enum err audit_scan(const char *path, const struct keyring *k, struct audit_scan *out,
+enum err audit_scan(const char *path, const uint8_t ed[static ED_BYTES], struct bytes audit_key, struct audit_scan *out,
 		    struct fault *f)
 {
 	struct audit_scan s = {.exists = true};
-	struct walk w = {.s = &s};
-	struct secret key = {0};
+	struct walk w = {.key = audit_key, .s = &s};
 
 	memcpy(s.hmac, AUDIT_GENESIS, sizeof(s.hmac));
 	/* The head first: when a daemon goes on writing, the log can then only be longer. */
-	audit_head_load(path, k, &s.signed_head);
-	enum err e = keyring_derive(k, DERIVE_AUDIT, &key);
-	if (e != ERR_OK)
-		return e;
-	w.key = secret_bytes(&key);
-	e = audit_each_line(path, check_line, &w, f);
-	secret_free(&key);
+	audit_head_load(path, ed, &s.signed_head);
+	enum err e = audit_each_line(path, check_line, &w, f);
 	if (e == ERR_NOTFOUND)
 		s.exists = false;
 	else if (e != ERR_OK)
@@ -195,10 +189,23 @@ static void check_predecessor(const char *path, const struct audit_scan *s, stru
 enum err audit_verify(const char *path, const struct keyring *k, struct audit_report *out,
 		      struct fault *f)
 {
+	struct secret key;
+	enum err e = keyring_derive(k, DERIVE_AUDIT, &key);
+
+	if (e != ERR_OK)
+		return e;
+	e = audit_verify_with(path, keyring_ed(k), secret_bytes(&key), out, f);
+	secret_free(&key);
+	return e;
+}
+
+enum err audit_verify_with(const char *path, const uint8_t ed[static ED_BYTES], struct bytes audit_key,
+			   struct audit_report *out, struct fault *f)
+{
 	struct audit_scan s;
 	struct audit_report r = {0};
 
-	enum err e = audit_scan(path, k, &s, f);
+	enum err e = audit_scan(path, ed, audit_key, &s, f);
 	if (e != ERR_OK)
 		return e;
 	if (!s.exists && !s.signed_head.present)

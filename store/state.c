@@ -58,6 +58,8 @@ static const struct state_row TABLE[] = {
 	{ "restored", STATE_NOT, 0, false, "says that this folder was restored: a restore writes its own" },
 	{ ".backup-%/%", STATE_NOT, 0, false, "of a backup that is being made" },
 	{ ".backup-%/conf.d/%", STATE_NOT, 0, false, "of a backup that is being made" },
+	{ "backups/%", STATE_NOT, 0, false, "a backup itself" },
+	{ "backups/.%.tmp", STATE_NOT, 0, false, "of a backup that is being written" },
 	{ ".%.tmp", STATE_NOT, 0, false, "of a file that is being replaced" },
 };
 #define ROWS (sizeof TABLE / sizeof TABLE[0])

@@ -56,6 +56,9 @@ struct store_config {
  * what to do) when the check fails, the schema is newer than this program, or the key does not
  * unwrap; the file is then left alone. */
 enum err store_open(const struct store_config *c, struct store **out, struct fault *f) MUST_CHECK;
+/* Whether a database at rest is whole: SQLite's integrity_check, the schema, no message without its body, and that its key opens with
+ * `wrap_key` (empty: not asked). Reads, and changes nothing beside it. Any thread. ERR_CORRUPT. */
+enum err store_check(const char *path, struct bytes wrap_key, struct env *env, struct fault *f) MUST_CHECK;
 void store_close(struct store *s); /* rolls an open group back, checkpoints; accepts NULL */
 /* As a crash would: the open group is rolled back, nothing is checkpointed. Simulator. */
 void store_abandon(struct store *s);

@@ -38,7 +38,8 @@ enum err pin_state_parse(struct bytes word, enum pin_state *out)
 	return ERR_MALFORMED;
 }
 
-enum err pins_new(const char *path, const struct keyring *k, struct env *env, struct pins **out)
+/* Without the keys. */
+static enum err new_empty(const char *path, const struct node_id *self, struct env *env, struct pins **out)
 {
 	struct map_opts o = {
 		.capacity = PINS_MAX,
@@ -50,15 +51,46 @@ enum err pins_new(const char *path, const struct keyring *k, struct env *env, st
 	if (!p)
 		return ERR_NOMEM;
 	p->env = env;
-	p->self = *keyring_id(k);
+	p->self = *self;
 	env_random(env, o.hash_key, sizeof o.hash_key);
 	p->by_id = map_new(&o);
 	p->path = path ? strdup(path) : NULL;
-	enum err e = p->by_id && (!path || p->path) ? ERR_OK : ERR_NOMEM;
-	if (e == ERR_OK)
-		e = keyring_derive(k, DERIVE_TRUST_MAC, &p->mac);
+	if (!p->by_id || (path && !p->path)) {
+		pins_free(p);
+		return ERR_NOMEM;
+	}
+	*out = p;
+	return ERR_OK;
+}
+
+enum err pins_new(const char *path, const struct keyring *k, struct env *env, struct pins **out)
+{
+	struct pins *p;
+	enum err e = new_empty(path, keyring_id(k), env, &p);
+
+	if (e != ERR_OK)
+		return e;
+	e = keyring_derive(k, DERIVE_TRUST_MAC, &p->mac);
 	if (e == ERR_OK)
 		e = keyring_derive(k, DERIVE_TRUST_BOX, &p->box);
+	if (e != ERR_OK) {
+		pins_free(p);
+		return e;
+	}
+	*out = p;
+	return ERR_OK;
+}
+
+enum err pins_new_with(const struct node_id *self, struct bytes mac, struct bytes box, struct env *env, struct pins **out)
+{
+	struct pins *p;
+	enum err e = new_empty(NULL, self, env, &p);
+
+	if (e != ERR_OK)
+		return e;
+	e = secret_copy(&p->mac, mac);
+	if (e == ERR_OK)
+		e = secret_copy(&p->box, box);
 	if (e != ERR_OK) {
 		pins_free(p);
 		return e;

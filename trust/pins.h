@@ -88,6 +88,10 @@ struct pins;
 /* path NULL: memory only (tests, simulator). A missing file is an empty store. */
 enum err pins_load(const char *path, const struct keyring *k, struct env *env, struct pins **out,
 		   struct fault *f) MUST_CHECK;
+/* Whether pins_load() of this file would find it good, and how many records it has. Without a keyring, so on any thread: `mac` and
+ * `box` are what it derives for DERIVE_TRUST_MAC and DERIVE_TRUST_BOX. ERR_NOTFOUND; ERR_AUTH, ERR_MALFORMED, ... with fault. */
+enum err pins_check(const char *path, const struct node_id *self, struct bytes mac, struct bytes box, struct env *env,
+		    size_t *count, struct fault *f) MUST_CHECK;
 void pins_free(struct pins *p);
 bool pins_read_only(const struct pins *p, const char **why); /* why: for people */
 /* Something differs from the disk. The caller flushes at once when pins_state_dirty() says that it

@@ -211,6 +211,27 @@ enum err pins_load(const char *path, const struct keyring *k, struct env *env, s
 	return ERR_OK;
 }
 
+enum err pins_check(const char *path, const struct node_id *self, struct bytes mac, struct bytes box, struct env *env,
+		    size_t *count, struct fault *f)
+{
+	struct pins *p;
+	char why[256] = "";
+	struct buf file;
+	enum err e = pins_new_with(self, mac, box, env, &p);
+
+	if (e != ERR_OK)
+		return fault_set(f, e, EXIT_RETRY, "no memory for the trust store");
+	buf_init(&file, PINS_FILE_MAX);
+	e = file_read(path, &file, f);
+	if (e == ERR_OK && (e = pins_read_file(p, buf_bytes(&file), why, sizeof why)) != ERR_OK)
+		fault_set(f, e, EXIT_INTEGRITY, "the trust store cannot be used: %s", why);
+	if (e == ERR_OK)
+		*count = pins_count(p);
+	buf_fini(&file);
+	pins_free(p);
+	return e;
+}
+
 enum err pins_flush(struct pins *p, struct fault *f)
 {
 	struct buf file;

@@ -50,6 +50,9 @@ struct pins {
 
 /* An empty store with its keys. */
 enum err pins_new(const char *path, const struct keyring *k, struct env *env, struct pins **out) MUST_CHECK;
+/* With keys that were derived before, for a store that is only looked at. */
+enum err pins_new_with(const struct node_id *self, struct bytes mac, struct bytes box, struct env *env,
+		       struct pins **out) MUST_CHECK;
 /* Forgets every record and alarm. */
 void pins_clear(struct pins *p);
 

@@ -74,7 +74,7 @@ static enum err host_call(const char *home, struct bytes pass, const char *metho
 	return ERR_OK;
 }
 
-static const struct cli_host host = { host_run, host_run_option, host_offline, host_call };
+static const struct cli_host host = { .run = host_run, .run_option = host_run_option, .offline = host_offline, .call = host_call };
 
 /* --- the daemon --------------------------------------------------------------------------- */
 
