@@ -119,6 +119,9 @@ enum err passphrase_from_credential(const char *name, struct secret *out, struct
 	if (!name_valid(bytes_str(name)) || name[0] == '.' ||
 	    path_join(path, sizeof(path), dir, name) != ERR_OK)
 		return fault_set(f, ERR_MALFORMED, EXIT_CONFIG, "the credential name is not valid");
+	/* systemd 252 leaves the folder to root when it found none of the credentials. */
+	if (access(dir, X_OK) != 0)
+		return fault_set(f, ERR_NOTFOUND, EXIT_CONFIG, "there is no systemd credential");
 	/* systemd guards the folder; it may grant the file by an ACL, which shows as mode 0440 and
 	 * owner root, so the rules for our own secret files do not fit. */
 	return from_path(path, file_read, out, f);

@@ -46,4 +46,4 @@ dist:
 deb: deps-pack
 	@packaging/build-deb build/deb
 package-check: deps-root deb
-	@packaging/check-package build/deb
+	@$(PYTHON) tests/packaging/check_package.py build/deb

@@ -86,11 +86,13 @@ def free_port():
 
 
 log = open("/run/log", "ab")
+# As systemd leaves it when it found no credential.
+os.makedirs("/run/credentials", 0o700)
 
 
 def start(*options):
     p = subprocess.Popen([PROGRAM, "run", "--unattended", "--bind", "127.0.0.1", "--port", str(free_port()), "--discovery", "off",
-                          *options], cwd="/", env=environment(STATE_DIRECTORY=HOME), stdout=log, stderr=log,
+                          *options], cwd="/", env=environment(STATE_DIRECTORY=HOME, CREDENTIALS_DIRECTORY="/run/credentials"), stdout=log, stderr=log,
                          stdin=subprocess.DEVNULL, preexec_fn=as_user(SERVICE, GROUP))
 
     def answers():
