@@ -89,7 +89,10 @@ static void say_ready(struct app *a)
 
 static enum err start(struct app *a, struct fault *f)
 {
-	enum err e = dir_ensure_private(a->home, f);
+	enum err e = handed_take(&a->handed, f);
+
+	if (e == ERR_OK)
+		e = dir_ensure_private(a->home, f);
 
 	if (e == ERR_OK)
 		e = home_lock(a->home, &a->lock, f);
@@ -185,6 +188,7 @@ enum err app_run(const char *home, struct run_config *c, const struct config_sou
 	a->c = c;
 	a->home = home;
 	a->lock = -1;
+	a->handed = (struct handed){ -1, -1 };
 	a->mesh.state = "off";
 	snprintf(a->mesh_name, sizeof a->mesh_name, "%s", c->mesh);
 	a->passgen = c->passgen;

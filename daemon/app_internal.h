@@ -9,6 +9,7 @@
 #include "daemon/backups.h"
 #include "daemon/commands.h"
 #include "daemon/control.h"
+#include "daemon/handed.h"
 #include "daemon/http.h"
 #include "daemon/keyproc.h"
 #include "daemon/lan.h"
@@ -46,6 +47,7 @@ struct app {
 	struct lan *lan; /* NULL: discovery is off */
 	struct control *control;
 	struct http *http;
+	struct handed handed; /* taken by whom they belong to: -1 then */
 	struct command_ctx commands;
 	struct backups *backups;
 	struct walls *walls; /* NULL until they are raised */
@@ -54,7 +56,9 @@ struct app {
 	uv_signal_t signals[SIGNALS];
 	bool has_signals;
 	struct timer audit_timer, pins_timer, prune_timer, watchdog_timer, endpoints_timer;
-	struct timer rest_timer;
+	struct timer rest_timer, status_timer;
+	char told[160];           /* the line that the service manager shows */
+	uint64_t working_since_ms; /* of `working` */
 	bool busy; /* there was work since the last look of rest_timer */
 	struct timer soon_timer, late_timer; /* of the stop: when it begins, when it is given up */
 	uint64_t audit_again_ms, checkpoint_again_ms; /* not before; after a failure */

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "daemon/endpoints.h"
 #include "daemon/home.h"
+#include "daemon/notify.h"
 #include "daemon/restored.h"
 #include "daemon/rotation.h"
 
@@ -72,7 +73,7 @@ void app_warn_of_choices(struct app *a)
 
 static enum err open_store(struct app *a, struct fault *f)
 {
-	struct store_config sc = { .env = env_of(a) };
+	struct store_config sc = { .env = env_of(a), .working = notify_still_starting };
 	struct secret wrap = { 0 };
 	char path[4096];
 	enum err e = app_in_home(a, HOME_STORE, path, f);
@@ -219,6 +220,16 @@ enum err app_open_ws(struct app *a, struct fault *f)
 	struct transport_sink sink = node_sink(a->node);
 	enum err e = ERR_OK;
 
+	if (a->handed.ws >= 0 && !c->bind) {
+		fault_set(f, ERR_USAGE, EXIT_CONFIG, "a socket for WebSocket was handed over, and --no-listen was said");
+		fault_next(f, "systemctl edit ironmesh.socket   (without that ListenStream=)");
+		return ERR_USAGE;
+	}
+	if (a->handed.ws >= 0) {
+		wc.listening = a->handed.ws;
+		handed_address(a->handed.ws, a->commands.info.listen[0], sizeof(a->commands.info.listen[0]));
+		a->handed.ws = -1;
+	}
 	if (c->bind) {
 		e = app_in_home(a, "cert.pem", cert, f);
 		if (e == ERR_OK)
@@ -306,7 +317,11 @@ enum err app_open_control(struct app *a, struct fault *f)
 	info->im2_sign_always = a->c->sign_always;
 	info->tls_binding = a->c->tls_binding;
 	info->admins = &a->c->admins;
-	if (a->c->bind)
+	if (a->handed.control >= 0) {
+		cc.listening = a->handed.control;
+		a->handed.control = -1;
+	}
+	if (a->c->bind && !info->listen[0][0])
 		snprintf(info->listen[0], sizeof(info->listen[0]), v6 ? "[%s]:%u" : "%s:%u", a->c->bind, a->port);
 	return control_new(&cc, &a->control, f);
 }

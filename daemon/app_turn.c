@@ -1,6 +1,7 @@
 /* What a turn does, and what waits for a quiet moment. */
 #include "daemon/app_internal.h"
 
+#include <inttypes.h>
 #include <malloc.h>
 
 #include "base/log.h"
@@ -13,6 +14,8 @@
 #define PRUNE_MS 3600000
 #define PRUNE_BITE_MS 200
 #define PRUNE_ROWS 200
+#define HUNG_MS 60000
+#define STATUS_MS 5000
 #define REST_MS 5000 /* without work, after which memory is given back */
 
 void app_flush_audit(struct app *a)
@@ -82,6 +85,7 @@ static void checkpoint_store(struct app *a)
 	    env_now(env_of(a)) < a->checkpoint_again_ms)
 		return;
 	a->work.data = a;
+	a->working_since_ms = env_now(env_of(a));
 	a->working = uv_queue_work(&a->loop.uv, &a->work, checkpoint_work, checkpoint_done) == 0;
 }
 
@@ -112,12 +116,33 @@ static void prune_due(void *ctx)
 	timer_in(env_of(a), &a->prune_timer, e == ERR_OK && deleted ? PRUNE_BITE_MS : PRUNE_MS);
 }
 
+/* A timer of the loop: it does not come while a commit hangs. Nor is it said when the copying back of the WAL does, on
+ * its thread: then the disk does not answer, and the WAL grows. */
 static void watchdog_due(void *ctx)
 {
 	struct app *a = ctx;
 
-	notify_manager("WATCHDOG=1");
+	if (!a->working || env_now(env_of(a)) - a->working_since_ms < HUNG_MS)
+		notify_manager("WATCHDOG=1");
+	else
+		log_error("store-hangs what=\"the disk has not answered for %d s\"", HUNG_MS / 1000);
 	timer_in(env_of(a), &a->watchdog_timer, notify_watchdog_ms());
+}
+
+static void status_due(void *ctx)
+{
+	struct app *a = ctx;
+	struct store_stats st;
+	char line[sizeof(a->told)];
+
+	store_stats(a->store, &st);
+	snprintf(line, sizeof(line), "STATUS=%s: %" PRIu64 " peers, %" PRIu64 " queued, %" PRIu64 " unread", a->key.name,
+		 (uint64_t)node_online(a->node), st.outbox_waiting, st.inbox_unread);
+	if (strcmp(line, a->told) != 0) {
+		memcpy(a->told, line, sizeof(line));
+		notify_manager(line);
+	}
+	timer_in(env_of(a), &a->status_timer, STATUS_MS);
 }
 
 /* What a burst left behind goes back when it is over. */
@@ -170,11 +195,12 @@ void app_turn_init(struct app *a)
 	timer_init(&a->prune_timer, prune_due, a);
 	timer_init(&a->watchdog_timer, watchdog_due, a);
 	timer_init(&a->rest_timer, rest_due, a);
+	timer_init(&a->status_timer, status_due, a);
 }
 
 void app_turn_end(struct app *a)
 {
-	struct timer *timers[] = { &a->audit_timer, &a->pins_timer, &a->prune_timer, &a->watchdog_timer, &a->rest_timer };
+	struct timer *timers[] = { &a->audit_timer, &a->pins_timer, &a->prune_timer, &a->watchdog_timer, &a->rest_timer, &a->status_timer };
 
 	for (size_t i = 0; i < sizeof(timers) / sizeof(timers[0]); i++)
 		timer_stop(env_of(a), timers[i]);
@@ -185,4 +211,6 @@ void app_housekeeping(struct app *a)
 	timer_in(env_of(a), &a->prune_timer, PRUNE_BITE_MS);
 	if (notify_watchdog_ms())
 		watchdog_due(a);
+	if (notify_wanted())
+		status_due(a);
 }

@@ -24,16 +24,12 @@ static void declare(struct app *a)
 	walls_read(w, a->c->pinned_ca);
 	if (a->keyproc)
 		walls_key_process(w, keyproc_pid(a->keyproc));
-	/* A reload reads again. Folders, since editors put a new file in the place of the old one. */
+	/* A reload reads again. The folder of the configuration, where editors put a new file in the place of the old one;
+	 * of what lies elsewhere only the file, since its folder may hold what is nobody's business. */
 	if (config_folder(a->home, path, sizeof(path)) == ERR_OK)
 		walls_read(w, path);
-	for (size_t i = 0; i < a->c->settings.files_n; i++) {
-		snprintf(path, sizeof(path), "%s", a->c->settings.files[i]);
-		slash = strrchr(path, '/');
-		if (slash && slash != path)
-			*slash = '\0';
-		walls_read(w, slash ? path : ".");
-	}
+	for (size_t i = 0; i < a->c->settings.files_n; i++)
+		walls_read(w, a->c->settings.files[i]);
 	for (size_t i = 0; i < a->c->settings.lists_n; i++)
 		walls_read(w, a->c->settings.lists[i]);
 	walls_write(w, a->c->backup_directory);

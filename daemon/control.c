@@ -52,6 +52,7 @@ struct control {
 	int handles;           /* of ours, not closed */
 	bool stopping;
 	char path[PATH_MAX];
+	bool handed; /* by who started us */
 	bool shared; /* with the group of the socket, as the system service is */
 	gid_t group;
 	dev_t dev;
@@ -602,11 +603,29 @@ static enum err make_socket(struct control *s, const char *home, int *out, struc
 	return ERR_OK;
 }
 
+/* The file of a socket that listens already is where its maker put it. */
+static enum err take_socket(struct control *s, const char *home, int fd, struct fault *f)
+{
+	struct sockaddr_un a = { 0 };
+	socklen_t n = sizeof a - 1;
+	struct stat st;
+	bool shared = false;
+
+	if (getsockname(fd, (struct sockaddr *)&a, &n) != 0 || a.sun_path[0] != '/' || lstat(a.sun_path, &st) != 0)
+		return fault_set(f, ERR_USAGE, EXIT_CONFIG, "the control socket that was handed over has no file");
+	if (home_socket(home, s->path, sizeof s->path, &shared) == ERR_OK)
+		s->shared = shared && strcmp(s->path, a.sun_path) == 0;
+	snprintf(s->path, sizeof s->path, "%s", a.sun_path);
+	s->handed = true;
+	s->group = st.st_gid;
+	return ERR_OK;
+}
+
 static void remove_socket(const struct control *s)
 {
 	struct stat st;
 
-	if (lstat(s->path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino)
+	if (!s->handed && lstat(s->path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino)
 		unlink(s->path);
 }
 
@@ -628,8 +647,12 @@ enum err control_new(const struct control_config *c, struct control **out, struc
 	s->commands = c->commands;
 	ring_init(&s->clients);
 	timer_init(&s->rest, rest_due, s);
-	e = make_socket(s, c->home, &fd, f);
+	if (c->listening > 0)
+		fd = c->listening;
+	e = fd >= 0 ? take_socket(s, c->home, fd, f) : make_socket(s, c->home, &fd, f);
 	if (e != ERR_OK) {
+		if (fd >= 0)
+			close(fd);
 		free(s);
 		return e;
 	}

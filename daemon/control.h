@@ -28,6 +28,7 @@ struct control;
 struct control_config {
 	uv_loop_t *loop;
 	const char *home;
+	int listening;                  /* > 0: this socket, which listens already; its file is not ours to remove. Taken */
 	struct command_ctx *commands;   /* borrowed; outlives the control server */
 };
 

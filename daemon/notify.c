@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 void notify_manager(const char *lines)
@@ -26,6 +27,23 @@ void notify_manager(const char *lines)
 	(void)!sendto(fd, lines, strlen(lines), MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&a,
 		      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
 	close(fd);
+}
+
+bool notify_wanted(void)
+{
+	return secure_getenv("NOTIFY_SOCKET") != NULL;
+}
+
+void notify_still_starting(void)
+{
+	static time_t last;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (!notify_wanted() || now.tv_sec == last)
+		return;
+	last = now.tv_sec;
+	notify_manager("EXTEND_TIMEOUT_USEC=30000000\nSTATUS=preparing the database");
 }
 
 uint64_t notify_watchdog_ms(void)

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "store/migrations_internal.h"
 
+#define WORKING_OPS 1000000 /* instructions of SQLite: some tens of milliseconds */
 #define OR(value, standard) ((value) ? (value) : (standard))
 
 static void set_limits(struct store_limits *l, const struct store_limits *want)
@@ -282,6 +283,15 @@ static void configure_once(void)
 	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
+/* The check of a large file, and a migration that touches every row, take their time. */
+static int still_working(void *ctx)
+{
+	const struct store_config *c = ctx;
+
+	c->working();
+	return 0;
+}
+
 enum err store_open(const struct store_config *c, struct store **out, struct fault *f)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -309,12 +319,16 @@ enum err store_open(const struct store_config *c, struct store **out, struct fau
 		e = fault_set(f, ERR_NOMEM, EXIT_GENERIC, "no memory for the store");
 	if (e == ERR_OK)
 		e = connect_db(s, f);
+	if (e == ERR_OK && c->working)
+		sqlite3_progress_handler(s->db, WORKING_OPS, still_working, (void *)(uintptr_t)c);
 	if (e == ERR_OK)
 		e = examine(s, c->wrap_key, &fresh, f);
 	if (e == ERR_OK)
 		e = prepare_db(s, fresh, c->wrap_key, f);
 	if (e == ERR_OK)
 		e = load_memory(s, f);
+	if (s->db)
+		sqlite3_progress_handler(s->db, 0, NULL, NULL);
 	if (e == ERR_OK && s->path)
 		e = store_ckpt_open(s, f);
 	if (e != ERR_OK) {

@@ -49,6 +49,7 @@ struct store_config {
 	struct bytes wrap_key;         /* 32 bytes, keyring_derive(DERIVE_DB_WRAP) */
 	struct env *env;
 	struct store_limits limits;    /* zero members take the defaults above */
+	void (*working)(void);         /* now and then while a large file is checked or migrated; NULL */
 	bool relaxed;                  /* synchronous=OFF: simulator only, a crash there is a rollback */
 };
 

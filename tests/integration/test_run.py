@@ -3,8 +3,10 @@
 
     test_run.py
 """
+import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +14,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from ironlab import Lab, wait_for  # noqa: E402
+from ironlab import Control, Lab, wait_for  # noqa: E402
 
 lab = Lab("test_run", __doc__)
 alice = lab.daemon("alice")
@@ -121,8 +123,143 @@ def ready_is_said_when_everything_answers_and_stopping_at_the_end():
     assert told.status()["name"] == "told"
     probe = socket.create_connection(("127.0.0.1", told.port), 2)
     probe.close()
+    assert heard.recv(1000) == b"STATUS=told: 0 peers, 0 queued, 0 unread"
     assert told.stop() == 0
     assert heard.recv(1000) == b"STOPPING=1"
+
+
+def the_watchdog_hears_of_a_loop_that_turns():
+    path = os.path.join(lab.folder, "watchdog")
+    heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    heard.bind(path)
+    heard.settimeout(5)
+    os.environ.update(NOTIFY_SOCKET=path, WATCHDOG_USEC="400000")
+    beaten = lab.daemon("beaten")
+    try:
+        beaten.start()
+        pid = beaten.process.pid
+    finally:
+        del os.environ["NOTIFY_SOCKET"], os.environ["WATCHDOG_USEC"]
+
+    def next_one():
+        while True:
+            if heard.recv(1000) == b"WATCHDOG=1":
+                return time.monotonic()
+    beats = [next_one() for _ in range(4)]
+    assert beats[3] - beats[0] < 2, beats
+    os.kill(pid, signal.SIGSTOP)
+    heard.settimeout(1)
+    try:
+        while True:  # what was on its way
+            heard.recv(1000)
+    except socket.timeout:
+        pass
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    heard.settimeout(5)
+    next_one()
+    beaten.stop()
+    heard.close()
+
+
+def connected(path):
+    try:
+        return Control(path)
+    except OSError:
+        return None
+
+
+def handed(node, names, sockets, *options):
+    """Starts `node` as a service manager does that opened its sockets."""
+    def give():
+        high = [fcntl.fcntl(x.fileno(), fcntl.F_DUPFD_CLOEXEC, 50) for x in sockets]  # above those that they go to
+        for i, fd in enumerate(high):
+            os.dup2(fd, 3 + i, inheritable=True)
+    env = dict(os.environ, LISTEN_FDS=str(len(sockets)), LISTEN_FDNAMES=names)
+    # LISTEN_PID is that of the daemon itself, which a shell that becomes it knows.
+    command = ["sh", "-c", 'LISTEN_PID=$$ exec "$0" "$@"', *node.command([str(o) for o in options])]
+    log = open(node.log_path, "ab")
+    node.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, cwd=lab.folder,
+                                    close_fds=False, preexec_fn=give)
+    log.close()
+    lab.started.append(node)
+
+
+def sockets_of_the_service_manager_are_served():
+    path = os.path.join(lab.folder, "run-of-the-manager.sock")
+    control = socket.socket(socket.AF_UNIX)
+    control.bind(path)
+    control.listen(8)
+    ws = socket.socket()
+    ws.bind(("127.0.0.1", 0))
+    ws.listen(8)
+    port = ws.getsockname()[1]
+    served = lab.daemon("served")
+    early = Control(path)  # who comes before it runs is answered when it does
+    handed(served, "control:ws", [control, ws])
+    status = early.call("status", timeout=20)
+    assert status["listen"] == ["127.0.0.1:%d" % port], status["listen"]
+    assert not os.path.exists(os.path.join(served.home, "control.sock"))
+    peer = lab.daemon("peer-of-served")
+    peer.start("--trust-on-first-use", "--peer", "127.0.0.1:%d" % port)
+    wait_for(lambda: early.call("peers.list")["peers"], what="a peer came over that port")
+    early.close()
+    assert served.stop() == 0
+    assert os.path.exists(path), "the file of the socket is the manager's"
+    # again, by the family alone, and told by no name
+    handed(served, "", [ws, control])
+    again = Control(path)
+    assert again.call("status", timeout=20)["listen"] == ["127.0.0.1:%d" % port]
+    again.close()
+    assert served.stop() == 0
+    peer.stop()
+    control.close()
+    ws.close()
+
+
+def the_manager_itself_starts_us_at_the_first_connection():
+    tool = shutil.which("systemd-socket-activate")
+    if not tool:
+        print("       (systemd-socket-activate is not installed)")
+        return
+    woken, path, port = lab.daemon("woken"), os.path.join(lab.folder, "woken.sock"), lab.port()
+    log = open(woken.log_path, "ab")
+    woken.process = subprocess.Popen([tool, "-l", path, "-l", "127.0.0.1:%d" % port, "--fdname=control:ws",
+                                      *woken.command(["--walls", "on"])],
+                                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=lab.folder)
+    log.close()
+    lab.started.append(woken)
+    wait_for(lambda: os.path.exists(path), what="the socket")
+    first = wait_for(lambda: connected(path), what="a listening socket")
+    status = first.call("status", timeout=20)
+    assert status["listen"] == ["127.0.0.1:%d" % port] and status["pid"] == woken.process.pid, status
+    assert all(w["state"] == "up" or "build" in w["why"] for w in status["walls"]), status["walls"]
+    first.close()
+    assert woken.stop() == 0
+
+
+def odd_sockets_are_refused():
+    odd = lab.daemon("odd")
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.bind(("127.0.0.1", 0))
+    deaf = socket.socket()
+    one, two = socket.socket(), socket.socket()
+    for s in (one, two):
+        s.bind(("127.0.0.1", 0))
+        s.listen(1)
+    for names, sockets, what in (("ws", [udp], "no listening stream socket"), ("ws", [deaf], "no listening stream socket"),
+                                 ("ws:ws", [one, two], "two for 'ws'"), ("control", [one], "not the name of a TCP socket"),
+                                 ("http", [one], "'http' is not the name")):
+        handed(odd, names, sockets)
+        assert odd.process.wait(20) == 10, names
+        odd.process = None
+        assert what in odd.log_tail(4), (what, odd.log_tail(4))
+    handed(odd, "ws", [one], "--no-listen", "--peer", "127.0.0.1:1")
+    assert odd.process.wait(20) == 10
+    odd.process = None
+    assert "--no-listen" in odd.log_tail(4)
+    for s in (udp, deaf, one, two):
+        s.close()
 
 
 def sigterm_and_sigint_end_with_0_and_leave_nothing():
@@ -288,7 +425,9 @@ sys.exit(lab.run(wrong_use_is_exit_2_and_says_what_to_do, an_open_passphrase_fil
                  a_second_daemon_on_the_same_home_is_refused,
                  a_busy_port_is_said_and_leaves_no_trace_in_the_audit_log,
                  it_listens_where_it_was_told_and_nowhere_else, without_listening_there_is_no_socket,
-                 ready_is_said_when_everything_answers_and_stopping_at_the_end,
+                 ready_is_said_when_everything_answers_and_stopping_at_the_end, the_watchdog_hears_of_a_loop_that_turns,
+                 sockets_of_the_service_manager_are_served,
+                 the_manager_itself_starts_us_at_the_first_connection, odd_sockets_are_refused,
                  sigterm_and_sigint_end_with_0_and_leave_nothing, sighup_changes_nothing,
                  a_socket_file_left_by_a_crash_is_in_nobodys_way, a_deep_home_folder_works,
                  the_passphrase_comes_from_where_the_help_says,

@@ -309,7 +309,8 @@ static enum err listen_fault(struct ws *w, int no, struct fault *f)
 	return e;
 }
 
-enum err ws_accept_open(struct ws *w, struct fault *f)
+/* Bound where we were told, listening. */
+static enum err listen_here(struct ws *w, int *out, struct fault *f)
 {
 	struct sockaddr_storage a;
 	socklen_t n = bind_address(w->c.bind, w->c.port, &a);
@@ -335,6 +336,32 @@ enum err ws_accept_open(struct ws *w, struct fault *f)
 		return fault_set(f, ERR_INTERNAL, EXIT_GENERIC,
 				 "the system did not bind %s as asked", w->c.bind);
 	}
+	*out = fd;
+	return ERR_OK;
+}
+
+static enum err listen_there(struct ws *w, int *out, struct fault *f)
+{
+	struct sockaddr_storage a = { 0 };
+	socklen_t n = sizeof a;
+	int flags = fcntl(w->c.listening, F_GETFL);
+
+	if (flags < 0 || fcntl(w->c.listening, F_SETFL, flags | O_NONBLOCK) != 0 ||
+	    getsockname(w->c.listening, (struct sockaddr *)&a, &n) != 0 ||
+	    (a.ss_family != AF_INET && a.ss_family != AF_INET6))
+		return fault_set(f, ERR_USAGE, EXIT_CONFIG, "the socket that was handed over cannot be used for WebSocket");
+	w->port = ntohs(a.ss_family == AF_INET ? ((struct sockaddr_in *)&a)->sin_port : ((struct sockaddr_in6 *)&a)->sin6_port);
+	*out = w->c.listening;
+	return ERR_OK;
+}
+
+enum err ws_accept_open(struct ws *w, struct fault *f)
+{
+	int fd;
+	enum err e = w->c.listening > 0 ? listen_there(w, &fd, f) : listen_here(w, &fd, f);
+
+	if (e != ERR_OK)
+		return e;
 	if (uv_poll_init(w->c.loop, &w->listen_poll, fd) != 0) {
 		close(fd);
 		return fault_set(f, ERR_IO, EXIT_GENERIC, "cannot watch the listening socket");

@@ -27,6 +27,7 @@ struct ws_config {
 	uv_loop_t *loop;
 	const char *bind;            /* "127.0.0.1", "0.0.0.0", "::1"; NULL = do not listen */
 	uint16_t port;               /* 0 = the system picks; ws_port() tells */
+	int listening;               /* > 0: this socket, which is bound and listens already; taken. `bind` says that we listen */
 	bool allow_plaintext;
 	const char *cert_path, *key_path; /* PEM; made by tls_ensure(); required to listen, unless plain */
 	bool dial_plain;             /* dialling: skip the wss turn (needs allow_plaintext) */
