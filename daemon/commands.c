@@ -132,7 +132,7 @@ static const struct command TABLE[] = {
 	{ "caps.remove", command_caps_remove, CMD_ONLINE | CMD_CHANGES | CMD_ADMIN,
 	  { { "capabilities", PARAM_LIST, true, 1, 256 } } },
 	{ "config.path", command_config_path, CMD_OFFLINE | CMD_LOCAL, { TEXT("file", PATH_MAX) } },
-	{ "config.check", command_config_check, CMD_OFFLINE | CMD_LOCAL, { TEXT("file", PATH_MAX) } },
+	{ "config.check", command_config_check, CMD_OFFLINE | CMD_LOCAL, { TEXT("file", PATH_MAX), TEXT("text", 65536) } },
 	{ "config.show", command_config_show, OFF | CMD_LOCAL | CMD_READ, { BOOL("effective"), TEXT("file", PATH_MAX) } },
 	{ "config.diff", command_config_diff, OFF | CMD_LOCAL | CMD_READ, { BOOL("defaults"), TEXT("file", PATH_MAX) } },
 	{ "config.keys", command_config_keys, OFF | CMD_LOCAL | CMD_READ },

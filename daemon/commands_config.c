@@ -13,6 +13,13 @@ static enum err read_files(struct call *c, struct settings *st, char folder[stat
 
 	settings_init(st);
 	*broken = (struct fault){ 0 };
+	if (arg_text(c, "text")) { /* of a file that is not written yet */
+		settings_read_text(st, "ironmesh.conf", arg_bytes(c, "text"));
+		for (size_t i = 0; i < st->problems_n; i++)
+			if (!st->problems[i].warning)
+				fault_set(broken, ERR_USAGE, EXIT_CONFIG, "%.200s", st->problems[i].what);
+		return ERR_OK;
+	}
 	if (e != ERR_OK)
 		return fault_set(c->f, e, EXIT_CONFIG, "the path of the configuration is too long");
 	e = settings_read(st, folder, arg_text(c, "file"), broken);

@@ -2,6 +2,7 @@
 """ironmesh.conf: what is checked, what is shown, and what a reload changes in a daemon that runs."""
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
-from ironlab import Lab, RpcError, wait_for  # noqa: E402
+from ironlab import Lab, RpcError, needs_im2, wait_for  # noqa: E402
 
 lab = Lab("config")
 
@@ -254,5 +255,73 @@ def the_service_manager_hears_of_it():
     manager.close()
 
 
+def at_a_terminal(args, answers):
+    """What is shown there, and the exit code."""
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execv(lab.binary, [lab.binary, *args])
+    shown = b""
+    for answer in answers:
+        while not shown.rstrip(b" ").endswith((b"]", b":", b"pair [new]", b"Enter)")) or not shown.endswith(b" "):
+            shown += os.read(master, 4096)
+        os.write(master, answer.encode() + b"\n")
+        shown += os.read(master, 4096)
+    try:
+        while True:
+            piece = os.read(master, 4096)
+            if not piece:
+                break
+            shown += piece
+    except OSError:
+        pass
+    os.close(master)
+    return shown.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def setup_makes_two_nodes_that_talk():
+    def setup(home, *args, expect=0):
+        done = subprocess.run([lab.binary, "--home", os.path.join(lab.folder, home), "setup", *args], stdin=subprocess.DEVNULL,
+                              capture_output=True)
+        assert done.returncode == expect, done
+        return done
+
+    dry = setup("first", "--dry-run", "--profile", "tactical", "--name", "ann", "--new-mesh")
+    assert b"mode = require" in dry.stdout and not os.path.exists(os.path.join(lab.folder, "first"))
+    first, second = lab.port(), lab.port()
+    # A person, who says what the mesh is and takes the rest as it is offered.
+    home = os.path.join(lab.folder, "first")
+    said, code = at_a_terminal(["--home", home, "setup", "--port", str(first)], ["ann", "homelab", "new", ""])
+    assert code == 0 and "fingerprint" in said and "ironmesh setup --passphrase-file FILE" in said, said
+    assert oct(os.stat(os.path.join(home, "ironmesh.conf")).st_mode & 0o777) == "0o600"
+    phrase = os.path.join(home, "passphrase")
+    # A script.
+    made = json.loads(setup("second", "--yes", "--name", "ben", "--profile", "homelab", "--port", str(second), "--passphrase-file", phrase,
+                            "127.0.0.1:%d" % first, "--json").stdout)
+    assert made["identity"]["name"] == "ben" and made["passphrase_file"] == phrase
+    before = open(os.path.join(lab.folder, "second", "keys.json")).read()
+    refused = setup("second", "--yes", expect=2)
+    assert b"exists already" in refused.stderr and b"--force" in refused.stderr
+    setup("second", "--yes", "--force", "--profile", "homelab", "--port", str(second), "127.0.0.1:%d" % first)
+    assert open(os.path.join(lab.folder, "second", "keys.json")).read() == before
+    assert phrase in open(os.path.join(lab.folder, "second", "ironmesh.conf")).read()
+    nodes = []
+    for name in ("first", "second"):
+        node = lab.daemon(name + "-node", home=name)
+        node.command = lambda options, n=node: [lab.binary, "run", "--home", n.home, *options]
+        nodes.append(node.start("--set", "lan.bind=127.0.0.1", "--set", "lan.discovery=off"))
+    ann, ben = nodes
+    wait_for(lambda: ann.call("status")["peers"]["online"] == 1, timeout=20, what="ben dials ann")
+    assert ben.call("send", to="ann", body="hello", wait_ms=8000)["state"] == "delivered"
+    again = setup("second", "--yes", "--force", "--profile", "lan", "127.0.0.1:%d" % first)
+    assert b"ironmesh config" in again.stderr, again
+    assert {c["key"] for c in config(ben, "diff")["changes"]} == {"mode", "trust_on_first_use", "port"}
+    ann.stop(), ben.stop()
+    # Wrong arguments leave nothing behind.
+    setup("third", "--yes", "not-an-address", expect=2)
+    setup("third", "--yes", "--passphrase-file", "/nowhere", expect=1)
+    setup("third", "--yes", "--name", "a b", expect=2)
+    assert not os.path.exists(os.path.join(lab.folder, "third"))
+
+
 sys.exit(lab.run(files_alone, the_daemon_says_what_it_runs_with, a_reload_takes_over_or_leaves_everything, peers_come_and_go,
-        a_hundred_reloads_under_load_lose_nothing, the_service_manager_hears_of_it))
+        a_hundred_reloads_under_load_lose_nothing, the_service_manager_hears_of_it, needs_im2(setup_makes_two_nodes_that_talk)))

@@ -644,7 +644,7 @@ static void completion_knows_commands_options_values_and_peers(void **state)
 	assert_int_equal(RUN("completion", "words", "--", "send", "--home", "@", "b"), 0);
 	assert_string_equal(r.out, "bob\nbench\n");
 	RUN("completion", "words", "--", "se");
-	assert_string_equal(r.out, "send\n");
+	assert_string_equal(r.out, "setup\nsend\n");
 	RUN("completion", "words", "--", "--home", "/x", "peers", "ap");
 	assert_string_equal(r.out, "approve\n");
 	RUN("completion", "words", "--", "send", "--home", "/nonexistent", "bob", "x", "--priority", "h");
