@@ -93,7 +93,6 @@ static enum err start(struct app *a, struct fault *f)
 
 	if (e == ERR_OK)
 		e = dir_ensure_private(a->home, f);
-
 	if (e == ERR_OK)
 		e = home_lock(a->home, &a->lock, f);
 	if (e == ERR_OK)

@@ -25,6 +25,7 @@ struct walls {
 	bool too_many;
 	pid_t keys; /* 0: none */
 	int abi;    /* of Landlock; afterwards seccomp lets nobody ask */
+	struct walls_proc before; /* as whoever started us left it */
 	/* What the kernel said no to, for people; whether a wall stands is asked anew each time. */
 	char why[WALLS][120];
 };
@@ -102,6 +103,7 @@ enum err walls_new(enum walls_mode mode, struct walls **out)
 	if (!w)
 		return ERR_NOMEM;
 	w->mode = mode;
+	walls_proc_read("self", &w->before);
 	*out = w;
 	return ERR_OK;
 }
@@ -277,7 +279,7 @@ static bool number(const char *text, const char *name, int base, unsigned long l
 void walls_proc_read(const char *who, struct walls_proc *out)
 {
 	char path[64], text[STATUS_MAX];
-	unsigned long long nnp, seccomp, threads, inh, prm, eff, bnd, amb, lck = 0;
+	unsigned long long nnp, seccomp, threads, inh, prm, eff, bnd, amb, lck = 0, filters = 0;
 	ssize_t n;
 	int fd;
 
@@ -297,7 +299,8 @@ void walls_proc_read(const char *who, struct walls_proc *out)
 	    !number(text, "CapBnd:", 16, &bnd) || !number(text, "CapAmb:", 16, &amb))
 		return;
 	(void)number(text, "VmLck:", 10, &lck);
-	*out = (struct walls_proc){ .read = true, .no_new_privs = nnp == 1, .seccomp = (int)seccomp,
+	(void)number(text, "Seccomp_filters:", 10, &filters);
+	*out = (struct walls_proc){ .read = true, .no_new_privs = nnp == 1, .seccomp = (int)seccomp, .filters = (unsigned)filters,
 				    .threads = (unsigned)threads, .capable = (inh | prm | eff | amb) != 0,
 				    .bounded = bnd == 0, .locked_kib = (unsigned long)lck };
 }
@@ -352,6 +355,18 @@ static bool outside_is_closed(void)
 	return fd < 0 && errno == EACCES;
 }
 
+/* A filter is there, but it may be of who started us. Ours refuses this call, which would change nothing. */
+static bool filter_is_ours(const struct walls_proc *p)
+{
+	return p->read && p->seccomp == 2 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 && errno == EPERM;
+}
+
+/* The same of another process, which has what we were started with, and its own. */
+static bool filter_is_its_own(const struct walls *w, const struct walls_proc *p)
+{
+	return p->seccomp == 2 && w->before.read && (w->before.seccomp == 0 || p->filters > w->before.filters);
+}
+
 static void look_at_files(const struct walls *w, struct wall_state *s)
 {
 	char detail[160];
@@ -380,7 +395,7 @@ static void look_at_keys(const struct walls *w, struct wall_state *s)
 		return;
 	}
 	snprintf(detail, sizeof(detail), "process %d; %lu KiB locked", (int)w->keys, p.locked_kib);
-	if (p.no_new_privs && !p.capable && (p.seccomp == 2 || WALLS_RELAXED))
+	if (p.no_new_privs && !p.capable && (filter_is_its_own(w, &p) || WALLS_RELAXED))
 		stands(s, true, detail);
 	else
 		snprintf(s->why, sizeof(s->why), "process %d runs without walls of its own", (int)w->keys);
@@ -414,6 +429,6 @@ void walls_look(const struct walls *w, struct wall_state out[static WALLS])
 	stands(&out[WALL_CAPABILITIES], p.read && !p.capable, p.bounded ? "" : "the bounding set could not be emptied");
 	look_at_files(w, &out[WALL_LANDLOCK]);
 	if (out[WALL_SECCOMP].standing != WALL_OFF)
-		stands(&out[WALL_SECCOMP], p.read && p.seccomp == 2, "");
+		stands(&out[WALL_SECCOMP], filter_is_ours(&p), "");
 	look_at_keys(w, &out[WALL_KEY_PROCESS]);
 }

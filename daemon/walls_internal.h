@@ -61,7 +61,8 @@ const char *walls_no_core(void);
 struct walls_proc {
 	bool read; /* else nothing below counts */
 	bool no_new_privs;
-	int seccomp;  /* 2: a filter */
+	int seccomp;  /* 2: a filter, of whoever started us or ours */
+	unsigned filters; /* how many; 0 also where the kernel does not tell */
 	unsigned threads;
 	bool capable; /* anything in inheritable, permitted, effective or ambient */
 	bool bounded; /* nothing in the bounding set */

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <pthread.h>
+#include <seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -165,6 +166,38 @@ static void a_thread_that_was_there_is_noticed(void **state)
 			_exit(1);
 		walls_look(w, s);
 		_exit(s[WALL_LANDLOCK].standing != WALL_ABSENT || !strstr(s[WALL_LANDLOCK].why, "thread"));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* As systemd starts a service: with a filter of its own, which is not taken for ours. */
+static void the_filter_of_another_is_not_ours(void **state)
+{
+	pid_t pid;
+	int status;
+
+	RELAXED_SKIP();
+	pid = fork();
+	if (pid == 0) {
+		scmp_filter_ctx c = seccomp_init(SCMP_ACT_ALLOW);
+		struct wall_state s[WALLS];
+		struct fault f = { 0 };
+		struct walls *w;
+
+		if (seccomp_rule_add(c, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(acct), 0) != 0 || seccomp_load(c) != 0)
+			_exit(99);
+		if (walls_begin(WALLS_ON, &f) != ERR_OK || walls_new(WALLS_ON, &w) != ERR_OK)
+			_exit(98);
+		walls_key_process(w, getpid());
+		walls_look(w, s);
+		if (s[WALL_SECCOMP].standing != WALL_ABSENT || s[WALL_KEY_PROCESS].standing != WALL_ABSENT)
+			_exit(1);
+		walls_write(w, home);
+		if (walls_raise(w, &f) != ERR_OK)
+			_exit(2);
+		walls_look(w, s);
+		_exit(s[WALL_SECCOMP].standing == WALL_UP && s[WALL_KEY_PROCESS].standing == WALL_UP ? 0 : 3);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
@@ -441,6 +474,7 @@ int main(void)
 		cmocka_unit_test(what_was_raised_is_seen),
 		cmocka_unit_test(what_was_not_raised_is_absent),
 		cmocka_unit_test(a_thread_that_was_there_is_noticed),
+		cmocka_unit_test(the_filter_of_another_is_not_ours),
 		cmocka_unit_test(nothing_outside_the_home_folder_is_reached),
 		cmocka_unit_test(threads_that_come_later_stand_behind_them_too),
 		cmocka_unit_test(what_only_an_intruder_calls_ends_the_process),
