@@ -3,6 +3,7 @@
  */
 #include "cli/cli.h"
 #include "daemon/daemon.h"
+#include "daemon/doctor.h"
 
 int main(int argc, char **argv)
 {
@@ -12,6 +13,8 @@ int main(int argc, char **argv)
 		.offline = daemon_offline,
 		.call = daemon_call_offline,
 		.work = daemon_work,
+		.doctor = daemon_doctor,
+		.doctor_check = daemon_doctor_check,
 	};
 
 	return cli_main(argc, argv, &host);

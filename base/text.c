@@ -278,3 +278,28 @@ unsigned edit_distance(const char *a, const char *b, unsigned limit)
 	}
 	return prev[nb] > limit ? limit + 1 : prev[nb];
 }
+
+const char *word_for_shell(const char *word, char *buf, size_t cap)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    "_-./:@%+=,#";
+	size_t n = 0;
+
+	if (*word && *word != '#' && strspn(word, plain) == strlen(word)) {
+		snprintf(buf, cap, "%s", word);
+		return buf;
+	}
+	/* The close, the escaped quote and the reopen take four bytes; the end takes two. */
+	buf[n++] = '\'';
+	for (; *word && n + 6 < cap; word++) {
+		if (*word == '\'') {
+			memcpy(buf + n, "'\\''", 4);
+			n += 4;
+		} else {
+			buf[n++] = *word;
+		}
+	}
+	buf[n++] = '\'';
+	buf[n] = '\0';
+	return buf;
+}

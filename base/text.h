@@ -43,6 +43,8 @@ enum err duration_parse(struct bytes in, uint64_t *ms) MUST_CHECK;
 /* Wall milliseconds as RFC 3339 UTC with milliseconds: "2026-01-02T03:04:05.678Z". */
 #define RFC3339_LEN 25
 const char *rfc3339(uint64_t wall_ms, char out[static RFC3339_LEN]);
+/* Single quotes around what a shell would take apart. `cap` of 4 n + 3 is enough for n bytes. */
+const char *word_for_shell(const char *word, char *buf, size_t cap);
 /* Edit distance for "did you mean"; at most `limit` + 1. */
 unsigned edit_distance(const char *a, const char *b, unsigned limit);
 

@@ -28,6 +28,11 @@ struct cli_host {
 			 json_t **result, struct fault *f);
 	/* A long piece of work on the home folder, in this process. */
 	enum err (*work)(const struct work *w, json_t **result, struct fault *f);
+	/* `ironmesh doctor`: looks at the home folder and the machine; `asked` and *result as in daemon/doctor.h. */
+	enum err (*doctor)(const char *home, struct bytes passphrase, const json_t *asked, json_t **result,
+			   struct fault *f);
+	/* Its checks; false past the end. */
+	bool (*doctor_check)(unsigned i, const char **name, const char **about);
 };
 
 int cli_main(int argc, char **argv, const struct cli_host *host);

@@ -77,32 +77,7 @@ void out_json(const struct out *o, const json_t *v)
 	buf_fini(&b);
 }
 
-/* --- words for a shell -------------------------------------------------------------------- */
-
-const char *word_for_shell(const char *word, char *buf, size_t cap)
-{
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-				    "_-./:@%+=,#";
-	size_t n = 0;
-
-	if (*word && *word != '#' && strspn(word, plain) == strlen(word)) {
-		snprintf(buf, cap, "%s", word);
-		return buf;
-	}
-	/* The close, the escaped quote and the reopen take four bytes; the end takes two. */
-	buf[n++] = '\'';
-	for (; *word && n + 6 < cap; word++) {
-		if (*word == '\'') {
-			memcpy(buf + n, "'\\''", 4);
-			n += 4;
-		} else {
-			buf[n++] = *word;
-		}
-	}
-	buf[n++] = '\'';
-	buf[n] = '\0';
-	return buf;
-}
+/* --- commands for a shell ----------------------------------------------------------------- */
 
 /* What the user types on another machine: the folder of this one is none of its business. */
 static bool elsewhere(const char *command)

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "base/json.h"
+#include "base/text.h"
 
 struct out {
 	bool json, quiet;
@@ -45,8 +46,6 @@ const char *out_command(const struct out *o, const char *command, char *buf, siz
  * a full disk is said and turns `code` into EXIT_GENERIC. */
 int out_finish(int code);
 
-/* Single quotes around what a shell would take apart. */
-const char *word_for_shell(const char *word, char *buf, size_t cap);
 const char *time_text(uint64_t wall_ms, char *buf, size_t cap);     /* local time; "-" for 0 */
 const char *duration_text(uint64_t ms, char *buf, size_t cap);      /* "850 ms", "2.5 s", "3 min", ... */
 const char *fingerprint_groups(const char *fp, char *buf, size_t cap); /* groups of four */

@@ -308,6 +308,7 @@ enum err app_open_control(struct app *a, struct fault *f)
 	if (a->key.info.encrypted && !a->keyproc)
 		a->commands.key_passphrase = unlock_key(&a->unlock);
 	info->started_ms = env_now(env_of(a));
+	info->started_wall_ms = env_wall(env_of(a));
 	info->plaintext = a->c->allow_plaintext;
 	info->trust_on_first_use = a->c->policy.trust_on_first_use;
 	info->policy = &a->c->policy;

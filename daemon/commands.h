@@ -30,6 +30,7 @@ struct walls;
 struct backups;
 struct app_info {
 	uint64_t started_ms;            /* monotonic */
+	uint64_t started_wall_ms;
 	char listen[4][ADDRESS_MAX + 1]; /* "host:port" as bound; unused ones empty */
 	bool plaintext, trust_on_first_use;
 	const struct policy *policy;    /* NULL offline */

@@ -150,11 +150,12 @@ enum err command_status(struct call *c)
 		set_int(inbox, inbox_state_word((enum inbox_state)i), in[i]);
 	return result_is(
 		c,
-		json_pack("{s:s, s:s, s:i, s:o, s:s, s:s, s:i, s:I, s:o, s:b, s:b, s:o, s:o, s:o, s:{s:I, s:I, s:I},"
+		json_pack("{s:s, s:s, s:i, s:o, s:s, s:s, s:i, s:I, s:I, s:o, s:b, s:b, s:o, s:o, s:o, s:{s:I, s:I, s:I},"
 			  " s:{s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o}",
 			  "schema", "ironmesh.status/1", "version", IRONMESH_VERSION, "api", CONTROL_API, "name",
 			  text_or_null(cx->name), "id", id->hex, "fingerprint", fingerprint_text(id, fp), "pid",
 			  (int)getpid(), "uptime_ms", (json_int_t)(env_now(cx->env) - cx->info.started_ms),
+			  "started_ms", (json_int_t)cx->info.started_wall_ms,
 			  "listen", texts(cx->info.listen[0], 4, sizeof cx->info.listen[0]), "plaintext",
 			  cx->info.plaintext, "trust_on_first_use", cx->info.trust_on_first_use, "peers",
 			  peer_counts(cx), "outbox", outbox, "inbox", inbox, "store", "file_bytes",

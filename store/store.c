@@ -173,6 +173,8 @@ static enum err examine(struct store *s, struct bytes wrap_key, bool *fresh, str
 	if (wrap_key.n == 0)
 		return ERR_OK; /* store_check() without a key */
 
+	if (wrap_key.n == 0)
+		return ERR_OK;
 	enum err e = load_key(s, "SELECT value FROM meta WHERE key = 'db_key'", wrap_key);
 	if (e == ERR_AUTH) {
 		e = load_key(s, "SELECT value FROM meta WHERE key = 'db_key_next'", wrap_key);
@@ -337,6 +339,51 @@ enum err store_open(const struct store_config *c, struct store **out, struct fau
 	}
 	*out = s;
 	return ERR_OK;
+}
+
+static uint64_t bytes_in(const char *path, const char *suffix)
+{
+	char name[4096];
+	struct stat st;
+	int n = snprintf(name, sizeof name, "%s%s", path, suffix);
+
+	return n > 0 && (size_t)n < sizeof name && stat(name, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+enum err store_examine(const char *path, struct bytes wrap_key, struct env *env, struct store_report *out, struct fault *f)
+{
+	struct store_report r = { .newest = (int)MIGRATIONS_N, .file_bytes = bytes_in(path, ""),
+				  .wal_bytes = bytes_in(path, "-wal") };
+	struct store *s = calloc(1, sizeof *s);
+	int64_t schema = 0, waiting = 0, oldest = 0;
+	bool fresh = false;
+	enum err e = ERR_OK;
+	int rc;
+
+	if (!s || pthread_mutex_init(&s->ckpt_lock, NULL) != 0) {
+		free(s);
+		return fault_set(f, ERR_NOMEM, EXIT_GENERIC, "no memory for the store");
+	}
+	s->env = env;
+	buf_init(&s->clear_words, 1024);
+	s->path = strdup(path);
+	rc = s->path ? sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) : SQLITE_NOMEM;
+	if (rc == SQLITE_OK)
+		rc = sqlite3_busy_timeout(s->db, 2000);
+	if (rc != SQLITE_OK)
+		e = fault_set(f, ERR_STORE, EXIT_GENERIC, "cannot open %s: %s", path, sqlite3_errstr(rc));
+	if (e == ERR_OK && one_int(s->db, "PRAGMA user_version", &schema) == ERR_OK)
+		r.schema = (int)schema;
+	if (e == ERR_OK)
+		e = examine(s, wrap_key, &fresh, f);
+	if (e == ERR_OK && !fresh && one_int(s->db, "SELECT count(*) FROM outbox WHERE state = 0", &waiting) == ERR_OK &&
+	    one_int(s->db, "SELECT min(created) FROM outbox WHERE state = 0", &oldest) == ERR_OK) {
+		r.waiting = (uint64_t)waiting;
+		r.oldest_ms = (uint64_t)oldest;
+	}
+	*out = r;
+	free_all(s);
+	return e;
 }
 
 void store_close(struct store *s)

@@ -60,6 +60,15 @@ enum err store_open(const struct store_config *c, struct store **out, struct fau
 /* Whether a database at rest is whole: SQLite's integrity_check, the schema, no message without its body, and that its key opens with
  * `wrap_key` (empty: not asked). Reads, and changes nothing beside it. Any thread. ERR_CORRUPT. */
 enum err store_check(const char *path, struct bytes wrap_key, struct env *env, struct fault *f) MUST_CHECK;
+/* Looks at a database without changing it, whoever has it open; for `doctor`. `wrap_key` may be empty: then its key is not
+ * tried. What cannot be used is an error as of store_open(), and *out says what was found out before. */
+struct store_report {
+	int schema, newest;            /* of the file, of this program */
+	uint64_t file_bytes, wal_bytes;
+	uint64_t waiting, oldest_ms;   /* messages that wait to be sent; wall time of the oldest, 0 = none */
+};
+enum err store_examine(const char *path, struct bytes wrap_key, struct env *env, struct store_report *out,
+		       struct fault *f) MUST_CHECK;
 void store_close(struct store *s); /* rolls an open group back, checkpoints; accepts NULL */
 /* As a crash would: the open group is rolled back, nothing is checkpointed. Simulator. */
 void store_abandon(struct store *s);

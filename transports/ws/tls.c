@@ -306,6 +306,27 @@ out:
 	return e;
 }
 
+enum err tls_look(const char *cert_path, const char *key_path, int64_t *left_s, struct fault *f)
+{
+	X509 *cert;
+	STACK_OF(X509) * chain;
+	EVP_PKEY *key;
+	int days = 0, seconds = 0;
+	enum err e = tls_load(cert_path, key_path, &cert, &chain, &key, f);
+
+	if (e != ERR_OK)
+		return e;
+	if (ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(cert)) != 1)
+		e = broken(cert_path, f);
+	else
+		*left_s = (int64_t)days * DAY_S + seconds;
+	ERR_clear_error();
+	X509_free(cert);
+	sk_X509_pop_free(chain, X509_free);
+	EVP_PKEY_free(key);
+	return e;
+}
+
 enum err tls_key_of(const char *cert_path, uint8_t out[static 32], struct fault *f)
 {
 	X509 *cert = NULL;

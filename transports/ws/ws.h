@@ -57,6 +57,8 @@ uint16_t ws_port(const struct transport *t);
  * ERR_CORRUPT for a file that holds something else, ERR_DENIED for a key that others can read. */
 enum err tls_ensure(const char *cert_path, const char *key_path, const char *common_name,
 		    struct fault *f) MUST_CHECK;
+/* Whether both are whole and belong together, and how many seconds the certificate is still good (less than 0: no more). */
+enum err tls_look(const char *cert_path, const char *key_path, int64_t *left_s, struct fault *f) MUST_CHECK;
 enum err tls_key_of(const char *cert_path, uint8_t out[static 32], struct fault *f) MUST_CHECK;
 
 #endif
