@@ -70,12 +70,12 @@ static void show_check(const struct cli *c, const json_t *v)
 	const char *state = json_str(v, "state"), *means = json_str(v, "means"), *fix = json_str(v, "fix");
 	enum style s = style_of(state ? state : "");
 
-	printf("%s%-8s%s %-12s %s\n", out_on(&c->out, s), state, s == STYLE_NONE ? "" : out_off(&c->out, s), json_str(v, "name"),
+	printf("%s%-8s%s %-14s %s\n", out_on(&c->out, s), state, out_off(&c->out, s), json_str(v, "name"),
 	       json_str(v, "what"));
 	if (means && *means)
-		printf("%22s%s\n", "", means);
+		printf("%24s%s\n", "", means);
 	if (fix && *fix)
-		printf("%22sfix: %s\n", "", fix);
+		printf("%24sfix: %s\n", "", fix);
 }
 
 static bool is_finding(const json_t *v)
@@ -128,7 +128,7 @@ static int list(const struct cli *c)
 
 	for (unsigned i = 0; c->host->doctor_check(i, &name, &about); i++) {
 		if (!c->out.json)
-			printf("%-12s %s\n", name, about);
+			printf("%-14s %s\n", name, about);
 		(void)json_array_append_new(all, json_pack("{s:s, s:s}", "name", name, "about", about));
 	}
 	if (c->out.json) {

@@ -121,6 +121,16 @@ static int run_migrate(struct cli *c)
 	return show(c, "keys.migrate", false);
 }
 
+static int run_encrypt(struct cli *c)
+{
+	int code = show(c, "keys.encrypt", false);
+
+	if (code == EXIT_DONE)
+		out_note(&c->out, "\nThe daemon needs this passphrase from now on: --passphrase-file, or --key-passphrase-file when the\n"
+				  "mesh has another one. What the disk still holds of the clear file is not erased by this.");
+	return code;
+}
+
 static int run_rotate(struct cli *c)
 {
 	int code = EXIT_DONE;
@@ -182,6 +192,10 @@ static const struct example migrate_examples[] = {
 	{ "ironmesh keys migrate --passphrase-file mesh.pass", "with the daemon stopped" },
 	{ 0 },
 };
+static const struct example encrypt_examples[] = {
+	{ "ironmesh keys encrypt --passphrase-file mesh.pass", "with the daemon stopped" },
+	{ 0 },
+};
 static const struct example rotate_examples[] = {
 	{ "ironmesh keys rotate --yes", "when a key may have leaked" },
 	{ 0 },
@@ -215,6 +229,9 @@ static const struct command subs[] = {
 	{ .name = "migrate", .args = "", .summary = "rewrite a key file of the old software",
 	  .examples = migrate_examples, .text = "The identity stays the same. Stop the daemon first.",
 	  .flags = CMD_PASSPHRASE, .run = run_migrate },
+	{ .name = "encrypt", .args = "", .summary = "encrypt a key that is stored in clear",
+	  .examples = encrypt_examples, .text = "The identity stays the same. Stop the daemon first.",
+	  .flags = CMD_PASSPHRASE, .run = run_encrypt },
 	{ .name = "rotate", .args = "", .summary = "a new identity for this node",
 	  .examples = rotate_examples,
 	  .text = "Peers that are connected over im2 hear of it and take it over, with what waits for this\n"
@@ -230,7 +247,7 @@ static const struct command subs[] = {
 
 const struct command cmd_keys = {
 	.name = "keys",
-	.summary = "the identity: generate, show, fingerprint, migrate, rotate, revoke",
+	.summary = "the identity: generate, show, fingerprint, migrate, encrypt, rotate, revoke",
 	.examples = generate_examples,
 	.subs = subs,
 };

@@ -72,6 +72,7 @@ static const struct command TABLE[] = {
 	{ "keys.generate", command_keys_generate, CMD_OFFLINE,
 	  { MUST_TEXT("name", NAME_MAX_CHARS), BOOL("clear") } },
 	{ "keys.migrate", command_keys_migrate, CMD_OFFLINE | CMD_KEY },
+	{ "keys.encrypt", command_keys_encrypt, CMD_OFFLINE | CMD_KEY },
 	{ "keys.rotate", command_keys_rotate, OFF | CMD_KEY | CMD_STATE | CMD_CHANGES },
 	{ "keys.revoke", command_keys_revoke, CMD_ONLINE | CMD_CHANGES, { INT("reason", 0, 255) } },
 	{ "trust.list", command_trust_list, OFF | CMD_KEY | CMD_STATE | CMD_READ },

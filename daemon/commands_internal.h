@@ -112,6 +112,7 @@ COMMAND(command_keys_show);
 COMMAND(command_keys_fingerprint);
 COMMAND(command_keys_generate);
 COMMAND(command_keys_migrate);
+COMMAND(command_keys_encrypt);
 COMMAND(command_keys_rotate);
 COMMAND(command_keys_revoke);
 COMMAND(command_trust_list);

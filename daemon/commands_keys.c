@@ -150,6 +150,32 @@ enum err command_keys_migrate(struct call *c)
 	return keys_result(c, o);
 }
 
+enum err command_keys_encrypt(struct call *c)
+{
+	struct bytes pass = c->cx->key_passphrase;
+	struct keyfile_info info;
+	struct keyring *k;
+	char path[PATH_MAX];
+	json_t *o;
+	enum err e = keys_path(c, path);
+
+	if (e == ERR_OK && pass.n == 0) {
+		e = fault_set(c->f, ERR_DENIED, EXIT_USAGE, "a passphrase is needed to encrypt the key file");
+		fault_next(c->f, "ironmesh keys encrypt --passphrase-file FILE");
+	}
+	if (e == ERR_OK)
+		e = passphrase_check(pass, &pass, c->f);
+	if (e == ERR_OK)
+		e = keyfile_encrypt(path, pass, c->cx->env, c->f);
+	if (e == ERR_OK)
+		e = keyfile_load(path, pass, c->cx->env, &k, &info, c->f);
+	if (e != ERR_OK)
+		return e;
+	o = keys_json(c, k);
+	keyring_free(k);
+	return keys_result(c, o);
+}
+
 enum err command_keys_rotate(struct call *c)
 {
 	struct command_ctx *cx = c->cx;

@@ -14,6 +14,7 @@ static const char NOT_RUNNING[] = "no daemon runs on this home folder";
 static void stale_socket(struct doctor *d)
 {
 	char path[PATH_MAX], word[DOCTOR_WORD_MAX];
+	struct stat st;
 	bool shared;
 
 	if (d->locked_by_other) {
@@ -22,7 +23,11 @@ static void stale_socket(struct doctor *d)
 		doctor_fix(d, "fuser -v %s   (which process it is)", doctor_word(d, HOME_LOCK, word));
 		return;
 	}
-	if (home_socket(d->home, path, sizeof path, &shared) != ERR_OK || shared) {
+	if (home_socket(d->home, path, sizeof path, &shared) != ERR_OK || lstat(path, &st) != 0) { /* it was removed */
+		doctor_say(d, DOCTOR_SKIPPED, "%s", NOT_RUNNING);
+		return;
+	}
+	if (shared) {
 		doctor_say(d, DOCTOR_WARNING, "the control socket of the service is there, and nobody listens on it");
 		doctor_means(d, "The system does not start the service when a command asks for it.");
 		doctor_fix(d, "sudo systemctl restart ironmesh.socket");

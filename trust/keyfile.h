@@ -42,6 +42,9 @@ enum err keyfile_create(const char *path, const struct keyring *k, const char *n
 /* Rewrites a version 1 or 2 file as 3, keeps the original beside it. ERR_WRONG_STATE when already 3. */
 enum err keyfile_migrate(const char *path, struct bytes passphrase, struct env *env,
 			 struct fault *f) MUST_CHECK;
+/* Writes a key that is stored in clear anew, encrypted; nothing of the clear file is kept, but for what the disk may still
+ * hold of it. ERR_WRONG_STATE: it is encrypted already, or of version 1 or 2. ERR_USAGE: `passphrase` is empty. */
+enum err keyfile_encrypt(const char *path, struct bytes passphrase, struct env *env, struct fault *f) MUST_CHECK;
 /* A new identity in place of the old one (a new node id, wire 9.4): the old file is kept as
  * keys.json.<old id>.bak. *out is the new keyring; the caller announces KEY_ROTATE with the old. */
 enum err keyfile_rotate(const char *path, struct bytes passphrase, struct env *env,

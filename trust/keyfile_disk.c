@@ -146,6 +146,30 @@ enum err keyfile_migrate(const char *path, struct bytes passphrase, struct env *
 	return e;
 }
 
+enum err keyfile_encrypt(const char *path, struct bytes passphrase, struct env *env, struct fault *f)
+{
+	struct buf out;
+	struct text t;
+
+	text_init(&t);
+	buf_init(&out, KEYFILE_MAX_BYTES);
+	enum err e = text_load(&t, path, passphrase, env, f);
+	if (e == ERR_OK && t.info.version < 3) {
+		e = fault_set(f, ERR_WRONG_STATE, EXIT_GENERIC, "the key file is of version %d", t.info.version);
+		fault_next(f, "ironmesh keys migrate");
+	} else if (e == ERR_OK && t.info.encrypted) {
+		e = fault_set(f, ERR_WRONG_STATE, EXIT_GENERIC, "the key file is encrypted already");
+	}
+	if (e == ERR_OK)
+		e = keyfile_write(t.keys, buf_cstr(&t.name), passphrase, false, env, &out, f);
+	if (e == ERR_OK)
+		e = file_write_secret(path, buf_bytes(&out), f);
+	buf_wipe(&out);
+	buf_fini(&out);
+	text_fini(&t);
+	return e;
+}
+
 enum err keyfile_rotate_to(const char *path, struct bytes passphrase, struct env *env,
 			   const struct keyring *fresh, struct fault *f)
 {

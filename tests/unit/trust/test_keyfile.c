@@ -372,6 +372,34 @@ static void migrate_keeps_the_original_and_the_identity(void **state)
 	temp_remove(&temp);
 }
 
+static void encrypt_keeps_the_identity_and_nothing_in_clear(void **state)
+{
+	struct bytes pass = bytes_str("a passphrase that is long enough");
+	struct test_env t;
+	struct temp temp;
+	struct keyfile_info i;
+	struct keyring *k;
+	char text[2048], clear[2048];
+
+	test_env_init(&t);
+	temp_make(&temp, "keys.json");
+	write_file(temp.file, v1_clear, sizeof v1_clear - 1);
+	assert_int_equal(keyfile_encrypt(temp.file, pass, &t.env, NULL), ERR_WRONG_STATE);
+	assert_int_equal(keyfile_migrate(temp.file, NONE, &t.env, NULL), ERR_OK);
+	read_file(temp.file, clear, sizeof clear);
+	assert_int_equal(keyfile_encrypt(temp.file, NONE, &t.env, NULL), ERR_USAGE);
+	read_file(temp.file, text, sizeof text);
+	assert_string_equal(text, clear);
+	assert_int_equal(keyfile_encrypt(temp.file, pass, &t.env, NULL), ERR_OK);
+	assert_int_equal(keyfile_load(temp.file, NONE, &t.env, &k, &i, NULL), ERR_DENIED);
+	assert_int_equal(keyfile_load(temp.file, pass, &t.env, &k, &i, NULL), ERR_OK);
+	assert_true(i.encrypted);
+	assert_string_equal(i.name, "alice");
+	assert_string_equal(i.id.hex, "139e3940e64b5491722088d9a0d74162");
+	keyring_free(k);
+	assert_int_equal(keyfile_encrypt(temp.file, pass, &t.env, NULL), ERR_WRONG_STATE);
+}
+
 static void rotate_makes_a_new_identity_and_keeps_the_old_file(void **state)
 {
 	struct test_env t;
@@ -436,6 +464,7 @@ int main(void)
 		cmocka_unit_test(clear_and_passphrase_must_agree),
 		cmocka_unit_test(create_never_overwrites),
 		cmocka_unit_test(migrate_keeps_the_original_and_the_identity),
+		cmocka_unit_test(encrypt_keeps_the_identity_and_nothing_in_clear),
 		cmocka_unit_test(rotate_makes_a_new_identity_and_keeps_the_old_file),
 		cmocka_unit_test(rotate_that_cannot_write_leaves_the_file),
 	};

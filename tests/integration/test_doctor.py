@@ -1,0 +1,441 @@
+#!/usr/bin/python3
+"""`ironmesh doctor`: each thing is broken, and exactly that is found; then its fix is run as printed, and nothing is found.
+
+    test_doctor.py
+
+As root also what needs another owner, a file system of its own or a network of its own.
+"""
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from ironlab import ROOT, Lab, wait_for  # noqa: E402
+
+lab = Lab("test_doctor", __doc__)
+ROOT_USER = os.geteuid() == 0
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+
+
+def node(name, run=True, **more):
+    """A node that has been up once: it has every file that a node has."""
+    made = lab.daemon(name, clear_keys=False, **more)
+    if run:
+        made.start()
+        made.stop()
+    return made
+
+
+alice = node("alice")
+
+
+def report(d, *args, prefix=(), env=None, timeout=60):
+    done = subprocess.run([*prefix, lab.binary, "doctor", "--json", "--home", d.home, *args], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, env=env)
+    assert done.returncode in (0, 1, 2) and done.stdout, (done.returncode, done.stderr)
+    got = json.loads(done.stdout)
+    assert got["schema"] == "ironmesh.doctor/1", got
+    states = [c["state"] for c in got["checks"]]
+    worst = "failure" if "failure" in states else "warning" if "warning" in states else "ok"
+    assert got["state"] == worst and done.returncode == {"ok": 0, "warning": 1, "failure": 2}[worst], (got["state"], done.returncode)
+    return got
+
+
+def found(d, *args, **more):
+    """The findings by name; none may come twice."""
+    out = {}
+    for c in report(d, *args, **more)["checks"]:
+        if c["name"] == "walls" and "walls that do not stand: key-process (" in c["what"] and "), " not in c["what"]:
+            continue
+        if c["state"] in ("warning", "failure"):
+            assert c["name"] not in out, c
+            assert c["what"] and c["fix"], c
+            out[c["name"]] = c
+    return out
+
+
+def with_pass(d):
+    return ("--passphrase-file", d.pass_path)
+
+
+def is_healthy(d, *args, **more):
+    got = found(d, *(args or with_pass(d)), **more)
+    assert not got, got
+
+
+def expect(d, name, state, *words, args=None, **more):
+    """Exactly this is found; the finding."""
+    got = found(d, *(with_pass(d) if args is None else args), **more)
+    assert list(got) == [name], got
+    c = got[name]
+    assert c["state"] == state, c
+    for word in words:
+        assert word in c["what"] + c["means"] + c["fix"], (word, c)
+    return c
+
+
+def run_fix(c):
+    """As a person would: without the remark behind it, and without sudo where we are root."""
+    command = re.sub(r"   \(.*$", "", c["fix"])
+    if ROOT_USER:
+        command = command.replace("sudo ", "")
+    path = os.path.dirname(lab.binary) + ":" + os.environ["PATH"]
+    done = subprocess.run(["sh", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=60, env=dict(os.environ, PATH=path), cwd=lab.folder)
+    assert done.returncode == 0, (command, done.stdout)
+
+
+def copy_of(d, name):
+    """Another home folder with the same files: what is broken for good is broken there."""
+    other = os.path.join(lab.folder, name)
+    shutil.rmtree(other, ignore_errors=True)
+    shutil.copytree(d.home, other, symlinks=True)
+    os.chmod(other, 0o700)
+    twin = type(d).__new__(type(d))
+    twin.__dict__.update(d.__dict__)
+    twin.home = other
+    return twin
+
+
+def path(d, name):
+    return os.path.join(d.home, name)
+
+
+def write(file, data, mode=0o600):
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as f:
+        f.write(data)
+
+
+def alone(test):
+    """What a test that failed has left is not the next one's matter."""
+    def run():
+        try:
+            return test()
+        finally:
+            if alice.process:
+                alice.stop()
+            alice.options = []
+    run.__name__ = test.__name__
+    return run
+
+
+# --- without a daemon ---------------------------------------------------------------------------------
+
+
+def a_node_that_is_well_is_healthy_with_and_without_a_daemon():
+    is_healthy(alice)
+    assert not found(alice), "without the passphrase"
+    done = alice.cli("doctor", "--quiet")
+    assert done.returncode == 0 and done.stdout == b"", done
+    alice.start()
+    is_healthy(alice)
+
+
+def nobody_else_gets_into_the_folder():
+    for mode, state in ((0o770, "failure"), (0o755, "warning")):
+        os.chmod(alice.home, mode)
+        c = expect(alice, "home", state, "chmod 700")
+        run_fix(c)
+        is_healthy(alice)
+
+
+def files_that_are_open_to_others_are_named_and_closed():
+    for name in ("keys.json", "known_peers.json", "ironmesh.db", "audit.log", "key.pem"):
+        if not os.path.exists(path(alice, name)):
+            continue
+        os.chmod(path(alice, name), 0o644)
+        c = expect(alice, "permissions", "failure", name, "chmod 600")
+        run_fix(c)
+        is_healthy(alice)
+
+
+def a_file_that_is_a_link_is_named_and_replaced():
+    os.rename(path(alice, "audit.log"), path(alice, "elsewhere"))
+    os.symlink("elsewhere", path(alice, "audit.log"))
+    c = expect(alice, "permissions", "failure", "audit.log")
+    run_fix(c)
+    os.unlink(path(alice, "elsewhere"))
+    assert not os.path.islink(path(alice, "audit.log"))
+    is_healthy(alice)
+
+
+def there_is_no_identity_at_all():
+    empty = os.path.join(lab.folder, "nothing")
+    d = copy_of(alice, "nothing")
+    shutil.rmtree(empty)
+    c = expect(d, "home", "failure", "keys generate")
+    assert "NAME" in c["fix"]
+    os.mkdir(empty, 0o700)
+    expect(d, "key", "failure", "keys generate")
+
+
+def a_key_file_that_is_gone_or_damaged_needs_a_backup():
+    d = copy_of(alice, "nokey")
+    os.unlink(path(d, "keys.json"))
+    expect(d, "key", "failure", "missing", "restore")
+    write(path(d, "keys.json"), b"{ not json")
+    expect(d, "key", "failure", "restore")
+
+
+def another_passphrase_does_not_open_the_key():
+    wrong = os.path.join(lab.folder, "wrong.pass")
+    write(wrong, b"this-is-some-other-passphrase-entirely\n")
+    expect(alice, "key", "failure", "passphrase", args=("--passphrase-file", wrong))
+
+
+def a_key_in_clear_is_said_and_encrypted():
+    d = lab.daemon("clear", clear_keys=True)
+    c = expect(d, "key", "warning", "without encryption", args=())
+    c["fix"] = c["fix"].replace("FILE", d.pass_path)
+    run_fix(c)
+    is_healthy(d)
+    assert not found(d)
+    d.start()
+    d.stop()
+
+
+def a_trust_store_that_was_changed_is_said():
+    d = copy_of(alice, "trust")
+    write(path(d, "known_peers.json"), b'{"version": 2, "ciphertext": "AAAA", "nonce": "AAAA"}')
+    c = expect(d, "trust", "failure", "read-only", "restore")
+    os.rename(path(d, "known_peers.json"), path(d, "known_peers.json.bad"))
+    assert "known_peers.json.bad" in c["fix"]
+    is_healthy(d)
+
+
+def a_database_that_is_damaged_or_of_the_future_is_said():
+    d = copy_of(alice, "database")
+    db = path(d, "ironmesh.db")
+    with sqlite3.connect(db) as s:
+        s.execute("PRAGMA user_version = 9999")
+    s.close()
+    expect(d, "database", "failure", "newer version")
+    shutil.copy(path(alice, "ironmesh.db"), db)
+    with open(db, "r+b") as f:
+        f.seek(4096)
+        f.write(os.urandom(4096))
+    expect(d, "database", "failure", "restore")
+    write(db, b"this is no database at all, but long enough to look at" * 100)
+    expect(d, "database", "failure", "restore")
+    other = node("other")
+    shutil.copy(path(other, "ironmesh.db"), db)
+    expect(d, "database", "failure", "key")
+
+
+def an_audit_log_that_was_changed_is_said_with_and_without_a_daemon():
+    d = copy_of(alice, "audit")
+    with open(path(d, "audit.log"), "r+b") as f:
+        text = f.read().replace(b"STARTUP", b"STARTED", 1)
+        f.seek(0)
+        f.write(text)
+    c = expect(d, "audit", "failure", "audit.log")
+    run_fix(c)
+
+
+def a_tls_key_that_is_damaged_is_said():
+    d = copy_of(alice, "tls")
+    write(path(d, "key.pem"), b"nonsense")
+    c = expect(d, "certificate", "failure", "key.pem")
+    run_fix(c)
+    is_healthy(d)
+
+
+def what_interrupted_writes_left_is_named_and_removed():
+    old = path(alice, ".known_peers.json.0123456789abcdef.tmp")
+    write(old, b"half a file")
+    is_healthy(alice)  # somebody may be writing it right now
+    os.utime(old, (0, 0))
+    c = expect(alice, "leftovers", "warning", ".tmp")
+    run_fix(c)
+    is_healthy(alice)
+    folder = path(alice, ".backup-0123456789abcdef")
+    os.mkdir(folder, 0o700)
+    write(os.path.join(folder, "keys.json"), b"x")
+    os.utime(os.path.join(folder, "keys.json"), (0, 0))
+    c = expect(alice, "leftovers", "warning", "backup")
+    run_fix(c)
+    is_healthy(alice)
+
+
+def a_configuration_that_is_wrong_is_said_with_its_line():
+    conf = path(alice, "ironmesh.conf")
+    write(conf, b"[lan]\n\nprot = 1\n")
+    expect(alice, "configuration", "failure", "ironmesh.conf", "3", "port")
+    os.unlink(conf)
+    is_healthy(alice)
+
+
+def a_socket_that_nobody_serves_is_named_and_removed():
+    alice.start()
+    alice.kill9()
+    c = expect(alice, "daemon", "warning", "control.sock")
+    run_fix(c)
+    is_healthy(alice)
+
+
+def a_folder_that_another_program_holds_is_said():
+    with open(path(alice, "lock"), "r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        expect(alice, "daemon", "failure", "holds the home folder")
+    is_healthy(alice)
+
+
+def a_port_that_is_taken_is_said_with_by_whom():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        write(path(alice, "ironmesh.conf"), b"[lan]\nport = %d\n" % s.getsockname()[1])
+        expect(alice, "ports", "warning", str(s.getsockname()[1]), "python3 (process %d)" % os.getpid())
+    is_healthy(alice)
+    os.unlink(path(alice, "ironmesh.conf"))
+
+
+def messages_that_wait_while_no_daemon_runs_are_said():
+    d = node("waits", run=False)
+    d.start()
+    d.call("trust.pin", public_key=alice_public_key(), name="away")
+    d.send("away", "hello")
+    d.stop()
+    c = expect(d, "queue", "warning", "1 message", "ironmesh run")
+    assert d.home in c["fix"]
+
+
+def alice_public_key():
+    return json.loads(alice.cli("keys", "show", "--json", "--passphrase-file", alice.pass_path, check=True).stdout)["public_key"]
+
+
+def repairs_are_made_and_said_and_a_dry_run_makes_none():
+    os.chmod(alice.home, 0o750)
+    os.chmod(path(alice, "audit.log"), 0o640)
+    rest = path(alice, ".audit.head.0123456789abcdef.tmp")
+    write(rest, b"x")
+    os.utime(rest, (0, 0))
+    keys = open(path(alice, "keys.json"), "rb").read()
+    got = report(alice, "--fix", "--dry-run", *with_pass(alice))
+    assert len(got["repairs"]) == 3 and got["state"] == "failure", got
+    assert set(found(alice, *with_pass(alice))) == {"home", "permissions", "leftovers"}
+    got = report(alice, "--fix", *with_pass(alice))
+    assert len(got["repairs"]) == 3 and got["state"] == "ok", got
+    is_healthy(alice)
+    assert open(path(alice, "keys.json"), "rb").read() == keys
+    assert report(alice, "--fix", *with_pass(alice))["repairs"] == []
+
+
+def a_clock_that_is_wrong_is_said():
+    env = dict(os.environ, LD_PRELOAD=FAKETIME, FAKETIME_DONT_FAKE_MONOTONIC="1")
+    if not os.path.exists(FAKETIME):
+        return "skipped: libfaketime is not there"
+    expect(alice, "clock", "failure", "timedatectl", env=dict(env, FAKETIME="-30d"))
+    expect(alice, "clock", "failure", "2009", env=dict(env, FAKETIME="@2009-01-01 00:00:00"))
+    alice.start()
+    expect(alice, "clock", "warning", "moved", env=dict(env, FAKETIME="+90m"))
+    alice.stop()
+    is_healthy(alice)
+
+
+def limits_that_are_too_low_are_said():
+    # The hard limit stays where it is, but for descriptors, where it is what counts.
+    expect(alice, "memory", "warning", "64 KiB", "LimitMEMLOCK", prefix=("sh", "-c", 'ulimit -l 64; exec "$@"', "sh"))
+    expect(alice, "descriptors", "warning", "256", "LimitNOFILE", prefix=("sh", "-c", 'ulimit -n 256; exec "$@"', "sh"))
+
+
+# --- with a daemon --------------------------------------------------------------------------------------
+
+
+def a_daemon_that_is_stuck_is_said():
+    alice.start()
+    os.kill(alice.process.pid, signal.SIGSTOP)
+    try:
+        got = found(alice)
+        assert got.get("daemon", {}).get("state") == "failure" and list(got) == ["daemon"], got
+    finally:
+        os.kill(alice.process.pid, signal.SIGCONT)
+    is_healthy(alice)
+    os.unlink(path(alice, "control.sock"))
+    alice.drop_control()
+    expect(alice, "daemon", "failure", "no control socket", args=())
+    alice.stop()
+
+
+def a_program_that_was_replaced_is_said():
+    binary = os.path.join(lab.folder, "ironmesh-copy")
+    shutil.copy(lab.binary, binary)
+    alice.lab.binary, was = binary, lab.binary
+    try:
+        alice.start()
+    finally:
+        alice.lab.binary = was
+    is_healthy(alice)
+    os.unlink(binary)
+    if ROOT_USER:  # who else may look at a process that is not dumpable
+        expect(alice, "version", "warning", "restart")
+    alice.stop()
+    is_healthy(alice)
+
+
+def walls_that_were_left_out_are_said():
+    alice.start("--walls", "off")
+    expect(alice, "walls", "warning", "seccomp", "--walls on")
+    alice.stop()
+    alice.options = []
+
+
+def a_node_without_a_key_of_a_mesh_is_said():
+    d = node("lonely", run=False)
+    d.command = lambda options: [lab.binary, "run", "--home", d.home, "--name", "lonely", "--port", str(d.port), "--bind",
+                                 "127.0.0.1", "--no-passphrase", "--key-passphrase-file", d.pass_path, "--discovery", "off"]
+    d.start()
+    expect(d, "mesh", "warning", "pair")
+    d.stop()
+
+
+def a_changed_key_that_waits_is_said():
+    bob = node("bob", run=False)
+    alice.start("--peer", bob.address, "--trust-on-first-use")
+    bob.start("--trust-on-first-use")
+    alice.wait_online("bob")
+    bob.stop()
+    shutil.rmtree(bob.home)
+    os.mkdir(bob.home, 0o700)
+    shutil.copytree(node("bob2", run=False).home, bob.home, dirs_exist_ok=True)
+    bob.start("--trust-on-first-use")
+    wait_for(lambda: alice.status()["alarms"], 30, what="an alarm")
+    expect(alice, "alarms", "failure", "trust list")
+    bob.stop()
+    alice.stop()
+    alice.options = []
+
+
+# --- the table -------------------------------------------------------------------------------------------
+
+
+def the_document_names_every_check():
+    checks = json.loads(alice.cli("doctor", "--list", "--json", check=True).stdout)["checks"]
+    with open(os.path.join(ROOT, "docs", "doctor.md"), encoding="utf-8") as f:
+        rows = re.findall(r"^\| `([a-z]+)` \| (.*?) \|", f.read(), re.M)
+    assert rows == [(c["name"], c["about"]) for c in checks], rows
+    assert [c["name"] for c in report(alice)["checks"]] == [c["name"] for c in checks]
+
+
+if __name__ == "__main__":
+    tests = [a_node_that_is_well_is_healthy_with_and_without_a_daemon, nobody_else_gets_into_the_folder,
+             files_that_are_open_to_others_are_named_and_closed, a_file_that_is_a_link_is_named_and_replaced,
+             there_is_no_identity_at_all, a_key_file_that_is_gone_or_damaged_needs_a_backup,
+             another_passphrase_does_not_open_the_key, a_key_in_clear_is_said_and_encrypted,
+             a_trust_store_that_was_changed_is_said, a_database_that_is_damaged_or_of_the_future_is_said,
+             an_audit_log_that_was_changed_is_said_with_and_without_a_daemon, a_tls_key_that_is_damaged_is_said,
+             what_interrupted_writes_left_is_named_and_removed, a_configuration_that_is_wrong_is_said_with_its_line,
+             a_socket_that_nobody_serves_is_named_and_removed, a_folder_that_another_program_holds_is_said,
+             a_port_that_is_taken_is_said_with_by_whom, messages_that_wait_while_no_daemon_runs_are_said,
+             repairs_are_made_and_said_and_a_dry_run_makes_none, a_clock_that_is_wrong_is_said,
+             limits_that_are_too_low_are_said, a_daemon_that_is_stuck_is_said, a_program_that_was_replaced_is_said,
+             walls_that_were_left_out_are_said, a_node_without_a_key_of_a_mesh_is_said, a_changed_key_that_waits_is_said,
+             the_document_names_every_check]
+    sys.exit(lab.run(*[alone(t) for t in tests]))
