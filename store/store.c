@@ -171,10 +171,8 @@ static enum err examine(struct store *s, struct bytes wrap_key, bool *fresh, str
 	if (run_check(s->db, "PRAGMA quick_check(1)", why, sizeof(why)) != ERR_OK)
 		return corrupt(f, path, why);
 	if (wrap_key.n == 0)
-		return ERR_OK; /* store_check() without a key */
+		return ERR_OK; /* store_check() and store_examine() without a key */
 
-	if (wrap_key.n == 0)
-		return ERR_OK;
 	enum err e = load_key(s, "SELECT value FROM meta WHERE key = 'db_key'", wrap_key);
 	if (e == ERR_AUTH) {
 		e = load_key(s, "SELECT value FROM meta WHERE key = 'db_key_next'", wrap_key);
