@@ -107,13 +107,14 @@ static bool good_pair(struct reader *r, const char *s)
 static char *next_line(char *out, int cap, void *stream)
 {
 	struct reader *r = stream;
-	const uint8_t *p = r->text.p + r->at, *end;
+	const uint8_t *p, *end;
 	struct bytes line;
 	size_t n;
 
 	BUG_ON(cap < INIFILE_LINE_MAX + 2);
 	if (r->at >= r->text.n)
 		return NULL;
+	p = r->text.p + r->at;
 	end = memchr(p, '\n', r->text.n - r->at);
 	line = bytes_of(p, end ? (size_t)(end - p) : r->text.n - r->at);
 	r->at += line.n + (end != NULL);
