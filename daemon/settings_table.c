@@ -17,7 +17,7 @@ static const struct setting rows[] = {
 	{ "identity", "clear_keys", "--clear-keys", .kind = SETTING_BOOL, .standard = "no", AT(clear_keys),
 	  .text = "store a new identity without encryption" },
 	{ "identity", "unattended", "--unattended", .kind = SETTING_BOOL, .standard = "no", AT(unattended),
-	  .text = "ask nobody: a new node is called as its host, and its key gets a passphrase in the home folder" },
+	  .text = "ask nobody: a new node is called as its host, the passphrase of its key is made" },
 
 	{ "mesh", "name", "--mesh", "NAME", .kind = SETTING_TEXT, .min = 1, .max = RUN_MESH_MAX, .standard = RUN_MESH, AT(mesh),
 	  .text = "the name of the mesh, the same on all its nodes", .help = "the name of the mesh, the same on all its nodes (default)" },
@@ -104,9 +104,9 @@ static const struct setting rows[] = {
 	  .text = "shut this process in: as far as the kernel can, not at all, fully or no start (on)" },
 
 	{ "http", "listen", "--http", "ADDRESS:PORT", .kind = SETTING_TEXT, .min = 1, .max = 80, AT(http_listen),
-	  .text = "keep the dashboard and the HTTP API open there; without it `ironmesh dashboard` opens them on 127.0.0.1" },
+	  .text = "dashboard and HTTP API always open there; else `ironmesh dashboard` opens 127.0.0.1" },
 	{ "http", "remote", "--http-remote", .kind = SETTING_BOOL, .standard = "no", AT(http_remote),
-	  .text = "allow an address that other machines reach: without TLS, whoever listens on the wire has the tokens" },
+	  .text = "allow an address that others reach; there is no TLS: the wire shows the tokens" },
 	{ "http", "names", "--http-name", "NAMES", .kind = SETTING_WORDS, .flags = SETTING_LIST, AT(http_names),
 	  .text = "more names under which the dashboard is asked for, such as those of a proxy before it" },
 	{ "http", "metrics", "--http-metrics", "token|open", .kind = SETTING_WORD, .words = "token|open", .standard = "token",

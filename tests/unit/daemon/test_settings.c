@@ -241,6 +241,8 @@ static void the_table_holds_together(void **state)
 		assert_true((s->section != NULL) == (s->key != NULL));
 		assert_true(s->key || s->option);
 		assert_non_null(s->text);
+		/* A line of the help. */
+		assert_true(!s->option || 35 + strlen(s->help ? s->help : s->text) <= 120);
 		if (s->key)
 			assert_ptr_equal(setting_find(s->section, s->key), s);
 		if (s->section)
