@@ -79,6 +79,11 @@ integration-on: $(B)/ironmesh
 integration-off: $(B)/ironmesh
 	@$(call run_tests,off,$(OLD_WIRE))
 
+.PHONY: check-docs
+check-docs: $(B)/ironmesh
+	@IRONMESH=$(abspath $(B)/ironmesh) $(PYTHON) tests/integration/test_docs.py
+	@IRONMESH=$(abspath $(B)/ironmesh) $(PYTHON) tests/integration/test_docs_pages.py
+
 .PHONY: check check-run
 check: deps-test
 	@$(MAKE) --no-print-directory -j$(J) check-build
