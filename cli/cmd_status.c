@@ -155,6 +155,21 @@ static void walls(const struct cli *c, const json_t *status)
 	}
 }
 
+/* Only what somebody has to do about it. */
+static void settings(const struct cli *c, const json_t *status)
+{
+	const json_t *o = json_object_get(status, "config");
+	const char *error = json_str(o, "error");
+	json_t *v;
+	size_t i;
+
+	if (error)
+		out_fieldf(&c->out, "settings", "not read again: %s", error);
+	json_array_foreach (json_object_get(o, "needs_restart"), i, v)
+		out_fieldf(&c->out, i || error ? "" : "settings", "%s has changed and needs a restart",
+			   json_string_value(v) ? json_string_value(v) : "?");
+}
+
 static void print_status(const struct cli *c, const json_t *s)
 {
 	const json_t *peers = json_object_get(s, "peers"), *store = json_object_get(s, "store"),
@@ -195,7 +210,10 @@ static void print_status(const struct cli *c, const json_t *s)
 		   show_int(json_object_get(s, "audit"), "entries"));
 	if (options_given(&c->opts, "counters"))
 		counts(c, "counters", json_object_get(s, "counters"), "all zero");
+	settings(c, s);
 	troubles(c, s);
+	if (json_str(json_object_get(s, "config"), "error"))
+		out_hint(&c->out, "ironmesh config check");
 	if (show_int(peers, "pending"))
 		out_hint(&c->out, "ironmesh peers pending");
 	if (show_int(json_object_get(s, "refused"), "contacts"))

@@ -59,8 +59,6 @@ static void keep(struct run_config *c, struct run_config *next)
 			now->text = text;
 		}
 	}
-	next->listen = c->listen;
-	next->bind = c->bind;
 }
 
 struct told {

@@ -208,7 +208,7 @@ static int by_bytes(const struct dirent **a, const struct dirent **b)
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-static enum err read_folder(struct settings *st, const char *folder, struct fault *f)
+static enum err read_folder(struct settings *st, const char *parent, const char *folder, struct fault *f)
 {
 	struct dirent **names = NULL;
 	char path[PATH_MAX];
@@ -220,6 +220,8 @@ static enum err read_folder(struct settings *st, const char *folder, struct faul
 					 fault_set(f, err_from_errno(errno), EXIT_CONFIG, "cannot read the folder %s: %s", folder,
 						   strerror(errno));
 	if (n > 0)
+		e = dir_is_trusted(parent, f);
+	if (n > 0 && e == ERR_OK)
 		e = dir_is_trusted(folder, f);
 	for (int i = 0; i < n; i++) {
 		if (e == ERR_OK && path_join(path, sizeof path, folder, names[i]->d_name) != ERR_OK)
@@ -255,7 +257,7 @@ static enum err read_all(struct settings *st, const char *folder, const char *fi
 	}
 	if (path_join(path, sizeof path, folder, CONFIG_FOLDER) != ERR_OK)
 		return fault_set(f, ERR_LIMIT, EXIT_CONFIG, "the path of the configuration is too long");
-	return read_folder(st, path, f);
+	return read_folder(st, folder, path, f);
 }
 
 enum err settings_read(struct settings *st, const char *folder, const char *file, struct fault *f)

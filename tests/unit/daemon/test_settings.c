@@ -230,6 +230,22 @@ static void set_reaches_every_key(void **state)
 	assert_int_equal(LOAD("--set", "lan.port"), ERR_USAGE);
 }
 
+static void the_folder_follows_the_service(void **state)
+{
+	char out[100];
+
+	unsetenv("CONFIGURATION_DIRECTORY");
+	assert_int_equal(config_folder("/home/x/.ironmesh", out, sizeof out), ERR_OK);
+	assert_string_equal(out, "/home/x/.ironmesh");
+	assert_int_equal(config_folder("/var/lib/ironmesh/", out, sizeof out), ERR_OK);
+	assert_string_equal(out, "/etc/ironmesh");
+	setenv("CONFIGURATION_DIRECTORY", "/etc/a:/etc/b", 1);
+	assert_int_equal(config_folder("/home/x/.ironmesh", out, sizeof out), ERR_OK);
+	assert_string_equal(out, "/etc/a");
+	unsetenv("CONFIGURATION_DIRECTORY");
+	assert_int_equal(config_folder("/var/lib/ironmesh", out, 5), ERR_LIMIT);
+}
+
 /* Every row makes sense by itself: its default is canonical, its member has the size its kind needs. */
 static void the_table_holds_together(void **state)
 {
@@ -267,6 +283,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_else_can_write_decides_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(paths_are_relative_to_their_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(set_reaches_every_key, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_folder_follows_the_service, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_table_holds_together, setup, teardown),
 	};
 
