@@ -42,6 +42,8 @@ static int files(const struct cli *c)
 		{ "ironmesh.db", "messages on their way, and those that arrived" },
 		{ "audit.log", "what happened, each line bound to the one before" },
 		{ "control.sock", "how commands talk to the daemon; only its user is served" },
+		{ "ironmesh.conf, conf.d", "settings; of the system service in /etc/ironmesh" },
+		{ "passphrase", "of the mesh, when 'setup --new-mesh' made it" },
 		{ "key-passphrase", "of keys.json, when 'run --unattended' made it" },
 		{ "IRONMESH_HOME", "environment: the folder, when --home is not given" },
 		{ "IRONMESH_PASSPHRASE",

@@ -190,6 +190,7 @@ void help_overview(const struct cli *c)
 	const struct out *o = &c->out;
 	static const struct example start[] = {
 		{ "ironmesh demo", "see it work: two nodes, a crash, nothing lost, nothing twice" },
+		{ "ironmesh setup", "a first configuration: a few questions, or options" },
 		{ "ironmesh keys generate --name alice --new-mesh mesh.pass",
 		  "an identity, and the passphrase every machine of this mesh shares" },
 		{ "ironmesh run --name alice --passphrase-file mesh.pass --peer 192.0.2.7:8765",

@@ -34,6 +34,8 @@ static enum err parse(const char **argv)
 
 	while (argv[argc])
 		argc++;
+	run_config_fini(&c);
+	run_config_init(&c);
 	/* getopt moves the pointers only */
 	return run_config_load(&c, &(struct config_sources){ .argc = argc, .argv = (char **)argv }, &f);
 }
