@@ -39,7 +39,7 @@ struct app_info {
 	bool im2_pad, im2_sign_always, tls_binding;
 	const struct admins *admins;    /* im2.md 13.4; NULL offline */
 	const struct lan *lan;          /* NULL: discovery is off, or offline */
-	const struct walls *walls;      /* NULL: none, or offline */
+	struct walls *walls;            /* NULL: none, or offline */
 	struct backups *backups;        /* NULL offline */
 	char warnings[8][240];          /* for people; unused ones empty */
 };

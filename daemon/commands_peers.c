@@ -113,7 +113,7 @@ static json_t *trust_store_json(const struct pins *p)
 	return json_pack("{s:b, s:o}", "read_only", read_only, "why", text_or_null(read_only ? why : NULL));
 }
 
-static json_t *walls_json(const struct walls *w)
+static json_t *walls_json(struct walls *w)
 {
 	struct wall_state s[WALLS];
 	json_t *list = json_array();

@@ -25,6 +25,7 @@ struct walls {
 	bool too_many;
 	pid_t keys; /* 0: none */
 	int abi;    /* of Landlock; afterwards seccomp lets nobody ask */
+	bool closed; /* seen once */
 	struct walls_proc before; /* as whoever started us left it */
 	/* What the kernel said no to, for people; whether a wall stands is asked anew each time. */
 	char why[WALLS][120];
@@ -324,6 +325,7 @@ static void read_threads(struct walls_proc *out)
 			continue;
 		out->no_new_privs = out->no_new_privs && one.no_new_privs;
 		out->seccomp = one.seccomp < out->seccomp ? one.seccomp : out->seccomp;
+		out->filters = one.filters < out->filters ? one.filters : out->filters;
 		out->capable = out->capable || one.capable;
 	}
 	if (!d)
@@ -355,19 +357,13 @@ static bool outside_is_closed(void)
 	return fd < 0 && errno == EACCES;
 }
 
-/* A filter is there, but it may be of who started us. Ours refuses this call, which would change nothing. */
-static bool filter_is_ours(const struct walls_proc *p)
+/* A filter may be there that is of who started us: there has to be one more. */
+static bool filtered(const struct walls *w, const struct walls_proc *p)
 {
-	return p->read && p->seccomp == 2 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 && errno == EPERM;
+	return p->read && p->seccomp == 2 && w->before.read && (w->before.seccomp == 0 || p->filters > w->before.filters);
 }
 
-/* The same of another process, which has what we were started with, and its own. */
-static bool filter_is_its_own(const struct walls *w, const struct walls_proc *p)
-{
-	return p->seccomp == 2 && w->before.read && (w->before.seccomp == 0 || p->filters > w->before.filters);
-}
-
-static void look_at_files(const struct walls *w, struct wall_state *s)
+static void look_at_files(struct walls *w, struct wall_state *s)
 {
 	char detail[160];
 	size_t writable = 0;
@@ -376,7 +372,9 @@ static void look_at_files(const struct walls *w, struct wall_state *s)
 		writable += w->paths[i].writable;
 	snprintf(detail, sizeof(detail), "ABI %d; %zu path(s) read-write, %zu read-only", w->abi, writable,
 		 w->n - writable);
-	stands(s, outside_is_closed(), detail);
+	/* It never opens again, and a refusal may be a line in the log of the kernel: one is enough. */
+	w->closed = w->closed || outside_is_closed();
+	stands(s, w->closed, detail);
 }
 
 static void look_at_keys(const struct walls *w, struct wall_state *s)
@@ -395,13 +393,13 @@ static void look_at_keys(const struct walls *w, struct wall_state *s)
 		return;
 	}
 	snprintf(detail, sizeof(detail), "process %d; %lu KiB locked", (int)w->keys, p.locked_kib);
-	if (p.no_new_privs && !p.capable && (filter_is_its_own(w, &p) || WALLS_RELAXED))
+	if (p.no_new_privs && !p.capable && (filtered(w, &p) || WALLS_RELAXED))
 		stands(s, true, detail);
 	else
 		snprintf(s->why, sizeof(s->why), "process %d runs without walls of its own", (int)w->keys);
 }
 
-void walls_look(const struct walls *w, struct wall_state out[static WALLS])
+void walls_look(struct walls *w, struct wall_state out[static WALLS])
 {
 	bool off = !w || w->mode == WALLS_OFF;
 	struct walls_proc p;
@@ -429,6 +427,6 @@ void walls_look(const struct walls *w, struct wall_state out[static WALLS])
 	stands(&out[WALL_CAPABILITIES], p.read && !p.capable, p.bounded ? "" : "the bounding set could not be emptied");
 	look_at_files(w, &out[WALL_LANDLOCK]);
 	if (out[WALL_SECCOMP].standing != WALL_OFF)
-		stands(&out[WALL_SECCOMP], filter_is_ours(&p), "");
+		stands(&out[WALL_SECCOMP], filtered(w, &p), "");
 	look_at_keys(w, &out[WALL_KEY_PROCESS]);
 }

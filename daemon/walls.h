@@ -65,6 +65,6 @@ void walls_key_process(struct walls *w, pid_t pid);
 /* ERR_DENIED with WALLS_REQUIRE when one of them is not up afterwards; the fault names it. */
 enum err walls_raise(struct walls *w, struct fault *f) MUST_CHECK;
 /* `w` may be NULL: then they are off. */
-void walls_look(const struct walls *w, struct wall_state out[static WALLS]);
+void walls_look(struct walls *w, struct wall_state out[static WALLS]);
 
 #endif

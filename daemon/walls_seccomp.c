@@ -46,14 +46,14 @@ static const char *const allowed[] = {
 	"clock_gettime", "clock_getres", "getrandom", "getcpu", "arch_prctl", "capget",
 };
 
+/* Nothing that a library tries now and then to see whether it is there, as io_uring is by newer libuv. */
 static const char *const deadly[] = {
-	"execve", "execveat", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp", "init_module",
+	"execve", "execveat", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "init_module",
 	"finit_module", "delete_module", "create_module", "kexec_load", "kexec_file_load", "bpf", "perf_event_open",
 	"userfaultfd", "mount", "umount", "umount2", "move_mount", "fsopen", "fsmount", "open_tree", "mount_setattr",
 	"pivot_root", "chroot", "setns", "unshare", "keyctl", "add_key", "request_key", "reboot", "swapon", "swapoff", "iopl",
 	"ioperm", "acct", "modify_ldt", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "setuid", "setgid",
-	"setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups", "capset", "name_to_handle_at",
-	"open_by_handle_at", "io_uring_setup", "io_uring_enter", "io_uring_register",
+	"setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups", "capset", "open_by_handle_at",
 };
 
 static const char *const of_the_keys[] = {

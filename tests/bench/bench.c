@@ -184,12 +184,12 @@ void daemon_stop(struct daemon *d)
 	d->pid = 0;
 }
 
-double daemon_cpu_s(const struct daemon *d)
+static double process_cpu_s(pid_t pid)
 {
 	char path[64], text[1024];
 	unsigned long user, sys;
 
-	snprintf(path, sizeof path, "/proc/%d/stat", d->pid);
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
 	FILE *f = fopen(path, "r");
 	if (!f || !fgets(text, sizeof text, f))
 		die("no %s", path);
@@ -197,6 +197,22 @@ double daemon_cpu_s(const struct daemon *d)
 	if (sscanf(strrchr(text, ')') + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &sys) != 2)
 		die("cannot read %s", path);
 	return (double)(user + sys) / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* With its key process, which signs for it. */
+double daemon_cpu_s(const struct daemon *d)
+{
+	char path[64];
+	double sum = process_cpu_s(d->pid);
+	int child;
+
+	snprintf(path, sizeof path, "/proc/%d/task/%d/children", d->pid, d->pid);
+	FILE *f = fopen(path, "r");
+	while (f && fscanf(f, "%d", &child) == 1)
+		sum += process_cpu_s(child);
+	if (f)
+		fclose(f);
+	return sum;
 }
 
 long daemon_rss_kib(const struct daemon *d)

@@ -52,6 +52,26 @@ static void a_path_and_an_abstract_name_are_told(void **state)
 	unlink(name);
 }
 
+static void a_long_start_asks_for_time_once_a_second(void **state)
+{
+	char name[64], got[100] = "";
+	int fd;
+
+	snprintf(name, sizeof(name), "@ironmesh-notify-%ld", (long)getpid());
+	fd = listen_at(name);
+	assert_true(notify_wanted());
+	for (int i = 0; i < 1000; i++)
+		notify_still_starting();
+	assert_true(recv(fd, got, sizeof(got) - 1, 0) > 0);
+	assert_memory_equal(got, "EXTEND_TIMEOUT_USEC=30000000\n", 29);
+	/* two, when the second changed in between */
+	(void)!recv(fd, got, sizeof(got) - 1, 0);
+	assert_int_equal(recv(fd, got, sizeof(got) - 1, 0), -1);
+	close(fd);
+	unsetenv("NOTIFY_SOCKET");
+	assert_false(notify_wanted());
+}
+
 static void nobody_there_is_no_trouble(void **state)
 {
 	char longest[300];
@@ -91,6 +111,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_path_and_an_abstract_name_are_told),
+		cmocka_unit_test(a_long_start_asks_for_time_once_a_second),
 		cmocka_unit_test(nobody_there_is_no_trouble),
 		cmocka_unit_test(the_watchdog_is_fed_at_half_its_time_by_the_process_it_names),
 	};

@@ -77,7 +77,7 @@ static struct walls *raised(void)
 }
 
 /* The wait status of a process that runs `f` behind the walls; its exit code is what `f` returns. */
-static int behind(int (*f)(const struct walls *w))
+static int behind(int (*f)(struct walls *w))
 {
 	pid_t pid = fork();
 	int status;
@@ -96,7 +96,7 @@ static int behind(int (*f)(const struct walls *w))
 
 /* --- how they stand ------------------------------------------------------------------------------------ */
 
-static int all_stand(const struct walls *w)
+static int all_stand(struct walls *w)
 {
 	struct wall_state s[WALLS];
 
@@ -205,7 +205,7 @@ static void the_filter_of_another_is_not_ours(void **state)
 
 /* --- files ------------------------------------------------------------------------------------------------ */
 
-static int files(const struct walls *w)
+static int files(struct walls *w)
 {
 	char there[200];
 
@@ -247,7 +247,7 @@ static void *open_outside(void *arg)
 	return (void *)(intptr_t)open_status(in(beside, "file"), O_RDONLY);
 }
 
-static int of_a_thread(const struct walls *w)
+static int of_a_thread(struct walls *w)
 {
 	void *got = NULL;
 	pthread_t t;
@@ -264,23 +264,23 @@ static void threads_that_come_later_stand_behind_them_too(void **state)
 
 /* --- calls ------------------------------------------------------------------------------------------------ */
 
-static int do_exec(const struct walls *w)
+static int do_exec(struct walls *w)
 {
 	execl("/bin/true", "true", (char *)NULL);
 	return errno;
 }
 
-static int do_ptrace(const struct walls *w)
+static int do_ptrace(struct walls *w)
 {
 	return ptrace(PTRACE_TRACEME, 0, 0, 0) == 0 ? 1 : errno;
 }
 
-static int do_setuid(const struct walls *w)
+static int do_setuid(struct walls *w)
 {
 	return setuid(getuid()) == 0 ? 1 : errno;
 }
 
-static int do_mount(const struct walls *w)
+static int do_mount(struct walls *w)
 {
 	return (int)syscall(165 /* mount of x86-64 */, "none", "/mnt", "tmpfs", 0, NULL);
 }
@@ -298,7 +298,7 @@ static void what_only_an_intruder_calls_ends_the_process(void **state)
 #endif
 }
 
-static int refused(const struct walls *w)
+static int refused(struct walls *w)
 {
 	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct rlimit any = { RLIM_INFINITY, RLIM_INFINITY };
@@ -336,7 +336,7 @@ static void *look_up(void *arg)
 	return (void *)(intptr_t)no;
 }
 
-static int works(const struct walls *w)
+static int works(struct walls *w)
 {
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	void *got = NULL;
@@ -354,7 +354,7 @@ static void names_and_sockets_still_work(void **state)
 	BEHIND(works, 0);
 }
 
-static int capable(const struct walls *w)
+static int capable(struct walls *w)
 {
 	struct walls_proc p;
 
@@ -368,7 +368,7 @@ static void no_capability_is_left(void **state)
 	BEHIND(capable, 0);
 }
 
-static int crashes(const struct walls *w)
+static int crashes(struct walls *w)
 {
 	if (chdir(home) != 0)
 		return 1;
@@ -388,7 +388,7 @@ static void a_crash_leaves_no_core(void **state)
 
 /* --- the environment -------------------------------------------------------------------------------------- */
 
-static int environment(const struct walls *w)
+static int environment(struct walls *w)
 {
 	bool again;
 
