@@ -31,12 +31,12 @@ enum err tokens_parse(struct bytes text, struct tokens *out)
 	size_t i;
 	enum err e = json_load_strict(text, FILE_MAX, &v);
 
+	memset(out, 0, sizeof *out);
 	if (e != ERR_OK)
 		return ERR_MALFORMED;
 	list = json_object_get(v, "tokens");
 	if (json_get_int(v, "version", 1, 1, &version) != ERR_OK || !json_is_array(list) || json_array_size(list) > TOKENS_MAX)
 		e = ERR_MALFORMED;
-	memset(out, 0, sizeof *out);
 	json_array_foreach (list, i, one)
 		if (e == ERR_OK)
 			e = token_read(one, &out->list[out->n++]);
