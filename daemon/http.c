@@ -103,7 +103,9 @@ static void *run(void *ctx, const struct web_method *wm, const json_t *params,
 	*w = (struct web_call){ .q = { .owner = w, .reply = reply }, .done = done, .ctx = done_ctx, .gone = &gone };
 	ring_init(&w->q.link);
 	c.request = &w->q;
-	e = command_run(wm->of, &c, params);
+	/* What names a file of this machine is for who may read it there. */
+	e = json_object_get(params, "file") ? fault_set(&f, ERR_DENIED, EXIT_POLICY, "a file of this machine is named on its command line alone") :
+					      command_run(wm->of, &c, params);
 	if (e != ERR_OK)
 		request_fail(&w->q, &f);
 	else if (!c.later)

@@ -89,10 +89,12 @@ check: deps-test
 	@$(MAKE) --no-print-directory -j$(J) check-build
 	@$(MAKE) --no-print-directory check-run
 .PHONY: check-build
-check-build: all $(UNIT_BIN) $(FUZZ_BIN) $(SIM_BIN) $(MESH_BIN) $(B)/tests/diff/im2_tables
+check-build: all $(UNIT_BIN) $(FUZZ_BIN) $(SIM_BIN) $(MESH_BIN) $(B)/tests/diff/im2_tables $(B)/tests/diff/http_tables
 check-run:
 	@$(MAKE) --no-print-directory check-layers
 	@tests/lib/check-layers-test
+	@tests/lib/put-table --check docs/http-api.md $(B)/tests/diff/http_tables methods
+	@tests/lib/put-table --check docs/metrics.md $(B)/tests/diff/http_tables metrics
 	@$(B)/tests/diff/im2_tables | cmp - docs/im2-tables.md || { echo "run \`make docs\` and commit docs/im2-tables.md"; exit 1; }
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory corpus
@@ -103,9 +105,11 @@ check-run:
 
 # --- documents made from the program -----------------------------------------------------------------
 .PHONY: docs
-docs: $(B)/ironmesh $(B)/tests/diff/im2_tables
+docs: $(B)/ironmesh $(B)/tests/diff/im2_tables $(B)/tests/diff/http_tables
 	@tests/lib/make-commands-doc $(B)/ironmesh >docs/commands.md.new && mv docs/commands.md.new docs/commands.md
 	@tests/lib/make-weakness-table
+	@tests/lib/put-table docs/http-api.md $(B)/tests/diff/http_tables methods
+	@tests/lib/put-table docs/metrics.md $(B)/tests/diff/http_tables metrics
 	@tests/lib/make-man-pages $(B)/ironmesh docs/man
 	@tests/lib/make-config-docs $(B)/ironmesh .
 	@$(B)/tests/diff/im2_tables >docs/im2-tables.md.new && mv docs/im2-tables.md.new docs/im2-tables.md

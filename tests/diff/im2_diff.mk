@@ -4,6 +4,9 @@ N ?= 200000
 SEED ?= 1
 $(B)/tests/diff/%: $(B)/tests/diff/%.o $(B)/tests/lib/protocol_rules.o $(call lib,protocol trust base)
 	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
+# The tables of docs/http-api.md and docs/metrics.md.
+$(B)/tests/diff/http_tables: $(B)/tests/diff/http_tables.o $(call lib,$(LIBS_daemon))
+	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
 .PHONY: im2-diff
 im2-diff: $(B)/tests/diff/im2_diff
 	@IM2REF="$(IM2REF)" $(PYTHON) -B tests/diff/im2_diff.py $< $(N) $(SEED)
