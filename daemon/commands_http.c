@@ -1,7 +1,6 @@
 /* http.* and token.*: the door of the dashboard, and who else may use it. Never over HTTP itself. */
 #include "daemon/commands_internal.h"
 #include "daemon/http.h"
-#include "daemon/metrics.h"
 
 #include "base/file.h"
 #include "base/secret.h"
@@ -61,7 +60,7 @@ enum err command_metrics(struct call *c)
 	json_t *r;
 
 	buf_init(&b, RESULT_MAX / 2);
-	metrics_write(c->cx, http_web(c->cx->http), &b, arg_bool(c, "openmetrics", true), false);
+	http_metrics(c->cx->http, &b, arg_bool(c, "openmetrics", true));
 	r = json_pack("{s:s, s:o}", "schema", "ironmesh.metrics/1", "text", json_stringn((const char *)b.p, b.n));
 	buf_fini(&b);
 	return result_is(c, r);

@@ -17,7 +17,7 @@
 struct http {
 	struct command_ctx *cx;
 	struct web *web;
-	bool per_peer;
+	struct metrics metrics;
 	char *names_text;
 	const char *names[WEB_NAMES_MAX];
 	uint64_t failures, failed_ms; /* of the store, as seen last */
@@ -243,7 +243,7 @@ static void metrics(void *ctx, struct buf *out, bool openmetrics)
 {
 	struct http *h = ctx;
 
-	metrics_write(h->cx, h->web, out, openmetrics, h->per_peer);
+	metrics_write(&h->metrics, h->cx, h->web, out, openmetrics);
 }
 
 static json_t *node(void *ctx)
@@ -360,12 +360,17 @@ enum err http_new(const struct http_config *c, struct http **out, struct fault *
 	if (!h)
 		return fault_set(f, ERR_NOMEM, EXIT_GENERIC, "no memory for the dashboard");
 	h->cx = c->commands;
-	h->per_peer = c->metrics_per_peer;
+	metrics_open(&h->metrics, c->metrics_per_peer);
 	wc.n_names = split(h, c->names);
 	wc.names = h->names;
 	wc.host.ctx = h;
 	*out = h;
 	return web_new(&wc, &h->web, f);
+}
+
+void http_metrics(struct http *h, struct buf *out, bool openmetrics)
+{
+	metrics(h, out, openmetrics);
 }
 
 struct web *http_web(struct http *h)
@@ -386,6 +391,7 @@ void http_free(struct http *h)
 	if (!h)
 		return;
 	web_free(h->web);
+	metrics_close(&h->metrics);
 	free(h->names_text);
 	free(h);
 }

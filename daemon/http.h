@@ -24,6 +24,7 @@ void http_start(struct http *h, const char *listen);
 /* Opens the door if it is not open. */
 enum err http_open(struct http *h, struct fault *f) MUST_CHECK;
 struct web *http_web(struct http *h);
+void http_metrics(struct http *h, struct buf *out, bool openmetrics);
 void http_stop(struct http *h, void (*done)(void *ctx), void *ctx);
 void http_free(struct http *h); /* after `done`; accepts NULL */
 

@@ -1,6 +1,6 @@
 #include "daemon/metrics.h"
 
-#include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -10,6 +10,7 @@
 #include "daemon/walls.h"
 
 struct source {
+	const struct metrics *own;
 	const struct command_ctx *cx;
 	const struct web *web;
 	struct om m;
@@ -264,26 +265,26 @@ static void cpu(struct source *s)
 static void resident(struct source *s)
 {
 	unsigned long size, pages;
-	FILE *f = fopen("/proc/self/statm", "re");
+	char text[128];
+	ssize_t n = s->own->statm >= 0 ? pread(s->own->statm, text, sizeof text - 1, 0) : -1;
 
-	if (!f)
+	if (n <= 0)
 		return;
-	if (fscanf(f, "%lu %lu", &size, &pages) == 2)
+	text[n] = 0;
+	if (sscanf(text, "%lu %lu", &size, &pages) == 2)
 		om_sample(&s->m, (double)pages * (double)sysconf(_SC_PAGESIZE), NULL);
-	fclose(f);
 }
 
 static void descriptors(struct source *s)
 {
-	DIR *d = opendir("/proc/self/fd");
 	double n = 0;
 
-	if (!d)
+	if (!s->own->fds)
 		return;
-	while (readdir(d))
+	rewinddir(s->own->fds);
+	while (readdir(s->own->fds))
 		n++;
-	closedir(d);
-	om_sample(&s->m, n - 3, NULL); /* ".", ".." and the folder itself */
+	om_sample(&s->m, n - 2, NULL); /* "." and ".." */
 }
 
 /* --- with a label for each peer -------------------------------------------------------------------------------------- */
@@ -394,13 +395,29 @@ const struct om_family *metrics_family(size_t i, bool *per_peer)
 	return &TABLE[i].f;
 }
 
-void metrics_write(const struct command_ctx *cx, const struct web *web, struct buf *out, bool openmetrics, bool per_peer)
+void metrics_open(struct metrics *m, bool per_peer)
 {
-	struct source s = { .cx = cx, .web = web };
+	m->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	m->fds = opendir("/proc/self/fd");
+	m->per_peer = per_peer;
+}
+
+void metrics_close(struct metrics *m)
+{
+	if (m->statm > 0)
+		close(m->statm);
+	if (m->fds)
+		closedir(m->fds);
+	*m = (struct metrics){ .statm = -1 };
+}
+
+void metrics_write(const struct metrics *own, const struct command_ctx *cx, const struct web *web, struct buf *out, bool openmetrics)
+{
+	struct source s = { .own = own, .cx = cx, .web = web };
 
 	om_begin(&s.m, out, openmetrics);
 	for (size_t i = 0; i < ROWS; i++) {
-		if (TABLE[i].per_peer && !per_peer)
+		if (TABLE[i].per_peer && !own->per_peer)
 			continue;
 		om_family(&s.m, &TABLE[i].f);
 		TABLE[i].write(&s);

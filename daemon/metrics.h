@@ -7,11 +7,22 @@
 #ifndef DAEMON_METRICS_H
 #define DAEMON_METRICS_H
 
+#include <dirent.h>
+
 #include "daemon/commands.h"
 #include "web/openmetrics.h"
 #include "web/web.h"
 
-void metrics_write(const struct command_ctx *cx, const struct web *web, struct buf *out, bool openmetrics, bool per_peer);
+/* What is read of this process. Opened before the walls: a rule of Landlock names an inode, and those of /proc come and go. */
+struct metrics {
+	int statm; /* -1 */
+	DIR *fds;  /* NULL */
+	bool per_peer;
+};
+void metrics_open(struct metrics *m, bool per_peer);
+void metrics_close(struct metrics *m); /* also when it was never opened, all zero */
+
+void metrics_write(const struct metrics *own, const struct command_ctx *cx, const struct web *web, struct buf *out, bool openmetrics);
 /* NULL past the end. *per_peer: only with that setting. */
 const struct om_family *metrics_family(size_t i, bool *per_peer);
 

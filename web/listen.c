@@ -15,6 +15,7 @@
 #define ACCEPTS_PER_TURN 8
 #define ACCEPT_BACKOFF_MS 100
 #define BACKLOG 128
+#define SEND_BUFFER (256 << 10) /* else the kernel keeps megabytes for who does not read */
 
 static bool address_of(const struct sockaddr_storage *from, char out[static 64])
 {
@@ -54,7 +55,7 @@ static void arrived(struct web *w, int fd, const struct sockaddr_storage *from)
 	struct conn *c;
 	struct lws *wsi;
 	uint64_t id;
-	int on = 1;
+	int on = 1, room = SEND_BUFFER;
 
 	c = address_of(from, address) && make_room(w) ? web_conn_new(w, address) : NULL;
 	if (!c) {
@@ -63,6 +64,7 @@ static void arrived(struct web *w, int fd, const struct sockaddr_storage *from)
 		return;
 	}
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
 	id = c->id;
 	how.fd.sockfd = fd;
 	how.opaque = (void *)(uintptr_t)id;
