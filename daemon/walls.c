@@ -26,6 +26,9 @@ struct walls {
 	pid_t keys; /* 0: none */
 	int abi;    /* of Landlock; afterwards seccomp lets nobody ask */
 	bool closed; /* seen once */
+	/* A rule is about an inode, and procfs makes another one once it has dropped a folder from its cache: these two
+	 * are held, -1: none. */
+	int own_proc, keys_proc;
 	struct walls_proc before; /* as whoever started us left it */
 	/* What the kernel said no to, for people; whether a wall stands is asked anew each time. */
 	char why[WALLS][120];
@@ -104,6 +107,7 @@ enum err walls_new(enum walls_mode mode, struct walls **out)
 	if (!w)
 		return ERR_NOMEM;
 	w->mode = mode;
+	w->own_proc = w->keys_proc = -1;
 	walls_proc_read("self", &w->before);
 	*out = w;
 	return ERR_OK;
@@ -115,6 +119,10 @@ void walls_free(struct walls *w)
 		return;
 	for (size_t i = 0; i < w->n; i++)
 		free(w->paths[i].path);
+	if (w->own_proc >= 0)
+		close(w->own_proc);
+	if (w->keys_proc >= 0)
+		close(w->keys_proc);
 	free(w);
 }
 
@@ -148,6 +156,7 @@ void walls_key_process(struct walls *w, pid_t pid)
 
 	w->keys = pid;
 	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+	w->keys_proc = open(path, O_PATH | O_CLOEXEC);
 	walls_read(w, path); /* to see how it stands */
 }
 
@@ -202,6 +211,7 @@ static void read_system(struct walls *w)
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
 		walls_read(w, files[i]);
+	w->own_proc = open("/proc/self", O_PATH | O_CLOEXEC);
 	/* resolv.conf is replaced when the machine changes its network, and a rule is about a file, not a name. Who is
 	 * not root cannot read there what others may not see. */
 	if (geteuid() != 0)

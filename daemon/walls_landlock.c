@@ -98,7 +98,9 @@ const char *walls_landlock(const struct walls_path *paths, size_t n, bool deaf)
 	struct ruleset r = handled(abi, deaf);
 
 	if (abi == 0)
-		return "the kernel has no Landlock";
+		return errno == EOPNOTSUPP ? "Landlock is switched off in this kernel (lsm= at boot)" :
+		       errno == EPERM	   ? "who started this forbids Landlock (a filter of system calls)" :
+					     "the kernel has no Landlock";
 	fd = (int)syscall(SYS_landlock_create_ruleset, &r, size_for(abi), 0);
 	if (fd < 0)
 		return strerror(errno);
