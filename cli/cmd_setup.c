@@ -284,6 +284,9 @@ static enum err find_passphrase(struct cli *c, struct plan *p, struct secret *ou
 	if (p->by == MESH_FILE) {
 		if (realpath(p->passphrase, full))
 			memcpy(p->passphrase, full, sizeof(full));
+		/* Only a new identity needs what is in it; root may not be whose file it is. */
+		if (p->has_identity && access(p->passphrase, R_OK) == 0)
+			return ERR_OK;
 		return passphrase_from_file(p->passphrase, out, f);
 	}
 	if (path_join(p->passphrase, sizeof(p->passphrase), c->home, "passphrase") != ERR_OK)

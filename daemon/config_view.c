@@ -58,12 +58,16 @@ json_t *config_values(const struct settings *st, bool all)
 	return list;
 }
 
+json_t *config_change(const struct setting_change *c)
+{
+	return json_pack("{s:s, s:s, s:o, s:o, s:o, s:s, s:o, s:b}", "section", c->s->section, "key", c->s->key, "name",
+			 safe_text(c->name), "was", safe_text(c->was), "now", safe_text(c->now), "source", source_word(c->value),
+			 "where", place(c->value), "reload", (c->s->flags & SETTING_LIVE) != 0);
+}
+
 static void add_change(void *ctx, const struct setting_change *c)
 {
-	json_array_append_new(ctx, json_pack("{s:s, s:s, s:o, s:o, s:o, s:s, s:o, s:b}", "section", c->s->section, "key", c->s->key,
-					     "name", safe_text(c->name), "was", safe_text(c->was), "now", safe_text(c->now), "source",
-					     source_word(c->value), "where", place(c->value), "reload",
-					     (c->s->flags & SETTING_LIVE) != 0));
+	json_array_append_new(ctx, config_change(c));
 }
 
 json_t *config_changes(const struct settings *was, const struct settings *now)

@@ -71,6 +71,7 @@ static void tell(void *ctx, const struct setting_change *ch)
 	char path[200];
 
 	setting_path(ch->s, ch->name, path, sizeof path);
+	json_array_append_new(t->changed, config_change(ch));
 	if (!(ch->s->flags & SETTING_LIVE)) {
 		json_array_append_new(t->restart, json_string(path));
 		log_warn("config-needs-restart key=%s runs=\"%s\" file=\"%s\"", path, ch->was ? ch->was : "", ch->now ? ch->now : "");
@@ -119,8 +120,7 @@ enum err reload_run(struct reload *r, uint64_t wall_ms, json_t **out, struct fau
 			*f = mine;
 		return e;
 	}
-	t = (struct told){ .restart = json_array() };
-	t.changed = config_changes(&r->c->settings, &fresh.settings);
+	t = (struct told){ json_array(), json_array() };
 	settings_diff(&r->c->settings, &fresh.settings, tell, &t);
 	for (size_t i = 0; i < fresh.settings.problems_n; i++)
 		log_warn("config-warning file=%s line=%u what=\"%s\"", fresh.settings.problems[i].file,

@@ -31,6 +31,7 @@ enum err reload_run(struct reload *r, uint64_t wall_ms, json_t **out, struct fau
 /* [{"section","key","name","value","default","source","where","reload",...}]; `all`: defaults too. */
 json_t *config_values(const struct settings *st, bool all);
 /* [{"section","key","name","was","now","where","reload"}] */
+json_t *config_change(const struct setting_change *c);
 json_t *config_changes(const struct settings *was, const struct settings *now);
 json_t *config_files(const struct settings *st);
 json_t *config_problems(const struct settings *st);

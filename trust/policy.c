@@ -20,7 +20,7 @@ void policy_fini(struct policy *p)
 static bool listed(const struct policy *p, const char *entry, size_t n)
 {
 	for (size_t i = 0; i < p->allowed_count; i++) {
-		if (strlen(p->allowed[i]) == n && memcmp(p->allowed[i], entry, n) == 0)
+		if (p->allowed[i][n] == '\0' && memcmp(p->allowed[i], entry, n) == 0)
 			return true;
 	}
 	return false;
