@@ -108,6 +108,11 @@ void counts_rollback(struct counts *c)
 	c->journal_n = 0;
 }
 
+const struct count_row *counts_row(const struct counts *c, const uint8_t peer[static PEER_BLOB_BYTES])
+{
+	return map_peek(c->peers, key_of(peer));
+}
+
 uint32_t counts_peer(const struct counts *c, const uint8_t peer[static PEER_BLOB_BYTES],
 		     enum box box, unsigned state)
 {

@@ -45,6 +45,8 @@ void counts_move(struct counts *c, const struct count_move *m);
 enum err counts_load(struct counts *c, const struct count_move *m) MUST_CHECK;
 void counts_commit(struct counts *c);
 void counts_rollback(struct counts *c);
+/* All of one peer; NULL when there is nothing. */
+const struct count_row *counts_row(const struct counts *c, const uint8_t peer[static PEER_BLOB_BYTES]);
 uint32_t counts_peer(const struct counts *c, const uint8_t peer[static PEER_BLOB_BYTES],
 		     enum box box, unsigned state);
 

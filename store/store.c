@@ -16,10 +16,10 @@ static void set_limits(struct store_limits *l, const struct store_limits *want)
 {
 	*l = (struct store_limits){
 		.outbox_per_peer = OR(want->outbox_per_peer, 10000),
-		.outbox_total = OR(want->outbox_total, 100000),
+		.outbox_total = OR(want->outbox_total, STORE_OUTBOX_TOTAL),
 		.outbox_bytes = OR(want->outbox_bytes, 1ull << 30),
 		.inbox_per_peer = OR(want->inbox_per_peer, 10000),
-		.inbox_total = OR(want->inbox_total, 100000),
+		.inbox_total = OR(want->inbox_total, STORE_INBOX_TOTAL),
 		.inbox_bytes = OR(want->inbox_bytes, 1ull << 30),
 		.held_per_peer = OR(want->held_per_peer, 100),
 		.held_total = OR(want->held_total, 1000),

@@ -31,12 +31,14 @@
 
 struct store;
 
+#define STORE_OUTBOX_TOTAL 100000
+#define STORE_INBOX_TOTAL 100000
 struct store_limits {
 	uint32_t outbox_per_peer;      /* waiting messages; 10,000 */
-	uint32_t outbox_total;         /* 100,000 */
+	uint32_t outbox_total;         /* STORE_OUTBOX_TOTAL */
 	uint64_t outbox_bytes;         /* 1 GiB of waiting bodies */
 	uint32_t inbox_per_peer;       /* unread; 10,000 */
-	uint32_t inbox_total;          /* 100,000 */
+	uint32_t inbox_total;          /* STORE_INBOX_TOTAL */
 	uint64_t inbox_bytes;          /* 1 GiB of unread bodies */
 	uint32_t held_per_peer;        /* from pending peers; 100 */
 	uint32_t held_total;           /* 1,000 */

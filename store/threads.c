@@ -185,10 +185,11 @@ static void fill_head(const struct store *s, const struct thread *th, struct thr
 	h->last_is_out = !in->n || (out->n && th->last_ms[BOX_OUT] > th->last_ms[BOX_IN]);
 	last = h->last_is_out ? out : in;
 	h->last_seq = last->n ? (int64_t)*(const uint64_t *)sorted_at(last, last->n - 1) : 0;
-	for (unsigned i = 0; i < OUTBOX_STATES; i++)
-		h->out_states[i] = counts_peer(&s->counts, th->peer, BOX_OUT, i);
-	for (unsigned i = 0; i < INBOX_STATES; i++)
-		h->in_states[i] = counts_peer(&s->counts, th->peer, BOX_IN, i);
+	const struct count_row *counts = counts_row(&s->counts, th->peer);
+	for (unsigned i = 0; counts && i < OUTBOX_STATES; i++)
+		h->out_states[i] = counts->n[BOX_OUT][i];
+	for (unsigned i = 0; counts && i < INBOX_STATES; i++)
+		h->in_states[i] = counts->n[BOX_IN][i];
 }
 
 enum err thread_head(struct store *s, const struct node_id *peer, struct thread_head *out)
@@ -203,6 +204,33 @@ enum err thread_head(struct store *s, const struct node_id *peer, struct thread_
 		return ERR_NOTFOUND;
 	fill_head(s, th, out);
 	return ERR_OK;
+}
+
+struct visit {
+	const struct store *s;
+	bool (*fn)(void *ctx, const struct thread_head *h);
+	void *ctx;
+	bool over;
+};
+
+static bool visit_one(void *ctx, struct bytes key, void *value)
+{
+	const struct thread *th = *(struct thread **)value;
+	struct visit *v = ctx;
+	struct thread_head h;
+
+	if (v->over || empty(th))
+		return true;
+	fill_head(v->s, th, &h);
+	v->over = !v->fn(v->ctx, &h);
+	return true;
+}
+
+void thread_each(struct store *s, bool (*fn)(void *ctx, const struct thread_head *h), void *ctx)
+{
+	struct visit v = {.s = s, .fn = fn, .ctx = ctx};
+
+	map_each(s->threads.peers, visit_one, &v);
 }
 
 struct pick {

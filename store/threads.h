@@ -20,6 +20,8 @@ struct thread_head {
 };
 /* ERR_NOTFOUND: nothing was ever said with this peer, or all of it is pruned. */
 enum err thread_head(struct store *s, const struct node_id *peer, struct thread_head *out) MUST_CHECK;
+/* Every head, in no order, until `fn` says false; it changes nothing. */
+void thread_each(struct store *s, bool (*fn)(void *ctx, const struct thread_head *h), void *ctx);
 /* The heads behind (`before_ms`, `before`), the newest first; UINT64_MAX and NULL: from the start. *total: all there are. */
 enum err thread_list(struct store *s, uint64_t before_ms, const struct node_id *before, struct thread_head *out, size_t max,
 		     size_t *n, size_t *total) MUST_CHECK;
