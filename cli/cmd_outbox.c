@@ -26,6 +26,7 @@ static void print_message(const struct cli *c, const json_t *m)
 		  show_int(m, "expires_ms") ?
 			  time_text((uint64_t)show_int(m, "expires_ms"), text, sizeof(text)) :
 			  "never");
+	message_timeline(c, m);
 }
 
 static void print_table(const struct cli *c, const json_t *list)

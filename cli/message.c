@@ -157,3 +157,18 @@ void message_table(const struct cli *c, const json_t *messages)
 	}
 	table_print(&c->out, t);
 }
+
+void message_timeline(const struct cli *c, const json_t *m)
+{
+	const json_t *list = json_object_get(m, "timeline"), *step;
+	char when[40];
+	size_t i;
+
+	json_array_foreach (list, i, step) {
+		const char *state = json_str(step, "state"), *via = json_str(step, "via"), *detail = json_str(step, "detail");
+
+		out_fieldf(&c->out, i ? "" : "timeline", "%s  %s%s%s%s%s",
+			   time_text((uint64_t)show_int(step, "at_ms"), when, sizeof when), state ? state : "?", via ? " by " : "",
+			   via ? via : "", detail ? ": " : "", detail ? detail : "");
+	}
+}

@@ -18,4 +18,7 @@ void message_table(const struct cli *c, const json_t *messages);
 /* Fields of im2 that say something, one a line: conversation, reply, turn, ... */
 void message_fields(const struct cli *c, const json_t *message, bool full);
 
+/* The list `timeline` of a message, a line each; nothing when there is none. */
+void message_timeline(const struct cli *c, const json_t *m);
+
 #endif

@@ -149,6 +149,7 @@ static void close_all(struct app *a)
 	brakes_free(a->commands.brakes);
 	backups_free(a->backups);
 	tp_free(a->ws);
+	views_close(&a->commands);
 	events_free(a->events);
 	audit_close(a->audit);
 	pins_free(a->pins);

@@ -19,6 +19,7 @@
 #include "daemon/pairing.h"
 #include "daemon/reload.h"
 #include "daemon/unlock.h"
+#include "daemon/views.h"
 #include "daemon/walls.h"
 #include "transports/ws/ws.h"
 

@@ -324,6 +324,10 @@ enum err app_open_control(struct app *a, struct fault *f)
 	}
 	if (a->c->bind && !info->listen[0][0])
 		snprintf(info->listen[0], sizeof(info->listen[0]), v6 ? "[%s]:%u" : "%s:%u", a->c->bind, a->port);
+	enum err e = views_open(&a->commands);
+
+	if (e != ERR_OK)
+		return fault_set(f, e, EXIT_GENERIC, "no memory for statistics");
 	return control_new(&cc, &a->control, f);
 }
 

@@ -65,6 +65,9 @@ struct command_ctx {
 	const struct reload *reload;    /* the settings in force and how they came; NULL offline */
 	enum err (*run_reload)(void *stop_ctx, json_t **result, struct fault *f);
 	struct http *http;              /* NULL offline */
+	struct stats *stats;            /* NULL offline, as the next two */
+	struct attention *attention;
+	struct feed *feed;
 	struct brakes *brakes;          /* made when an agent sends first; whoever owns this frees it */
 	bool rotated;                   /* set by keys.rotate: nothing is changed any more */
 };
@@ -83,6 +86,7 @@ struct request {
 	void (*cancel)(struct request *r);
 	void *state;
 	struct subscriber *subscriber;  /* of its connection, for events.subscribe; its owner ends it */
+	struct feed_subscriber *feed;   /* of its connection, for feed.subscribe; likewise. NULL: it carries none */
 	bool blocking;                  /* while it waits, nothing further of its connection is read */
 	bool short_lived;               /* waits for a commit only: worth finishing after an end of file */
 	char id[REQUEST_ID_MAX + 1];    /* JSON text; "" = a notification, nothing is answered */

@@ -1,5 +1,6 @@
 /* inbox.* */
 #include "daemon/commands_internal.h"
+#include "daemon/feed.h"
 #include <stdlib.h>
 
 #define ROW_COST 2048 /* of a message besides its body, as it is counted: more than it usually is */
@@ -458,6 +459,8 @@ enum err command_inbox_delete(struct call *c)
 		e = inbox_delete(c->cx->store, seq);
 		commit = node_commit(c->cx->node); /* after a failed write too: the whole group is lost then */
 		e = e == ERR_OK ? commit : e;
+		if (e == ERR_OK)
+			feed_touched(c->cx->feed, &row.author, seq);
 	}
 	return e == ERR_OK ? changed_result(c, 1) : no_such(c, e);
 }

@@ -24,6 +24,8 @@ enum err bad_param(struct call *c, const char *param, const char *expected);
 enum err arg_peer(struct call *c, const char *param, const struct pin **out) MUST_CHECK;
 /* The result, from json_pack or so; NULL becomes ERR_NOMEM. */
 enum err result_is(struct call *c, json_t *result);
+/* The same of one that was written: `b` is an object without its end, and is finished and freed. Only with a daemon. */
+enum err result_written(struct call *c, struct buf *b);
 enum err no_memory(struct call *c);
 enum err store_refused(struct call *c, enum err e);
 
@@ -94,6 +96,18 @@ COMMAND(command_outbox_list);
 COMMAND(command_outbox_show);
 COMMAND(command_outbox_cancel);
 COMMAND(command_outbox_retry);
+COMMAND(command_conversations_list);
+COMMAND(command_conversations_show);
+COMMAND(command_messages_show);
+COMMAND(command_messages_body);
+COMMAND(command_feed_snapshot);
+COMMAND(command_feed_subscribe);
+COMMAND(command_feed_unsubscribe);
+COMMAND(command_attention_list);
+COMMAND(command_attention_dismiss);
+COMMAND(command_stats_history);
+COMMAND(command_mesh_graph);
+COMMAND(command_queue_list);
 COMMAND(command_inbox_list);
 COMMAND(command_inbox_take);
 COMMAND(command_inbox_ack);

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "daemon/rows.h"
+
 enum err message_row(struct call *c, struct outbox_row *row)
 {
 	struct bytes id = arg_bytes(c, "msg_id");
@@ -92,12 +94,32 @@ enum err command_outbox_list(struct call *c)
 	return result_is(c, json_pack("{s:s, s:o}", "schema", "ironmesh.outbox/1", "messages", list));
 }
 
+static json_t *timeline_json(const struct command_ctx *cx, const struct outbox_row *row)
+{
+	struct thread_row r = { .is_out = true, .out = *row };
+	json_t *o = NULL, *list = NULL;
+	struct buf b;
+
+	buf_init(&b, 65536);
+	buf_add_str(&b, "{\"schema\":\"\"");
+	if (row_timeline(&b, cx, &r) == ERR_OK) {
+		buf_add_u8(&b, '}');
+		if (json_load_strict(buf_bytes(&b), 65536, &o) == ERR_OK)
+			list = json_incref(json_object_get(o, "timeline"));
+	}
+	json_decref(o);
+	buf_fini(&b);
+	return list ? list : json_array();
+}
+
 static enum err show_row(struct call *c, const struct outbox_row *row)
 {
 	json_t *o = outbox_json(c->cx, row);
 
-	if (o)
+	if (o) {
 		(void)json_object_set_new(o, "schema", json_string("ironmesh.outbox.message/1"));
+		(void)json_object_set_new(o, "timeline", timeline_json(c->cx, row));
+	}
 	return result_is(c, o);
 }
 

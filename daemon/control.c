@@ -178,6 +178,7 @@ static void drained(struct client *c)
 {
 	if (c->server->commands->events)
 		events_room(c->server->commands->events, &c->rpc.subscriber);
+	feed_room(&c->rpc.feed);
 	maybe_close(c);
 }
 

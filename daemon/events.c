@@ -16,6 +16,11 @@ struct events {
 	struct ring *cursor; /* the next one of a walk; moved by whoever is removed */
 	uint64_t seq;
 	struct buf text;
+	struct {
+		void (*fn)(void *ctx, const char *type, const struct node_event *e, const char *word);
+		void *ctx;
+	} taps[EVENT_TAPS];
+	unsigned taps_n;
 };
 
 enum err events_new(struct env *env, struct events **out)
@@ -46,6 +51,19 @@ void events_free(struct events *h)
 	map_free(h->by_id);
 	buf_fini(&h->text);
 	free(h);
+}
+
+void events_tap(struct events *h, void (*fn)(void *ctx, const char *type, const struct node_event *e, const char *word), void *ctx)
+{
+	BUG_ON(h->taps_n == EVENT_TAPS);
+	h->taps[h->taps_n].fn = fn;
+	h->taps[h->taps_n++].ctx = ctx;
+}
+
+static void tell_taps(struct events *h, const char *type, const struct node_event *e, const char *word)
+{
+	for (unsigned i = 0; i < h->taps_n; i++)
+		h->taps[i].fn(h->taps[i].ctx, type, e, word);
 }
 
 /* --- subscribers -------------------------------------------------------------------------------- */
@@ -296,6 +314,7 @@ void events_observe(void *hub, const struct node_event *e)
 {
 	struct events *h = hub;
 
+	tell_taps(h, e->type, e, NULL);
 	if (e->message) {
 		if (!anybody(h, e->type))
 			return;
@@ -319,6 +338,7 @@ void events_emit(struct events *h, const char *type, const json_t *members)
 	const char *key;
 	json_t *value;
 
+	tell_taps(h, type, NULL, NULL);
 	if (!anybody(h, type))
 		return;
 	begin(h, type);
@@ -340,6 +360,7 @@ void events_audit(void *hub, const char *event)
 {
 	struct events *h = hub;
 
+	tell_taps(h, "audit", NULL, event);
 	if (!anybody(h, "audit"))
 		return;
 	begin(h, "audit");

@@ -25,6 +25,10 @@ void events_free(struct events *h);
 void events_observe(void *hub, const struct node_event *e);
 /* For audit_observe(): an entry of the audit log is an event `audit`. */
 void events_audit(void *hub, const char *event);
+/* Who is told of everything at once, in C, before any subscriber: `type` with what the node said, or NULL for an event
+ * that is not the node's (`word`: of an audit entry). At most EVENT_TAPS; forgotten by events_free(). */
+#define EVENT_TAPS 4
+void events_tap(struct events *h, void (*fn)(void *ctx, const char *type, const struct node_event *e, const char *word), void *ctx);
 /* An event that is not the node's: `members` (an object) is borrowed, may be NULL. */
 void events_emit(struct events *h, const char *type, const json_t *members);
 

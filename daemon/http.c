@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/commands_internal.h"
+#include "daemon/feed.h"
 #include "daemon/metrics.h"
 #include "daemon/node.h"
 
@@ -130,6 +131,7 @@ struct live {
 	struct http *h;
 	struct web_live l;
 	struct subscriber events;
+	struct feed_subscriber feed;
 };
 
 static bool deliver(void *ctx, struct bytes json, bool is_volatile)
@@ -137,6 +139,13 @@ static bool deliver(void *ctx, struct bytes json, bool is_volatile)
 	struct live *v = ctx;
 
 	return v->l.event(v->l.stream, json, is_volatile);
+}
+
+static bool deliver_change(void *ctx, struct bytes json)
+{
+	struct live *v = ctx;
+
+	return v->l.delta(v->l.stream, json);
 }
 
 /* Prefixes that web has looked at. NULL: none are wanted. */
@@ -171,6 +180,15 @@ static void *live_open(void *ctx, const struct web_live *l, json_t **started, st
 	v->events.ctx = v;
 	listen_to(v, l->events);
 	*started = NULL;
+	if (l->feed) {
+		struct feed *feed = v->h->cx->feed;
+		bool gap;
+
+		v->feed.deliver = deliver_change;
+		v->feed.ctx = v;
+		feed_subscribe(feed, &v->feed, l->boot, l->since, &gap);
+		*started = json_pack("{s:s, s:I, s:b}", "boot", feed_boot(feed), "seq", (json_int_t)feed_seq(feed), "gap", gap);
+	}
 	return v;
 }
 
@@ -185,6 +203,7 @@ static void live_room(void *ctx, void *live)
 	struct live *v = live;
 
 	events_room(v->h->cx->events, &v->events);
+	feed_room(&v->feed);
 }
 
 static void live_close(void *ctx, void *live)
@@ -192,6 +211,7 @@ static void live_close(void *ctx, void *live)
 	struct live *v = live;
 
 	events_unsubscribe(v->h->cx->events, &v->events);
+	feed_unsubscribe(&v->feed);
 	free(v);
 }
 

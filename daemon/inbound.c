@@ -446,6 +446,8 @@ enum err node_inbox_take(struct node *n, struct inbox_row *row, bool *changed)
 	if (e != ERR_OK || !*changed)
 		return e;
 	node_store_hard(n);
+	if (n->watcher)
+		n->watcher(n->watcher_ctx, &row->author, row->seq);
 	/* What came over the old wire says nothing of it: its author is told. */
 	if (row->has_wire && !wants_read(row))
 		return reported(n, row->seq);

@@ -423,6 +423,12 @@ void node_turn(struct node *n)
 }
 
 /* --- small things shared ------------------------------------------------------------------------ */
+void node_watch(struct node *n, void (*fn)(void *ctx, const struct node_id *author, int64_t inbox_seq), void *ctx)
+{
+	n->watcher = fn;
+	n->watcher_ctx = ctx;
+}
+
 void node_observe(struct node *n, void (*fn)(void *ctx, const struct node_event *e), void *ctx)
 {
 	n->observer = fn;

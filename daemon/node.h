@@ -160,6 +160,10 @@ void node_submit_forget(struct node *n, void *ctx);
 enum err node_outbox_get(struct node *n, struct bytes id, struct outbox_row *out) MUST_CHECK;
 enum err node_outbox_list(struct node *n, const struct outbox_filter *f, struct outbox_row *rows,
 			  size_t max, size_t *count) MUST_CHECK;
+/* The overlay alone, of a row that was read from the store. */
+void node_outbox_overlay(struct node *n, struct outbox_row *r);
+/* How a message is on its way just now; *stored: a relay says that it keeps it. False: it is not. */
+bool node_outbox_way(struct node *n, const struct outbox_row *r, struct outbox_try *t, bool *stored);
 enum err node_outbox_cancel(struct node *n, struct bytes id, struct fault *f) MUST_CHECK;
 /* A dead letter goes again, under a new id unless its user chose one: id_out. */
 enum err node_outbox_retry(struct node *n, struct bytes id, char id_out[static MSG_ID_MAX + 1],
@@ -234,6 +238,9 @@ struct node_event {
 	const char *address, *next; /* peer.refused: from where, the command that would allow it; or NULL */
 };
 void node_observe(struct node *n, void (*fn)(void *ctx, const struct node_event *e), void *ctx);
+
+/* One watcher of what no event tells: a message of the inbox was read by its user. Not called in the middle of a write. */
+void node_watch(struct node *n, void (*fn)(void *ctx, const struct node_id *author, int64_t inbox_seq), void *ctx);
 
 /* --- counters ------------------------------------------------------------------------------- */
 /* X(member, "name"): every name appears in `status` and docs/counters.md. */

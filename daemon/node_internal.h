@@ -266,6 +266,8 @@ struct node {
 
 	void (*observer)(void *ctx, const struct node_event *e);
 	void *observer_ctx;
+	void (*watcher)(void *ctx, const struct node_id *author, int64_t inbox_seq);
+	void *watcher_ctx;
 };
 
 #define SOFT_COMMIT_MS 100

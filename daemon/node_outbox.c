@@ -8,7 +8,7 @@
 
 #define FOLLOW_ROWS 256
 
-static void overlay(struct node *n, struct outbox_row *r)
+void node_outbox_overlay(struct node *n, struct outbox_row *r)
 {
 	struct courier_view way;
 	struct mesh09_view old;
@@ -47,12 +47,33 @@ static void overlay(struct node *n, struct outbox_row *r)
 	}
 }
 
+bool node_outbox_way(struct node *n, const struct outbox_row *r, struct outbox_try *t, bool *stored)
+{
+	struct courier_view way;
+	struct mesh09_view old;
+	struct item *it;
+
+	*stored = false;
+	*t = (struct outbox_try){ 0 };
+	if (courier_view(n, &r->to, r->id, &way) && way.sent) {
+		*t = way.last;
+		*stored = way.stored && !way.held;
+	} else if (mesh09_view(n, &r->to, r->id, &old)) {
+		*t = old.last;
+	} else {
+		it = item_find(n, &r->to, bytes_str(r->id));
+		if (it && (it->state == ITEM_IN_FLIGHT || it->state == ITEM_HELD))
+			*t = item_try(it);
+	}
+	return t->at_ms != 0;
+}
+
 enum err node_outbox_get(struct node *n, struct bytes id, struct outbox_row *out)
 {
 	enum err e = outbox_get(n->p.store, id, out);
 
 	if (e == ERR_OK)
-		overlay(n, out);
+		node_outbox_overlay(n, out);
 	return e;
 }
 
@@ -62,7 +83,7 @@ enum err node_outbox_list(struct node *n, const struct outbox_filter *f, struct 
 	enum err e = outbox_list(n->p.store, f, rows, max, count);
 
 	for (size_t i = 0; e == ERR_OK && i < *count; i++)
-		overlay(n, &rows[i]);
+		node_outbox_overlay(n, &rows[i]);
 	return e;
 }
 

@@ -50,6 +50,14 @@ static void add_rtt(struct buf *b, double rtt_ms)
 		buf_printf(b, ",\"rtt_ms\":%.1f", rtt_ms);
 }
 
+static const struct target_view *target_of(const struct target_view *list, size_t n, const struct node_id *id)
+{
+	for (size_t i = 0; i < n; i++)
+		if (list[i].has_id && node_id_eq(&list[i].id, id))
+			return &list[i];
+	return NULL;
+}
+
 static const char *why_of(const struct target_view *t)
 {
 	return !t ? NULL : t->dialling && !t->why[0] ? "dialling" : t->why;
@@ -68,15 +76,12 @@ void row_peer(struct buf *b, const struct command_ctx *cx, const struct pin *pin
 	struct peer_view v = { .generation = "", .rtt_ms = -1 };
 	uint64_t out[OUTBOX_STATES] = { 0 }, in[INBOX_STATES] = { 0 };
 	const struct pin *like = l ? likeness_other(l, cx->pins, pin) : NULL;
-	const struct target_view *t = NULL;
+	const struct target_view *t = target_of(targets, targets_n, &pin->id);
 	char fp[FINGERPRINT_LEN];
 
 	node_peer_view(cx->node, &pin->id, &v);
 	if (outbox_count(cx->store, &pin->id, out) != ERR_OK || inbox_count(cx->store, &pin->id, in) != ERR_OK)
 		log_warn("peer-counts-failed peer=%s", pin->id.hex);
-	for (size_t i = 0; i < targets_n && !t; i++)
-		if (targets[i].has_id && node_id_eq(&targets[i].id, &pin->id))
-			t = &targets[i];
 	buf_add_str(b, "{\"key\":\"");
 	buf_add_str(b, pin->id.hex);
 	buf_add_str(b, "\",\"id\":\"");
@@ -192,8 +197,10 @@ void row_conversation(struct buf *b, const struct command_ctx *cx, const struct 
 	buf_add_u8(b, '}');
 }
 
-bool row_queue(struct buf *b, const struct command_ctx *cx, const struct node_id *peer)
+bool row_queue(struct buf *b, const struct command_ctx *cx, const struct node_id *peer, const struct target_view *targets,
+	       size_t targets_n)
 {
+	const struct target_view *t = target_of(targets, targets_n, peer);
 	struct queue_view q;
 	struct peer_view v;
 
@@ -212,6 +219,8 @@ bool row_queue(struct buf *b, const struct command_ctx *cx, const struct node_id
 	row_uint(b, ",\"oldest_ms\":", q.oldest_ms);
 	row_bool(b, ",\"online\":", v.online);
 	row_text(b, ",\"way\":", v.online ? "direct" : routes_has(cx->node, peer) ? "relay" : "none");
+	row_uint(b, ",\"next_try_ms\":", v.online ? 0 : next_dial(cx, t));
+	row_text(b, ",\"why\":", v.online ? NULL : why_of(t));
 	buf_add_u8(b, '}');
 	return true;
 }

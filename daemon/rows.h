@@ -31,7 +31,8 @@ void row_peer(struct buf *b, const struct command_ctx *cx, const struct pin *pin
 void row_target(struct buf *b, const struct command_ctx *cx, const struct target_view *t);
 void row_conversation(struct buf *b, const struct command_ctx *cx, const struct thread_head *h, bool preview);
 /* False, and nothing written: nothing waits for it. */
-bool row_queue(struct buf *b, const struct command_ctx *cx, const struct node_id *peer);
+bool row_queue(struct buf *b, const struct command_ctx *cx, const struct node_id *peer, const struct target_view *targets,
+	       size_t targets_n);
 
 /* `body_max`: bytes of a body that are shown; 0: none. */
 void row_message(struct buf *b, const struct command_ctx *cx, const struct thread_row *r, size_t body_max);

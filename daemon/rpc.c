@@ -76,6 +76,20 @@ static bool deliver(void *ctx, struct bytes json, bool is_volatile)
 	return b->err == ERR_OK && r->put(r->ctx, buf_bytes(b), is_volatile ? RPC_VOLATILE : RPC_EVENT);
 }
 
+static bool deliver_feed(void *ctx, struct bytes json)
+{
+	struct rpc *r = ctx;
+	struct buf *b = &r->line;
+
+	if (r->closed)
+		return false;
+	buf_reset(b);
+	buf_add(b, BYTES_LIT("{\"jsonrpc\":\"2.0\",\"method\":\"feed\",\"params\":"));
+	buf_add(b, json);
+	buf_add(b, BYTES_LIT("}\n"));
+	return b->err == ERR_OK && r->put(r->ctx, buf_bytes(b), RPC_EVENT);
+}
+
 /* --- requests ----------------------------------------------------------------------------------------- */
 static void request_done(struct request *q)
 {
@@ -110,6 +124,7 @@ static struct request *request_new(struct rpc *r)
 	q->owner = r;
 	q->reply = reply;
 	q->subscriber = &r->subscriber;
+	q->feed = &r->feed;
 	ring_add(&r->requests, &q->link);
 	r->unanswered++;
 	return q;
@@ -220,6 +235,9 @@ void rpc_init(struct rpc *r, struct command_ctx *commands, rpc_put put, void *ct
 	ring_init(&r->subscriber.link);
 	r->subscriber.deliver = deliver;
 	r->subscriber.ctx = r;
+	ring_init(&r->feed.link);
+	r->feed.deliver = deliver_feed;
+	r->feed.ctx = r;
 }
 
 static void give_up(struct rpc *r, bool all)
@@ -238,6 +256,7 @@ static void give_up(struct rpc *r, bool all)
 	}
 	if (r->commands->events)
 		events_unsubscribe(r->commands->events, &r->subscriber);
+	feed_unsubscribe(&r->feed);
 	if (r->subscriber.gone)
 		r->subscriber.gone(r->subscriber.gone_ctx, &r->subscriber);
 	r->subscriber.gone = NULL;

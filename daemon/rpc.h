@@ -7,6 +7,7 @@
 #define DAEMON_RPC_H
 
 #include "daemon/commands.h"
+#include "daemon/feed.h"
 
 /* Who goes first when there is no room: the last of these. */
 enum rpc_line_kind { RPC_ANSWER, RPC_EVENT, RPC_VOLATILE };
@@ -20,6 +21,7 @@ struct rpc {
 	struct ring requests;         /* unanswered */
 	unsigned unanswered;
 	struct subscriber subscriber;
+	struct feed_subscriber feed;
 	struct buf line;              /* an event with what stands around it */
 	bool closed;
 };

@@ -141,19 +141,19 @@ static void delivered(struct stats *s, uint64_t in_ms)
 }
 
 /* Called for every message several times: told apart by one letter, then compared once. */
-void stats_observe(void *stats, const struct node_event *e)
+void stats_observe(void *stats, const char *type, const struct node_event *e, const char *audit_word)
 {
 	struct stats *s = stats;
 	const char *word;
 
-	if (strncmp(e->type, "inbox.", 6) == 0) {
-		s->now.received += strcmp(e->type + 6, "new") == 0;
-		s->now.held += strcmp(e->type + 6, "held") == 0;
+	if (strncmp(type, "inbox.", 6) == 0) {
+		s->now.received += strcmp(type + 6, "new") == 0;
+		s->now.held += strcmp(type + 6, "held") == 0;
 		return;
 	}
-	if (strncmp(e->type, "message.", 8) != 0)
+	if (!e || strncmp(type, "message.", 8) != 0)
 		return;
-	word = e->type + 8;
+	word = type + 8;
 	switch (word[0]) {
 	case 'q':
 		s->now.submitted++;

@@ -34,7 +34,8 @@ struct stats_sample {
 struct stats;
 enum err stats_new(struct env *env, struct node *n, struct stats **out) MUST_CHECK;
 void stats_free(struct stats *s); /* accepts NULL */
-void stats_observe(void *stats, const struct node_event *e);
+/* For events_tap(). */
+void stats_observe(void *stats, const char *type, const struct node_event *e, const char *word);
 /* Called after each span of ten seconds. */
 void stats_on_sample(struct stats *s, void (*fn)(void *ctx, const struct stats_sample *x), void *ctx);
 

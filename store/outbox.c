@@ -326,6 +326,16 @@ enum err outbox_get(struct store *s, struct bytes id, struct outbox_row *out)
 	return e;
 }
 
+enum err outbox_by_seq(struct store *s, int64_t seq, struct outbox_row *out)
+{
+	struct outbox_row r;
+	enum err e = outbox_fetch(s, seq, OUT_WHOLE, &r);
+
+	if (e == ERR_OK)
+		*out = r;
+	return e;
+}
+
 enum err outbox_word(struct store *s, struct bytes id, char out[static STORE_ID_MAX + 1])
 {
 	struct outbox_row r;
@@ -375,6 +385,15 @@ enum err outbox_body(struct store *s, int64_t seq, struct buf *out)
 		return ERR_WRONG_STATE;
 	}
 	return e == ERR_OK && !has ? ERR_CORRUPT : e;
+}
+
+enum err outbox_kept_body(struct store *s, int64_t seq, struct buf *out)
+{
+	struct outbox_row r;
+	bool has;
+	enum err e = outbox_fetch_body(s, seq, &r, out, &has);
+
+	return e == ERR_OK && !has ? ERR_NOTFOUND : e;
 }
 
 static enum err give_wire(struct store *s, int64_t seq)

@@ -129,6 +129,7 @@ enum err outbox_waiting(struct store *s, const struct node_id *peer, uint8_t aft
 enum err outbox_body(struct store *s, int64_t seq, struct buf *out) MUST_CHECK;
 /* Distinct peers that have QUEUED rows. */
 enum err outbox_peers(struct store *s, struct node_id *out, size_t max, size_t *n) MUST_CHECK;
+enum err outbox_by_seq(struct store *s, int64_t seq, struct outbox_row *out) MUST_CHECK;
 /* When that is by the wall clock as it goes now. */
 uint64_t outbox_expiry_wall(struct store *s, uint64_t expires_ms);
 /* The earliest expiry among QUEUED rows, by the wall clock; UINT64_MAX when none. */
@@ -136,6 +137,16 @@ enum err outbox_next_expiry(struct store *s, uint64_t *wall_ms) MUST_CHECK;
 /* QUEUED rows whose time has passed become EXPIRED; up to `max`, returned for events. */
 enum err outbox_expire(struct store *s, uint64_t wall_ms, struct outbox_row *rows, size_t max,
 		       size_t *n) MUST_CHECK;
+
+/* Its clear body as long as it is kept: while it waits, and of a dead letter. ERR_NOTFOUND: no such row, or its body is
+ * gone. */
+enum err outbox_kept_body(struct store *s, int64_t seq, struct buf *out) MUST_CHECK;
+/* What waits for one peer. An unknown peer has none. */
+struct queue_view {
+	uint64_t count, bytes;
+	uint64_t oldest_ms; /* accepted; 0: none, or no clock then */
+};
+enum err outbox_queue_of(struct store *s, const struct node_id *peer, struct queue_view *out) MUST_CHECK;
 
 struct outbox_filter {
 	const struct node_id *peer; /* NULL = all */

@@ -106,6 +106,35 @@ enum err outbox_peers(struct store *s, struct node_id *out, size_t max, size_t *
 	return ERR_OK;
 }
 
+enum err outbox_queue_of(struct store *s, const struct node_id *peer, struct queue_view *out)
+{
+	struct queue_view v = {.oldest_ms = UINT64_MAX};
+	uint8_t blob[PEER_BLOB_BYTES];
+	const struct out_peer *p;
+	struct outbox_row r;
+
+	if (peer_blob(peer, blob) != ERR_OK)
+		return ERR_MALFORMED;
+	p = waiting_peer(&s->waiting, blob);
+	for (unsigned rank = 0; p && rank < OUTBOX_PRIORITIES; rank++) {
+		const struct sorted *q = &p->queue[rank];
+		for (size_t i = 0; i < q->n; i++)
+			v.bytes += ((const struct out_wait *)sorted_at(q, i))->len;
+		v.count += q->n;
+		if (!q->n)
+			continue;
+		enum err e = outbox_fetch(s, (int64_t)((const struct out_wait *)sorted_at(q, 0))->row, OUT_PLAIN, &r);
+		if (e != ERR_OK && e != ERR_CORRUPT)
+			return e == ERR_NOTFOUND ? ERR_CORRUPT : e;
+		if (e == ERR_OK && r.created_ms < v.oldest_ms)
+			v.oldest_ms = r.created_ms;
+	}
+	if (v.oldest_ms == UINT64_MAX)
+		v.oldest_ms = 0;
+	*out = v;
+	return ERR_OK;
+}
+
 /* By whichever clock it is, as the wall clock will show it. */
 uint64_t outbox_expiry_wall(struct store *s, uint64_t expires_ms)
 {

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "daemon/rpc.h"
+#include "daemon/views.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -78,10 +79,12 @@ static void begin(void)
 	cx.home = "/nonexistent";
 	cx.name = "me";
 	cx.rotated = false;
+	ok(views_open(&cx));
 }
 
 static void end(void)
 {
+	views_close(&cx);
 	events_free(cx.events);
 	brakes_free(cx.brakes);
 	cx.brakes = NULL;

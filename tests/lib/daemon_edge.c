@@ -10,6 +10,8 @@
 
 #include <sodium.h>
 
+#include "daemon/views.h"
+
 #include "base/text.h"
 
 static uint64_t edge_now(void *ctx)
@@ -67,6 +69,7 @@ void edge_init(struct edge *e)
 	e->cx = (struct command_ctx){ .node = e->node, .events = e->events, .env = &e->env,
 				      .keyring = e->keyring, .pins = e->pins, .store = e->store,
 				      .audit = e->audit, .home = "/nonexistent", .name = "me" };
+	assert_int_equal(views_open(&e->cx), ERR_OK);
 	buf_init(&e->out, 64u << 20);
 	e->room = SIZE_MAX;
 	rpc_init(&e->rpc, &e->cx, edge_put, e);
@@ -76,6 +79,7 @@ void edge_fini(struct edge *e)
 {
 	rpc_close(&e->rpc);
 	brakes_free(e->cx.brakes);
+	views_close(&e->cx);
 	events_free(e->events);
 	node_free(e->node);
 	policy_fini(&e->policy);

@@ -1,7 +1,7 @@
 # The simulator: many nodes in virtual time. `make sim` is half an hour; `make sim-check` half a minute.
 # It needs the core of daemon/ alone, not the edge (control socket, web, libuv).
 SIM_BIN := $(B)/tests/sim/sim
-SIM_EDGE := app|brakes|commands|commands_internal|config|control|events|fields|home|lan|loop|meshkey|notify|ownkey|rotation|rpc|unlock
+SIM_EDGE := app|attention|brakes|commands|commands_internal|config|control|events|feed|feed_internal|fields|home|lan|loop|mesh|meshkey|notify|ownkey|rotation|rows|rpc|stats|unlock|views
 SIM_CORE := $(patsubst daemon/%.c,%,$(shell grep -LE '"daemon/($(SIM_EDGE))\.h"|<uv\.h>' daemon/*.c))
 SIM_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c)) $(patsubst %,$(B)/daemon/%.o,$(SIM_CORE))
 
