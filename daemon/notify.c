@@ -43,7 +43,7 @@ void notify_still_starting(void)
 	if (!notify_wanted() || now.tv_sec == last)
 		return;
 	last = now.tv_sec;
-	notify_manager("EXTEND_TIMEOUT_USEC=30000000\nSTATUS=preparing the database");
+	notify_manager("EXTEND_TIMEOUT_USEC=120000000\nSTATUS=preparing the database");
 }
 
 uint64_t notify_watchdog_ms(void)

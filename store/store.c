@@ -319,6 +319,9 @@ enum err store_open(const struct store_config *c, struct store **out, struct fau
 		e = fault_set(f, ERR_NOMEM, EXIT_GENERIC, "no memory for the store");
 	if (e == ERR_OK)
 		e = connect_db(s, f);
+	/* The check of a tree is one instruction, and not interrupted by this: so it is said before, too. */
+	if (e == ERR_OK && c->working)
+		c->working();
 	if (e == ERR_OK && c->working)
 		sqlite3_progress_handler(s->db, WORKING_OPS, still_working, (void *)(uintptr_t)c);
 	if (e == ERR_OK)

@@ -117,6 +117,7 @@ def ready_is_said_when_everything_answers_and_stopping_at_the_end():
         told.spawn([])
     finally:
         del os.environ["NOTIFY_SOCKET"]
+    assert heard.recv(1000).startswith(b"EXTEND_TIMEOUT_USEC=")
     first = heard.recv(1000).decode()
     assert first.startswith("READY=1\n"), first
     told.control = told.connect()  # at once: that is what READY promises
