@@ -187,6 +187,7 @@ enum err app_open_node(struct app *a, struct fault *f)
 		.revoke_admins_n = c->admins.n,
 		.discovery = c->discovery,
 		.policy = (struct policy *)&c->policy,
+		.limits.sessions = c->sessions,
 	};
 	struct node_parts parts = { .env = env_of(a), .keyring = a->key.keyring, .pins = a->pins,
 				    .store = a->store, .audit = a->audit };

@@ -158,7 +158,6 @@ static void put(struct run_config *c, const struct setting *s, const char *text)
 	case SETTING_BOOL:
 	case SETTING_INT:
 	case SETTING_DURATION:
-	case SETTING_SIZE:
 	case SETTING_WORD:
 		BUG_ON(!setting_number(s, text, &n));
 		put_number(c, s, n);

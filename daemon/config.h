@@ -54,6 +54,7 @@ struct run_config {
 	uint64_t backup_every_ms; /* 0: only when asked */
 	uint32_t backup_keep;
 	double connect_rate; /* accepted per second and source; 0: no limit */
+	uint32_t sessions; /* open at a time */
 	enum walls_mode walls;
 	const char *http_listen; /* "127.0.0.1:8766"; NULL: only when `ironmesh dashboard` asks */
 	bool http_remote;        /* it may be an address that other machines reach */

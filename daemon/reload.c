@@ -29,7 +29,6 @@ static bool is_text(const struct setting *s)
 	case SETTING_INT:
 	case SETTING_RATE:
 	case SETTING_DURATION:
-	case SETTING_SIZE:
 	case SETTING_WORD:
 	case SETTING_VERSION:
 		return false;

@@ -128,12 +128,13 @@ static bool number_parse(const char *s, uint64_t max, uint64_t *out)
 static const struct unit {
 	const char *word;
 	uint64_t of;
-} times[] = { { "d", 86400000 }, { "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 } },
-  sizes[] = { { "G", 1 << 30 }, { "M", 1 << 20 }, { "K", 1 << 10 }, { "", 1 } };
+} times[] = { { "d", 86400000 }, { "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 } };
 
 /* In the largest unit that leaves no rest. */
-static const char *with_unit(const struct unit *u, uint64_t v, char *out, size_t cap)
+static const char *time_text(uint64_t v, char *out, size_t cap)
 {
+	const struct unit *u = times;
+
 	if (!v)
 		snprintf(out, cap, "0");
 	while (v && v % u->of)
@@ -143,29 +144,8 @@ static const char *with_unit(const struct unit *u, uint64_t v, char *out, size_t
 	return out;
 }
 
-static bool size_parse(const char *s, uint64_t *out)
-{
-	char digits[24];
-	size_t n = strspn(s, "0123456789");
-	uint64_t v, of = 1;
-
-	if (n == 0 || n >= sizeof digits)
-		return false;
-	memcpy(digits, s, n);
-	digits[n] = '\0';
-	if (s[n])
-		for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
-			if (sizes[i].word[0] && strcasecmp(s + n, sizes[i].word) == 0)
-				of = sizes[i].of;
-	if ((s[n] && of == 1) || !number_parse(digits, INT64_MAX / of, &v))
-		return false;
-	*out = v * of;
-	return true;
-}
-
 const char *setting_range(const struct setting *s, char *out, size_t cap)
 {
-	const struct unit *u = s->kind == SETTING_SIZE ? sizes : times;
 	const char *zero = s->flags & SETTING_ZERO ? " or 0" : "";
 	char low[24], high[24];
 
@@ -179,9 +159,8 @@ const char *setting_range(const struct setting *s, char *out, size_t cap)
 		snprintf(out, cap, "%lld to %lld%s", (long long)s->min, (long long)s->max, zero);
 		break;
 	case SETTING_DURATION:
-	case SETTING_SIZE:
-		snprintf(out, cap, "%s to %s%s", with_unit(u, (uint64_t)s->min, low, sizeof low),
-			 with_unit(u, (uint64_t)s->max, high, sizeof high), zero);
+		snprintf(out, cap, "%s to %s%s", time_text((uint64_t)s->min, low, sizeof low),
+			 time_text((uint64_t)s->max, high, sizeof high), zero);
 		break;
 	case SETTING_WORD:
 		words_text(s->words, out, cap);
@@ -207,8 +186,6 @@ bool setting_number(const struct setting *s, const char *text, uint64_t *out)
 		return number_parse(text, (uint64_t)s->max, out);
 	case SETTING_DURATION:
 		return duration_parse(bytes_str(text), out) == ERR_OK;
-	case SETTING_SIZE:
-		return size_parse(text, out);
 	case SETTING_WORD:
 		for (*out = 0; w; (*out)++) {
 			size_t n = strcspn(w, "|");
@@ -265,20 +242,18 @@ static enum err take_rate(const struct raw *r, const char *v, char *out, size_t 
 	return ERR_OK;
 }
 
-static enum err take_measure(const struct raw *r, const char *v, char *out, size_t cap)
+static enum err take_time(const struct raw *r, const char *v, char *out, size_t cap)
 {
-	bool size = r->s->kind == SETTING_SIZE;
 	char range[80];
 	uint64_t n;
 
-	if (size ? !size_parse(v, &n) : duration_parse(bytes_str(v), &n) != ERR_OK)
-		return refuse(r, NULL, "%s: '%s' is not a %s", r->label, v, size ? "size such as 64K, 10M or 4096" :
-									      "time such as 30m or 1800");
+	if (duration_parse(bytes_str(v), &n) != ERR_OK)
+		return refuse(r, NULL, "%s: '%s' is not a time such as 30m or 1800", r->label, v);
 	if ((n < (uint64_t)r->s->min || n > (uint64_t)r->s->max) && !(n == 0 && r->s->flags & SETTING_ZERO)) {
 		setting_range(r->s, range, sizeof range);
 		return refuse(r, NULL, "%s: %s is not %s", r->label, v, range);
 	}
-	with_unit(size ? sizes : times, n, out, cap);
+	time_text(n, out, cap);
 	return ERR_OK;
 }
 
@@ -388,8 +363,7 @@ static enum err take_one(const struct raw *r, const char *v, char *out, size_t c
 	case SETTING_RATE:
 		return take_rate(r, v, out, cap);
 	case SETTING_DURATION:
-	case SETTING_SIZE:
-		return take_measure(r, v, out, cap);
+		return take_time(r, v, out, cap);
 	case SETTING_WORD:
 		return take_word(r, v, out, cap);
 	case SETTING_NAME:

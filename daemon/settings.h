@@ -20,7 +20,6 @@ enum setting_kind {
 	SETTING_INT,      /* min to max */
 	SETTING_RATE,     /* a number that may have a fraction, 0 to max */
 	SETTING_DURATION, /* in ms */
-	SETTING_SIZE,     /* in bytes: 64K, 10M, 2G */
 	SETTING_WORD,     /* one of `words` */
 	SETTING_NAME,     /* name_valid() */
 	SETTING_TEXT,     /* min to max bytes, no control characters */

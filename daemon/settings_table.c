@@ -96,6 +96,8 @@ static const struct setting rows[] = {
 	{ "limits", "connect_rate", "--connect-rate", "N", .kind = SETTING_RATE, .max = 1000000, .standard = "20", .flags = LIVE,
 	  AT(connect_rate), .text = "connections per second taken from one address; 0: no limit",
 	  .help = "connections per second taken from one address (20); 0: no limit" },
+	{ "limits", "sessions", NULL, "N", .kind = SETTING_INT, .min = 16, .max = 65536, .standard = "4096", AT(sessions),
+	  .text = "sessions that may be open at a time; a quarter is kept for peers that are trusted" },
 	{ "limits", "rekey_interval", "--rekey-interval", "TIME", .kind = SETTING_DURATION, .min = 10000, .max = 7ll * 24 * 3600000,
 	  .standard = "30m", .flags = LIVE | SETTING_ZERO, AT(rekey_ms), .text = "new session keys after this time; 0: never",
 	  .help = "new session keys after this time (30m); 0: never" },
@@ -219,7 +221,7 @@ const char *setting_kind_word(enum setting_kind k)
 {
 	static const char *const words[] = {
 		[SETTING_BOOL] = "yes-no", [SETTING_INT] = "number",   [SETTING_RATE] = "rate",	      [SETTING_DURATION] = "time",
-		[SETTING_SIZE] = "size",   [SETTING_WORD] = "word",    [SETTING_NAME] = "name",	      [SETTING_TEXT] = "text",
+		[SETTING_WORD] = "word",    [SETTING_NAME] = "name",	      [SETTING_TEXT] = "text",
 		[SETTING_PATH] = "path",   [SETTING_ADDRESS] = "address", [SETTING_ID] = "node-id",   [SETTING_VERSION] = "version",
 		[SETTING_PEERS] = "peers", [SETTING_KEYS] = "keys",    [SETTING_WORDS] = "list",
 	};
