@@ -51,7 +51,7 @@ enum err records_keep_rotation(struct store *s, const struct keyring *old, const
 
 /* This database is an older copy of itself: generations of our records go up by more than a life uses, and our prekeys are
  * dropped, so that new ones are made above whatever was said since. In the open group, before records_new(). */
-enum err records_new_life(struct store *s) MUST_CHECK;
+enum err records_new_life(struct store *s, uint64_t wall_ms) MUST_CHECK;
 
 /* A record of ours of type CAP, ROUTE or CARD with the next generation, which is on disk before this returns; the cache
  * has it too. Appends it to `out`. ERR_UNSUPPORTED without im2, ERR_STORE, ERR_NOMEM, ERR_LIMIT. */

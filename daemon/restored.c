@@ -40,7 +40,7 @@ static enum err new_life(struct store *s, uint64_t wall_ms, unsigned *invites)
 	enum err e = outbox_new_eras(s);
 
 	if (e == ERR_OK)
-		e = records_new_life(s);
+		e = records_new_life(s, wall_ms);
 	if (e == ERR_OK)
 		e = invites_close_open(s, wall_ms, invites);
 	if (e != ERR_OK) {

@@ -65,7 +65,8 @@ static enum err next_head(struct backup *b, const char *name, uint64_t *bytes, s
 
 	if (rc == ARCHIVE_EOF)
 		return wrong(b, ERR_SHORT, f, "files are missing");
-	if (rc != ARCHIVE_OK)
+	/* There is one form: libarchive would take others too. */
+	if (rc != ARCHIVE_OK || archive_filter_code(b->tar, 0) != ARCHIVE_FILTER_ZSTD)
 		return wrong(b, ERR_MALFORMED, f, "the archive inside is damaged");
 	path = archive_entry_pathname(x);
 	if (!path || strcmp(path, name) != 0)

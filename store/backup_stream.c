@@ -302,7 +302,7 @@ static enum err bad(struct backup_in *in, enum err e, struct fault *f)
 {
 	in->err = e;
 	if (e == ERR_SHORT)
-		fault_set(f, e, EXIT_INTEGRITY, "this backup is cut off after %llu bytes", (unsigned long long)in->bytes);
+		fault_set(f, e, EXIT_INTEGRITY, "this backup is cut off, or altered at its end, at byte %llu", (unsigned long long)in->bytes);
 	else if (e == ERR_TRAILING)
 		fault_set(f, e, EXIT_INTEGRITY, "something stands behind the end of this backup");
 	else if (e == ERR_CORRUPT)
