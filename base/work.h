@@ -10,7 +10,7 @@
 #include "base/secret.h"
 
 struct work {
-	const char *verb;    /* "backup.write", "backup.verify", "backup.look", "restore" */
+	const char *verb;    /* "backup.write", "backup.verify", "backup.look", "restore", "import" */
 	const char *home;
 	const json_t *params; /* an object; what the verb takes is said in daemon/state_work.h */
 	struct bytes archive; /* passphrase of the archive */

@@ -6,7 +6,7 @@
 
 #include "cli/command.h"
 
-extern const struct command cmd_backup, cmd_restore;
+extern const struct command cmd_backup, cmd_import, cmd_restore;
 extern const struct command cmd_caps, cmd_config, cmd_conversations, cmd_doctor, cmd_discovery, cmd_invite, cmd_pair, cmd_routes, cmd_setup;
 extern const struct command cmd_dashboard, cmd_metrics, cmd_token;
 extern const struct command cmd_run, cmd_send, cmd_inbox, cmd_recv, cmd_outbox, cmd_peers, cmd_status,

@@ -142,6 +142,14 @@ enum err invites_close_open(struct store *s, uint64_t wall_ms, unsigned *closed)
 	return e;
 }
 
+enum err invites_add_spent(struct store *s, const uint8_t nonce[static INVITE_NONCE], uint64_t spent_ms, uint64_t expires_ms)
+{
+	struct invite_entry x = { .spent_ms = spent_ms, .issued_ms = spent_ms, .expires_ms = expires_ms };
+
+	memcpy(x.nonce, nonce, INVITE_NONCE);
+	return row_put(s, &x);
+}
+
 /* --- the list ------------------------------------------------------------------------------------------------ */
 struct invite_entry *invites_find(struct invites *v, const uint8_t nonce[static INVITE_NONCE])
 {

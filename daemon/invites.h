@@ -67,6 +67,8 @@ enum err invites_revoke(struct node *n, const char *id, struct invite_entry *out
  * invites_new(). */
 struct store;
 enum err invites_close_open(struct store *s, uint64_t wall_ms, unsigned *closed) MUST_CHECK;
+/* An invite that another ledger knows as spent (wire 9.9). In the open group, before invites_new(). */
+enum err invites_add_spent(struct store *s, const uint8_t nonce[static INVITE_NONCE], uint64_t spent_ms, uint64_t expires_ms) MUST_CHECK;
 /* Pins the inviter as trusted and dials. `done` comes once, unless invites_forget() comes first: with ERR_OK when the inviter
  * has pinned us too; else with a fault. `v` gets what the token says. ERR_AGAIN: another one is under way. Fault filled. */
 typedef void (*invite_done)(void *ctx, const struct fault *f); /* f NULL: done */

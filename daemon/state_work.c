@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "daemon/daemon.h"
 #include "daemon/home.h"
+#include "daemon/import.h"
 #include "daemon/loop.h"
 #include "daemon/owner.h"
 #include "daemon/unlock.h"
@@ -284,6 +285,8 @@ enum err daemon_work(const struct work *w, json_t **result, struct fault *f)
 		e = state_work_backup(w, &env, result, f);
 	else if (strcmp(w->verb, "restore") == 0)
 		e = state_work_restore(w, &env, result, f);
+	else if (strcmp(w->verb, "import") == 0)
+		e = import_work(w, &env, result, f);
 	else
 		e = state_work_verify(w, &env, result, f);
 	timers_fini(&env);

@@ -6,6 +6,7 @@
  *   backup.verify  file                     -> ironmesh.backup/1
  *   backup.look    file                     -> ironmesh.backup/1, only its list of contents is read
  *   restore        file, force, dry_run, discard_old                     -> ironmesh.restore/1
+ *   import         from, dry_run, accept_unverified                      -> ironmesh.import/1 (import.h)
  *
  * A backup that cannot be read back, or whose files do not fit together, is none: it gets no name.
  */

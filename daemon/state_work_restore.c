@@ -91,7 +91,7 @@ static json_t *answer(const struct restoring *r, bool dry)
 static enum err swap(struct restoring *r, struct env *env, struct fault *f)
 {
 	uint64_t wall = env_wall(env);
-	enum err e = restore_finish(r->w->home, r->staged, backup_manifest(r->b)->created_ms, wall, f);
+	enum err e = restore_finish(r->w->home, r->staged, true, backup_manifest(r->b)->created_ms, wall, f);
 
 	if (e == ERR_OK)
 		e = restore_swap(r->w->home, r->staged, wall, r->kept, f);

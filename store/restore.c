@@ -159,7 +159,7 @@ static enum err give_away(const char *home, const char *staged, struct fault *f)
 	return e;
 }
 
-enum err restore_finish(const char *home, const char *staged, uint64_t archive_ms, uint64_t wall_ms, struct fault *f)
+enum err restore_finish(const char *home, const char *staged, bool mark, uint64_t archive_ms, uint64_t wall_ms, struct fault *f)
 {
 	char path[4096], text[160];
 	enum err e = path_join(path, sizeof path, staged, RESTORED_MARK);
@@ -168,7 +168,8 @@ enum err restore_finish(const char *home, const char *staged, uint64_t archive_m
 		return fault_set(f, e, EXIT_USAGE, "the path of the home folder is too long");
 	snprintf(text, sizeof text, "{\"archive_ms\":%llu,\"restored_ms\":%llu}\n", (unsigned long long)archive_ms,
 		 (unsigned long long)wall_ms);
-	e = file_write_secret(path, bytes_str(text), f);
+	if (mark)
+		e = file_write_secret(path, bytes_str(text), f);
 	if (e == ERR_OK)
 		e = give_away(home, staged, f);
 	if (e == ERR_OK && dir_fsync_of(path) != ERR_OK)

@@ -17,8 +17,9 @@
 /* Makes "HOME.restore-<16 hex>". *lock is held until the caller closes it. ERR_DENIED, ERR_STORE, ... */
 
 enum err restore_stage(const char *home, char staged[static 4096], int *lock, struct fault *f) MUST_CHECK;
-/* The mark, and everything on disk; as root, it all belongs to the owner of the old folder. `archive_ms`: when the backup was made. */
-enum err restore_finish(const char *home, const char *staged, uint64_t archive_ms, uint64_t wall_ms, struct fault *f) MUST_CHECK;
+/* With `mark` the mark, and everything on disk; as root, it all belongs to the owner of the old folder. `archive_ms`: when the backup was made. */
+enum err restore_finish(const char *home, const char *staged, bool mark, uint64_t archive_ms, uint64_t wall_ms,
+			 struct fault *f) MUST_CHECK;
 /* The exchange. kept: where the old folder is now; "" when there was none. ERR_EXISTS: another program made the folder meanwhile;
  * ERR_UNSUPPORTED: the file system cannot, or HOME is a mount point. */
 enum err restore_swap(const char *home, const char *staged, uint64_t wall_ms, char kept[static 4096], struct fault *f) MUST_CHECK;

@@ -88,6 +88,11 @@ struct pins;
 /* path NULL: memory only (tests, simulator). A missing file is an empty store. */
 enum err pins_load(const char *path, const struct keyring *k, struct env *env, struct pins **out,
 		   struct fault *f) MUST_CHECK;
+/* The store of the old software at `from`, to become ours at `path` with the next pins_flush(); `from` is left as it is. *authentic:
+ * its MAC is of this identity. Forms without such a MAC (version 1 bound to a folder, or none at all: anybody can have written
+ * them) are read with `unverified` only. ERR_AUTH, ERR_MALFORMED, ERR_NOTFOUND, ... with fault. */
+enum err pins_import(const char *from, const char *path, const struct keyring *k, struct env *env, bool unverified,
+		     struct pins **out, bool *authentic, struct fault *f) MUST_CHECK;
 /* Whether pins_load() of this file would find it good, and how many records it has. Without a keyring, so on any thread: `mac` and
  * `box` are what it derives for DERIVE_TRUST_MAC and DERIVE_TRUST_BOX. ERR_NOTFOUND; ERR_AUTH, ERR_MALFORMED, ... with fault. */
 enum err pins_check(const char *path, const struct node_id *self, struct bytes mac, struct bytes box, struct env *env,

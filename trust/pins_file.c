@@ -211,6 +211,60 @@ enum err pins_load(const char *path, const struct keyring *k, struct env *env, s
 	return ERR_OK;
 }
 
+/* Version 1 and older, without asking who wrote it. */
+static enum err read_unverified(struct pins *p, struct bytes file, char *why, size_t cap)
+{
+	json_t *root;
+	const json_t *version;
+	enum err e = json_load_strict(file, PINS_FILE_MAX, &root);
+
+	if (e != ERR_OK)
+		return no(why, cap, e, "it is not a JSON object of at most 8 MiB");
+	version = json_object_get(root, "version");
+	if (!json_is_object(root) || (version && json_integer_value(version) != 1)) {
+		e = no(why, cap, ERR_AUTH, "its MAC does not verify: it was changed, or belongs to another identity");
+	} else {
+		json_object_del(root, "_mac");
+		e = pins_read_inner(p, root);
+		if (e != ERR_OK)
+			no(why, cap, e, "a record in it is malformed or there are too many");
+	}
+	json_decref(root);
+	return e;
+}
+
+enum err pins_import(const char *from, const char *path, const struct keyring *k, struct env *env, bool unverified,
+		     struct pins **out, bool *authentic, struct fault *f)
+{
+	struct pins *p;
+	char why[256] = "";
+	struct buf file;
+	enum err e = pins_new(path, k, env, &p);
+
+	if (e != ERR_OK)
+		return fault_set(f, e, EXIT_RETRY, "no memory for the trust store");
+	buf_init(&file, PINS_FILE_MAX);
+	e = file_read(from, &file, f);
+	if (e == ERR_OK) {
+		e = pins_read_file(p, buf_bytes(&file), why, sizeof why);
+		*authentic = e == ERR_OK;
+		if (e == ERR_AUTH && unverified) {
+			pins_clear(p);
+			e = read_unverified(p, buf_bytes(&file), why, sizeof why);
+		}
+		if (e != ERR_OK)
+			fault_set(f, e, EXIT_INTEGRITY, "the trust store %s cannot be used: %s", from, why);
+	}
+	buf_fini(&file);
+	if (e != ERR_OK) {
+		pins_free(p);
+		return e;
+	}
+	p->stale = true; /* it is not at `path` yet */
+	*out = p;
+	return ERR_OK;
+}
+
 enum err pins_check(const char *path, const struct node_id *self, struct bytes mac, struct bytes box, struct env *env,
 		    size_t *count, struct fault *f)
 {
