@@ -21,10 +21,10 @@
 #include "trust/keyring.h"
 #include "trust/psks.h"
 
-#define PINS_MAX 4096          /* records; a pending record may be evicted (oldest), others never */
+#define PINS_MAX 16384         /* records; a pending record may be evicted (oldest), others never */
 #define PINS_PENDING_MAX 256
 #define PINS_ADDRESSES_MAX 8   /* per record */
-#define PINS_FILE_MAX (8u << 20)
+#define PINS_FILE_MAX (32u << 20)
 #define ADDRESS_MAX 255
 #define PINS_IM2_ADDRESSES_MAX 4096
 #define PINS_ROTATED_KEEP_MS (30ull * 86400000u)

@@ -11,6 +11,9 @@ $(B)/tests/bench/bench_caps: $(B)/tests/bench/bench_caps.o $(patsubst %,$(B)/dae
 	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
 $(B)/tests/bench/bench_keys: $(B)/tests/bench/bench_keys.o $(call lib,$(LIBS_daemon))
 	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
+# A home folder with many peers and messages, for tests and measures.
+$(B)/tests/bench/big_home: $(B)/tests/bench/big_home.o $(call lib,store protocol trust base)
+	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
 # The small benches of one room each.
 $(B)/tests/bench/bench_%: $(B)/tests/bench/bench_%.o $(call lib,transports store protocol trust base)
 	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
