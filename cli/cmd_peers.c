@@ -3,6 +3,26 @@
 #include "base/text.h"
 #include "cli/commands.h"
 
+/* The pages behind the first one of many peers. */
+static int more_pages(struct cli *c, json_t *result)
+{
+	const char *state = options_text(&c->opts, "state");
+	int code = EXIT_DONE;
+
+	while (code == EXIT_DONE && json_str(result, "next")) {
+		json_t *page = cli_result(c, "peers.list", json_pack("{s:s*, s:s}", "state", state, "after", json_str(result, "next")),
+					  &code);
+
+		if (!page)
+			break;
+		json_array_extend(json_object_get(result, "peers"), json_object_get(page, "peers"));
+		json_object_set(result, "next", json_object_get(page, "next"));
+		json_object_set(result, "omitted", json_object_get(page, "omitted"));
+		json_decref(page);
+	}
+	return code;
+}
+
 static int run_list(struct cli *c)
 {
 	json_t *p = json_pack("{s:s*}", "state", options_text(&c->opts, "state"));
@@ -15,6 +35,7 @@ static int run_list(struct cli *c)
 	result = cli_result(c, "peers.list", p, &code);
 	if (!result)
 		return code;
+	code = more_pages(c, result);
 	list = json_object_get(result, "peers");
 	if (!cli_printed_json(c, result)) {
 		json_array_foreach (list, i, peer)

@@ -16,6 +16,7 @@
 #define CLOCK_BACK_MS 300000
 #define CLOCK_EARLIEST_MS 1764000000000ull /* no daemon of this kind is older */
 #define NEAR_FULL_PERCENT 90
+#define PEERS_ONE_BY_ONE 20
 
 /* What a part has set. */
 struct kept {
@@ -153,9 +154,9 @@ struct gather {
 	struct buf text;
 	struct entry *list;
 	size_t n, cap, total;
-	/* for health */
-	size_t by_severity[3];
-	struct attention_health *health;
+	size_t bad_peers, held_peers; /* with messages that failed; with held ones */
+	uint64_t latest_ms;           /* of any message */
+	struct attention_health *health; /* only that is wanted */
 };
 
 struct told {
@@ -352,10 +353,25 @@ static void tell_alarms(struct gather *g)
 	}
 }
 
+static uint64_t bad_of(const struct thread_head *h)
+{
+	return (uint64_t)h->out_states[OUTBOX_FAILED] + h->out_states[OUTBOX_EXPIRED] + h->out_states[OUTBOX_REJECTED];
+}
+
+static bool count_one(void *ctx, const struct thread_head *h)
+{
+	struct gather *g = ctx;
+
+	g->bad_peers += bad_of(h) != 0;
+	g->held_peers += h->in_states[INBOX_HELD] != 0;
+	g->latest_ms = h->last_ms > g->latest_ms ? h->last_ms : g->latest_ms;
+	return true;
+}
+
 static bool head_one(void *ctx, const struct thread_head *h)
 {
 	struct gather *g = ctx;
-	uint64_t bad = (uint64_t)h->out_states[OUTBOX_FAILED] + h->out_states[OUTBOX_EXPIRED] + h->out_states[OUTBOX_REJECTED];
+	uint64_t bad = g->bad_peers > PEERS_ONE_BY_ONE ? 0 : bad_of(h);
 	const struct pin *pin = pins_get(g->cx->pins, &h->peer);
 	char what[200], next[96], safe[96];
 	struct told t = { .severity = ATTENTION_WARNING, .peer = &h->peer, .what = what, .next = next };
@@ -386,40 +402,41 @@ static bool head_one(void *ctx, const struct thread_head *h)
 	return true;
 }
 
-static void tell_messages(struct gather *g)
+/* A list of a thousand peers is no help: beyond a few, one item stands for all of them. */
+static void tell_bad_of_many(struct gather *g)
 {
-	uint64_t out[OUTBOX_STATES] = { 0 }, in[INBOX_STATES] = { 0 };
+	uint64_t out[OUTBOX_STATES] = { 0 };
+	char what[200];
+	struct told t = { .key = "message-failed", .kind = "message-failed", .severity = ATTENTION_WARNING, .what = what, .dismiss = true,
+			  .means = "They were not delivered. Their bodies are kept until they are pruned, so they can be sent again.",
+			  .next = "ironmesh outbox list --state failed" };
 
-	if (outbox_count(g->cx->store, NULL, out) != ERR_OK || inbox_count(g->cx->store, NULL, in) != ERR_OK)
+	if (outbox_count(g->cx->store, NULL, out) != ERR_OK)
 		return;
-	if (out[OUTBOX_FAILED] + out[OUTBOX_EXPIRED] + out[OUTBOX_REJECTED] + in[INBOX_HELD])
-		thread_each(g->cx->store, head_one, g);
+	t.count = out[OUTBOX_FAILED] + out[OUTBOX_EXPIRED] + out[OUTBOX_REJECTED];
+	snprintf(what, sizeof what, "%llu messages to %zu peers failed, expired or were rejected", (unsigned long long)t.count,
+		 g->bad_peers);
+	tell(g, &t);
 }
 
-struct latest {
-	uint64_t ms;
-};
-
-static bool latest_one(void *ctx, const struct thread_head *h)
+static void tell_messages(struct gather *g)
 {
-	struct latest *l = ctx;
-
-	l->ms = h->last_ms > l->ms ? h->last_ms : l->ms;
-	return true;
+	if (g->bad_peers > PEERS_ONE_BY_ONE)
+		tell_bad_of_many(g);
+	if (g->held_peers || (g->bad_peers && g->bad_peers <= PEERS_ONE_BY_ONE))
+		thread_each(g->cx->store, head_one, g);
 }
 
 static void tell_clock(struct gather *g)
 {
 	uint64_t wall = env_wall(g->a->env);
-	struct latest last = { 0 };
 	struct told t = { .kind = "clock-doubt", .key = "clock-doubt", .severity = ATTENTION_ERROR, .count = 1,
 			  .next = "timedatectl status" };
 
-	thread_each(g->cx->store, latest_one, &last);
 	if (wall < CLOCK_EARLIEST_MS) {
 		t.what = "the clock of this machine stands before this program was made";
 		t.means = "Times are wrong, and messages expire by running time. Old peers refuse what we send.";
-	} else if (last.ms > wall + CLOCK_BACK_MS) {
+	} else if (g->latest_ms > wall + CLOCK_BACK_MS) {
 		t.what = "the clock of this machine stands before messages that are already here";
 		t.means = "It was put back, or it was wrong before. The order of messages and their expiry cannot be trusted.";
 	} else {
@@ -556,6 +573,7 @@ static void tell_warnings(struct gather *g)
 
 static void gather(struct gather *g)
 {
+	thread_each(g->cx->store, count_one, g);
 	tell_kept(g);
 	tell_trust_store(g);
 	tell_clock(g);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "daemon/backups.h"
+#include "daemon/feed.h"
 #include "daemon/lan.h"
 #include "daemon/reload.h"
 #include "daemon/walls.h"
@@ -315,6 +316,9 @@ json_t *peer_result(const struct command_ctx *cx, const struct pin *pin)
 	struct targets t = targets_of(cx);
 	json_t *o = peer_json(cx, pin, t.list, t.n);
 
+	/* Whoever is answered with it may have changed it. */
+	if (cx->feed)
+		feed_peer(cx->feed, &pin->id);
 	free(t.list);
 	if (!o)
 		return NULL;
@@ -330,6 +334,9 @@ struct listing {
 	int state; /* -1 = all */
 	json_t *list;
 	size_t bytes, omitted;
+	size_t n, limit;            /* of pins; 0 = as many as fit */
+	uint64_t after_ms, last_ms; /* in the order of pins_each(): first seen, then id */
+	char after[NODE_ID_LEN + 1], last[NODE_ID_LEN + 1];
 };
 
 /* An entry without its texts; what a peer calls itself is short, an address is not. */
@@ -342,13 +349,19 @@ static bool list_one(void *ctx, const struct pin *pin)
 
 	if (l->state >= 0 && pin->state != (enum pin_state)l->state)
 		return true;
+	if (l->after[0] && (pin->first_seen_ms < l->after_ms ||
+			    (pin->first_seen_ms == l->after_ms && strcmp(pin->id.hex, l->after) <= 0)))
+		return true;
 	for (size_t i = 0; i < pin->address_count; i++)
 		cost += strlen(pin->addresses[i].text);
-	if (l->bytes + cost > RESULT_MAX - 4096) {
+	if (l->omitted || (l->limit && l->n == l->limit) || l->bytes + cost > RESULT_MAX - 4096) {
 		l->omitted++;
 		return true;
 	}
 	l->bytes += cost;
+	l->n++;
+	l->last_ms = pin->first_seen_ms;
+	snprintf(l->last, sizeof l->last, "%s", pin->id.hex);
 	(void)json_array_append_new(l->list, peer_json(l->cx, pin, l->targets.list, l->targets.n));
 	return true;
 }
@@ -358,15 +371,34 @@ static bool target_known(const struct command_ctx *cx, const struct target_view 
 	return (t->has_id && pins_get(cx->pins, &t->id)) || pins_by_address(cx->pins, t->address);
 }
 
-/* What does not fit one line is counted in `omitted`, the oldest come first. */
-static enum err list_peers(struct call *c, int state, bool targets, json_t **out, size_t *omitted)
+/* "MS:ID" of the last one of the page before. */
+static bool read_after(struct listing *l, const char *after)
 {
-	struct listing l = { .cx = c->cx, .state = state, .list = json_array() };
+	char *end;
 
+	if (!after)
+		return true;
+	l->after_ms = strtoull(after, &end, 10);
+	if (end == after || *end != ':' || !hex_valid(bytes_str(end + 1), NODE_ID_LEN))
+		return false;
+	memcpy(l->after, end + 1, NODE_ID_LEN);
+	return true;
+}
+
+/* What does not fit one line, or is beyond the limit, is counted in `omitted`; the oldest come first. `next`, when there is
+ * room for one: what to ask for then. */
+static enum err list_peers(struct call *c, int state, bool targets, json_t **out, size_t *omitted, json_t **next)
+{
+	struct listing l = { .cx = c->cx, .state = state, .limit = (size_t)arg_int(c, "limit", 0) };
+	char mark[64];
+
+	if (!read_after(&l, arg_text(c, "after")))
+		return bad_param(c, "after", "the 'next' of the page before");
+	l.list = json_array();
 	if (!l.list)
 		return no_memory(c);
 	l.targets = targets_of(c->cx);
-	for (size_t i = 0; targets && state < 0 && i < l.targets.n; i++)
+	for (size_t i = 0; targets && state < 0 && !l.after[0] && i < l.targets.n; i++)
 		if (!target_known(c->cx, &l.targets.list[i])) {
 			(void)json_array_append_new(l.list, target_json(c->cx, &l.targets.list[i]));
 			l.bytes += PEER_COST;
@@ -375,6 +407,10 @@ static enum err list_peers(struct call *c, int state, bool targets, json_t **out
 	free(l.targets.list);
 	*out = l.list;
 	*omitted = l.omitted;
+	if (next) {
+		snprintf(mark, sizeof mark, "%llu:%s", (unsigned long long)l.last_ms, l.last);
+		*next = l.omitted && l.last[0] ? json_string(mark) : json_null();
+	}
 	return ERR_OK;
 }
 
@@ -383,16 +419,16 @@ enum err command_peers_list(struct call *c)
 	struct bytes word = arg_bytes(c, "state");
 	enum pin_state state;
 	size_t omitted;
-	json_t *list;
+	json_t *list, *next;
 	enum err e;
 
 	if (word.p && pin_state_parse(word, &state) != ERR_OK)
 		return bad_param(c, "state", "pending, trusted, blocked or revoked");
-	e = list_peers(c, word.p ? (int)state : -1, true, &list, &omitted);
+	e = list_peers(c, word.p ? (int)state : -1, true, &list, &omitted, &next);
 	if (e != ERR_OK)
 		return e;
-	return result_is(c, json_pack("{s:s, s:o, s:I}", "schema", "ironmesh.peers/1", "peers", list, "omitted",
-				      (json_int_t)omitted));
+	return result_is(c, json_pack("{s:s, s:o, s:I, s:o}", "schema", "ironmesh.peers/1", "peers", list, "omitted",
+				      (json_int_t)omitted, "next", next));
 }
 
 enum err command_trust_list(struct call *c)
@@ -401,7 +437,7 @@ enum err command_trust_list(struct call *c)
 	bool read_only = pins_read_only(c->cx->pins, &why);
 	size_t omitted;
 	json_t *list;
-	enum err e = list_peers(c, -1, false, &list, &omitted);
+	enum err e = list_peers(c, -1, false, &list, &omitted, NULL);
 
 	if (e != ERR_OK)
 		return e;

@@ -252,6 +252,12 @@ void feed_touched(void *feed, const struct node_id *peer, int64_t inbox_seq)
 	mark_peer(f, peer);
 }
 
+void feed_peer(struct feed *f, const struct node_id *peer)
+{
+	if (f->awake)
+		mark_peer(f, peer);
+}
+
 void feed_sample(void *feed, const struct stats_sample *x)
 {
 	struct feed *f = feed;

@@ -37,6 +37,8 @@ void feed_free(struct feed *f);
 void feed_observe(void *feed, const char *type, const struct node_event *e, const char *word);
 /* For node_watch(): a row of the inbox was changed by its user. */
 void feed_touched(void *feed, const struct node_id *peer, int64_t inbox_seq);
+/* Something of this peer may have changed that no event tells of. */
+void feed_peer(struct feed *f, const struct node_id *peer);
 void feed_sample(void *feed, const struct stats_sample *x); /* for stats_on_sample() */
 
 struct feed_subscriber {

@@ -226,6 +226,29 @@ static sqlite3_stmt *list_stmt(struct store *s, int state)
 		" ORDER BY seq");
 }
 
+/* Of one author: his rows alone are looked at. `state` < 0: NEW and READ. */
+static enum err list_of(struct store *s, const uint8_t author[static PEER_BLOB_BYTES], int state, int64_t after, size_t max,
+			struct inbox_row *rows, size_t *n)
+{
+	const struct sorted *all = threads_rows(&s->threads, author, BOX_IN);
+	size_t count = 0;
+
+	for (size_t i = all ? sorted_floor(all, (uint64_t)(after < 0 ? 0 : after) + 1) : 0; all && i < all->n && count < max; i++) {
+		int64_t seq = (int64_t)*(const uint64_t *)sorted_at(all, i);
+		struct inbox_row *r = &rows[count];
+		enum err e = inbox_fetch(s, seq, r);
+
+		if (e == ERR_CORRUPT)
+			log_error("store-row-corrupt box=inbox seq=%lld", (long long)seq);
+		else if (e != ERR_OK && e != ERR_NOTFOUND)
+			return e;
+		else if (e == ERR_OK && (state < 0 ? r->state <= INBOX_READ : r->state == (enum inbox_state)state))
+			count++;
+	}
+	*n = count;
+	return ERR_OK;
+}
+
 enum err inbox_list(struct store *s, const struct inbox_filter *f, struct inbox_row *rows,
 		    size_t max, size_t *n)
 {
@@ -244,6 +267,8 @@ enum err inbox_list(struct store *s, const struct inbox_filter *f, struct inbox_
 	/* How many there are is known: the walk ends with the last one of them. */
 	if (max > there)
 		max = (size_t)there;
+	if (f->author && f->state != INBOX_NEW && f->state != INBOX_HELD)
+		return list_of(s, blob, f->state, f->after_seq, max, rows, n);
 	sqlite3_stmt *st = list_stmt(s, f->state);
 	if (!st)
 		return ERR_STORE;

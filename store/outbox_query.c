@@ -253,21 +253,39 @@ static enum err list_queued(struct store *s, const uint8_t *peer, int64_t before
 	return ERR_OK;
 }
 
+/* Of one peer: its rows alone are looked at. */
+static enum err list_of(struct store *s, const uint8_t peer[static PEER_BLOB_BYTES], int state, int64_t before, size_t max,
+			struct outbox_row *rows, size_t *n)
+{
+	const struct sorted *all = threads_rows(&s->threads, peer, BOX_OUT);
+	size_t count = 0;
+
+	for (size_t i = all ? sorted_floor(all, (uint64_t)before) : 0; i-- > 0 && count < max;) {
+		int64_t seq = (int64_t)*(const uint64_t *)sorted_at(all, i);
+		enum err e = outbox_fetch(s, seq, OUT_WHOLE, &rows[count]);
+
+		if (e == ERR_CORRUPT)
+			log_error("store-row-corrupt box=outbox seq=%lld", (long long)seq);
+		else if (e != ERR_OK && e != ERR_NOTFOUND)
+			return e;
+		else if (e == ERR_OK && (state < 0 || rows[count].state == (enum outbox_state)state))
+			count++;
+	}
+	*n = count;
+	return ERR_OK;
+}
+
 enum err outbox_list(struct store *s, const struct outbox_filter *f, struct outbox_row *rows,
 		     size_t max, size_t *n)
 {
 	uint8_t blob[PEER_BLOB_BYTES] = {0};
-	struct bytes peer = bytes_of(blob, 0);
 	int64_t before = f->before_seq > 0 ? f->before_seq : INT64_MAX;
 	uint64_t there = 0;
 
 	if (f->state >= OUTBOX_STATES)
 		return ERR_MALFORMED;
-	if (f->peer) {
-		if (peer_blob(f->peer, blob) != ERR_OK)
-			return ERR_MALFORMED;
-		peer.n = sizeof(blob);
-	}
+	if (f->peer && peer_blob(f->peer, blob) != ERR_OK)
+		return ERR_MALFORMED;
 	for (int i = 0; i < OUTBOX_STATES; i++) {
 		if (f->state < 0 || f->state == i)
 			there += f->peer ? counts_peer(&s->counts, blob, BOX_OUT, (unsigned)i)
@@ -278,18 +296,16 @@ enum err outbox_list(struct store *s, const struct outbox_filter *f, struct outb
 		max = (size_t)there;
 	if (f->state == OUTBOX_QUEUED && there <= SORT_MAX)
 		return list_queued(s, f->peer ? blob : NULL, before, (size_t)there, max, rows, n);
+	if (f->peer)
+		return list_of(s, blob, f->state, before, max, rows, n);
 
 	sqlite3_stmt *st = store_stmt(s, ST_OUT_LIST,
 				      "SELECT " OUT_COLUMNS " FROM outbox WHERE seq < ?1"
-				      " AND (?2 IS NULL OR peer = ?2) AND (?3 < 0 OR state = ?3)"
-				      " ORDER BY seq DESC");
+				      " AND (?2 < 0 OR state = ?2) ORDER BY seq DESC");
 	if (!st)
 		return ERR_STORE;
 	sqlite3_bind_int64(st, 1, before);
-	sqlite3_bind_null(st, 2);
-	if (peer.n)
-		bind_bytes(st, 2, peer);
-	sqlite3_bind_int(st, 3, f->state);
+	sqlite3_bind_int(st, 2, f->state);
 	return outbox_collect(s, st, rows, max, n);
 }
 

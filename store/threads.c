@@ -76,6 +76,13 @@ static enum err make(struct threads *t, const uint8_t peer[static PEER_BLOB_BYTE
 	return ERR_OK;
 }
 
+const struct sorted *threads_rows(const struct threads *t, const uint8_t peer[static PEER_BLOB_BYTES], enum box box)
+{
+	const struct thread *th = threads_find(t, peer);
+
+	return th ? &th->rows[box] : NULL;
+}
+
 enum err threads_reserve_gone(struct threads *t)
 {
 	size_t cap = t->journal_cap ? t->journal_cap * 2 : 128;

@@ -39,6 +39,8 @@ enum err threads_reserve(struct threads *t, const uint8_t peer[static PEER_BLOB_
 enum err threads_reserve_gone(struct threads *t) MUST_CHECK;
 void threads_add(struct threads *t, struct thread *th, enum box box, int64_t row, uint64_t at_ms);
 void threads_gone(struct threads *t, const uint8_t peer[static PEER_BLOB_BYTES], enum box box, int64_t row);
+/* The rows of one box of a peer; NULL: none. */
+const struct sorted *threads_rows(const struct threads *t, const uint8_t peer[static PEER_BLOB_BYTES], enum box box);
 void threads_commit(struct threads *t);
 void threads_rollback(struct threads *t);
 
