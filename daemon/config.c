@@ -71,7 +71,6 @@ void run_help(FILE *to)
 	      to);
 }
 
-
 void run_config_init(struct run_config *c)
 {
 	*c = (struct run_config){ .passphrase_fd = -1 };
@@ -193,7 +192,28 @@ static bool same_address(const char *a, const char *b)
 	return strcspn(b, "#") == n && memcmp(a, b, n) == 0;
 }
 
-/* Of --peer, then of the sections; one that is given in both ways is dialled once, as the command line says. */
+/* One address is dialled once. Whoever says whose it is, is heard: an id is never lost to a mention without one. */
+static enum err same_peer(struct run_config *c, size_t k, const struct setting_value *address, const char *id, struct fault *f)
+{
+	const char *hash = strchr(c->peers[k], '#');
+	char where[PATH_MAX + 16], *spec;
+
+	if (!id || (hash && strcmp(hash + 1, id) == 0))
+		return ERR_OK;
+	if (!hash) {
+		if (asprintf(&spec, "%s#%s", c->peers[k], id) < 0)
+			return ERR_NOMEM;
+		free(c->peers[k]);
+		c->peers[k] = spec;
+		return ERR_OK;
+	}
+	fault_set(f, ERR_USAGE, EXIT_CONFIG, "%.150s: %.80s is given with two ids", setting_where(address->from, where, sizeof where),
+		  address->text);
+	fault_next(f, "ironmesh config show");
+	return ERR_USAGE;
+}
+
+/* Of --peer, then of the sections. */
 static enum err take_peers(struct run_config *c, struct fault *f)
 {
 	const struct setting *option = setting_by_option("--peer"), *address = setting_find("peer", "address"),
@@ -207,7 +227,7 @@ static enum err take_peers(struct run_config *c, struct fault *f)
 			e = add_peer(c, st->v[i].text, NULL, f);
 	for (size_t i = 0; e == ERR_OK && i < st->n; i++) {
 		const struct setting_value *v = &st->v[i], *other = settings_get(st, id, v->name);
-		bool given = false;
+		size_t k = 0;
 
 		if (v->s == id && !settings_get(st, address, v->name)) {
 			fault_set(f, ERR_USAGE, EXIT_CONFIG, "%.150s: [peer \"%s\"] has no address",
@@ -215,17 +235,19 @@ static enum err take_peers(struct run_config *c, struct fault *f)
 			fault_next(f, "ironmesh config check");
 			return ERR_USAGE;
 		}
-		for (size_t k = 0; v->s == address && k < c->peer_count; k++)
-			given |= same_address(c->peers[k], v->text);
-		if (v->s == address && !given)
-			e = add_peer(c, v->text, other ? other->text : NULL, f);
+		if (v->s != address)
+			continue;
+		while (k < c->peer_count && !same_address(c->peers[k], v->text))
+			k++;
+		e = k < c->peer_count ? same_peer(c, k, v, other ? other->text : NULL, f) :
+					add_peer(c, v->text, other ? other->text : NULL, f);
 	}
 	return e;
 }
 
 /* --- what must fit together --------------------------------------------------------------------- */
 
-/* Whether the operator said something of it, and what; how a message calls it. */
+/* What the operator said of it, or NULL. */
 static const struct setting_value *said(const struct run_config *c, const char *section, const char *key)
 {
 	return settings_get(&c->settings, setting_find(section, key), NULL);

@@ -194,15 +194,17 @@ static void settle(struct setting_value *v, char *text, struct setting_origin fr
 /* Where it stands first: "FILE:12: ". */
 static void say_where(struct fault *f, struct setting_origin from)
 {
-	char what[sizeof f->what], means[sizeof f->means], safe[120];
+	char what[sizeof f->what], means[sizeof f->means], next[sizeof f->next], safe[120];
 
 	if (!f || !from.file)
 		return;
 	snprintf(what, sizeof what, "%s", f->what);
 	snprintf(means, sizeof means, "%s", f->means);
+	snprintf(next, sizeof next, "%s", f->next);
 	fault_set(f, f->err, EXIT_CONFIG, "%s:%u: %.110s", text_safe(bytes_str(from.file), safe, sizeof safe), from.line, what);
 	fault_means(f, "%s", means);
-	fault_next(f, "ironmesh config check");
+	/* What is wrong with the file of a list has a remedy of its own. */
+	fault_next(f, "%s", next[0] && strcmp(next, "ironmesh run --help") != 0 ? next : "ironmesh config check");
 }
 
 enum err settings_put(struct settings *st, const struct setting *s, const char *name, const char *raw,

@@ -108,6 +108,12 @@ static void peers_add_up_and_lists_are_replaced(void **state)
 				    "[peer \"bob\"]\naddress = b:1\nid = 0123456789abcdef0123456789abcdef\n");
 	write_file("list", "# friends\ncarol dave\n");
 	write_file("conf.d/1.conf", "[peer \"carol\"]\naddress = c:1\n[peer \"bob\"]\naddress = b:2\n");
+	/* Whose an address is, is not forgotten because somebody names it without. */
+	assert_int_equal(LOAD("--peer", "b:2"), ERR_OK);
+	assert_int_equal(c.peer_count, 2);
+	assert_string_equal(c.peers[0], "b:2#0123456789abcdef0123456789abcdef");
+	assert_int_equal(LOAD("--peer", "b:2#0123456789abcdef0123456789abcdee"), ERR_USAGE);
+	assert_non_null(strstr(f.what, "two ids"));
 	assert_int_equal(LOAD("--peer", "d:1", "--peer", "c:1#0123456789abcdef0123456789abcdee"), ERR_OK);
 	assert_int_equal(c.policy.allowed_count, 3);
 	assert_int_equal(c.peer_count, 3);
@@ -197,6 +203,15 @@ static void who_else_can_write_decides_nothing(void **state)
 	chmod(dir, 0770);
 	assert_int_equal(LOAD(), ERR_DENIED);
 	chmod(dir, 0700);
+	/* A list too; its own remedy is told. */
+	write_file("list", "bob\n");
+	write_file("ironmesh.conf", "[trust]\nallowed_peers = @list\n");
+	snprintf(target, sizeof target, "%s/list", dir);
+	chmod(target, 0602);
+	assert_int_equal(LOAD(), ERR_USAGE);
+	assert_non_null(strstr(f.what, "others can write"));
+	chmod(target, 0600);
+	assert_int_equal(LOAD(), ERR_OK);
 	snprintf(target, sizeof target, "%s/other", dir);
 	assert_int_equal(rename(path, target), 0);
 	assert_int_equal(symlink(target, path), 0);
