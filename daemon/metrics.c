@@ -7,6 +7,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "daemon/attention.h"
+#include "daemon/backups.h"
+#include "daemon/stats.h"
 #include "daemon/walls.h"
 
 struct source {
@@ -78,6 +81,25 @@ static void queue_bytes(struct source *s)
 
 	store_stats(s->cx->store, &st);
 	om_sample(&s->m, (double)st.outbox_bytes, NULL);
+}
+
+static void queue_oldest(struct source *s)
+{
+	uint64_t created, now = env_wall(s->cx->env);
+
+	if (outbox_oldest(s->cx->store, &created) == ERR_OK)
+		om_sample(&s->m, created && now > created ? (double)(now - created) / 1000 : 0, NULL);
+}
+
+static void latency(struct source *s)
+{
+	double bounds[STATS_BUCKETS];
+	struct stats_latency l;
+
+	for (unsigned i = 0; i < STATS_BUCKETS; i++)
+		bounds[i] = stats_bound_ms(i) / 1000.0;
+	stats_latency(s->cx->stats, &l);
+	om_histogram(&s->m, bounds, l.buckets, STATS_BUCKETS, l.sum_ms / 1000);
 }
 
 static void inbox_messages(struct source *s)
@@ -215,6 +237,24 @@ static void walls(struct source *s)
 		om_sample(&s->m, w[i].standing == WALL_UP, "wall", w[i].name, NULL);
 }
 
+static void attention(struct source *s)
+{
+	struct attention_health h;
+
+	attention_health(s->cx, &h);
+	om_sample(&s->m, (double)h.errors, "severity", "error", NULL);
+	om_sample(&s->m, (double)h.warnings, "severity", "warning", NULL);
+	om_sample(&s->m, (double)h.infos, "severity", "info", NULL);
+}
+
+static void backup_last(struct source *s)
+{
+	json_t *v = backups_status_json(s->cx->info.backups);
+
+	om_sample(&s->m, (double)json_integer_value(json_object_get(v, "last_ok_ms")) / 1000, NULL);
+	json_decref(v);
+}
+
 static void warnings(struct source *s)
 {
 	const struct app_info *info = &s->cx->info;
@@ -343,6 +383,10 @@ static const struct {
 	{ { "ironmesh_build", OM_INFO, NULL, "version", "The version of this daemon." }, build_info },
 	{ { "ironmesh_start_time_seconds", OM_GAUGE, "seconds", NULL, "When the daemon started, since the epoch." }, start_time },
 	{ { "ironmesh_warnings", OM_GAUGE, NULL, NULL, "Warnings that status shows now." }, warnings },
+	{ { "ironmesh_attention", OM_GAUGE, NULL, "severity", "What an operator should look at: the attention strip of the dashboard." },
+	  attention },
+	{ { "ironmesh_backup_last_success_time_seconds", OM_GAUGE, "seconds", NULL, "When a backup was made and checked last, since the epoch; 0: never." },
+	  backup_last },
 	{ { "ironmesh_wall", OM_GAUGE, NULL, "wall", "Whether a wall around the process stands: 1, or 0." }, walls },
 
 	{ { "ironmesh_peers", OM_GAUGE, NULL, "state", "Known peers by the state of their trust." }, peers },
@@ -352,6 +396,10 @@ static const struct {
 	{ { "ironmesh_messages", OM_COUNTER, NULL, "dir, state", "Messages, by what happened to them." }, messages },
 	{ { "ironmesh_queue_depth", OM_GAUGE, NULL, NULL, "Messages that wait to be delivered." }, queue_depth },
 	{ { "ironmesh_queue_bytes", OM_GAUGE, "bytes", NULL, "Bytes of their bodies." }, queue_bytes },
+	{ { "ironmesh_queue_oldest_age_seconds", OM_GAUGE, "seconds", NULL, "How long the first of them has waited; 0: none waits." },
+	  queue_oldest },
+	{ { "ironmesh_delivery_latency_seconds", OM_HISTOGRAM, "seconds", NULL,
+	    "From the acceptance of a message to its confirmation." }, latency },
 	{ { "ironmesh_outbox_messages", OM_GAUGE, NULL, "state", "Messages in the outbox by state." }, outbox_messages },
 	{ { "ironmesh_inbox_messages", OM_GAUGE, NULL, "state", "Messages in the inbox by state." }, inbox_messages },
 

@@ -147,6 +147,8 @@ struct queue_view {
 	uint64_t oldest_ms; /* accepted; 0: none, or no clock then */
 };
 enum err outbox_queue_of(struct store *s, const struct node_id *peer, struct queue_view *out) MUST_CHECK;
+/* When the message was accepted that waits longest, of all peers; 0: none waits. One row is read. */
+enum err outbox_oldest(struct store *s, uint64_t *created_ms) MUST_CHECK;
 
 struct outbox_filter {
 	const struct node_id *peer; /* NULL = all */

@@ -135,6 +135,39 @@ enum err outbox_queue_of(struct store *s, const struct node_id *peer, struct que
 	return ERR_OK;
 }
 
+/* Rows are numbered as they are accepted. */
+static bool first_row(void *ctx, struct bytes key, void *value)
+{
+	const struct out_peer *p = *(struct out_peer **)value;
+	uint64_t *first = ctx;
+
+	for (unsigned rank = 0; rank < OUTBOX_PRIORITIES; rank++)
+		if (p->queue[rank].n) {
+			uint64_t row = ((const struct out_wait *)sorted_at(&p->queue[rank], 0))->row;
+
+			if (row < *first)
+				*first = row;
+		}
+	return true;
+}
+
+enum err outbox_oldest(struct store *s, uint64_t *created_ms)
+{
+	uint64_t first = UINT64_MAX;
+	struct outbox_row r;
+	enum err e;
+
+	map_each(s->waiting.peers, first_row, &first);
+	if (first == UINT64_MAX) {
+		*created_ms = 0;
+		return ERR_OK;
+	}
+	e = outbox_fetch(s, (int64_t)first, OUT_PLAIN, &r);
+	if (e == ERR_OK)
+		*created_ms = r.created_ms;
+	return e == ERR_NOTFOUND ? ERR_CORRUPT : e;
+}
+
 /* By whichever clock it is, as the wall clock will show it. */
 uint64_t outbox_expiry_wall(struct store *s, uint64_t expires_ms)
 {

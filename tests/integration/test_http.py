@@ -414,6 +414,34 @@ def a_stream_tells_what_happens():
     live.close()
 
 
+def the_feed_comes_with_numbers_and_says_when_it_has_a_gap():
+    live = Live(page)
+    started = live.start(page, feed=True)
+    boot, seq = started["boot"], started["seq"]
+    assert started["gap"] is False and len(boot) == 16, started
+    snapshot = page.call("feed.snapshot", {"section": "peers"}).json
+    assert snapshot["boot"] == boot and any(r["id"] == bob.id for r in snapshot["rows"])
+    for i in range(3):
+        alice.send("bob", "fed %d" % i, wait_ms=5000)
+    last, heard = seq, []
+    while not any("messages" in f for f in heard):
+        got = live.wait(lambda m: m["type"] == "feed")["feed"]
+        assert got["schema"] == "ironmesh.feed/1" and got["boot"] == boot and got["seq"] == last + 1, (last, got)
+        last = got["seq"]
+        heard.append(got)
+    live.close()
+    # It goes on where it ended ...
+    live = Live(page)
+    assert live.start(page, feed={"boot": boot, "since": seq})["gap"] is False
+    assert live.wait(lambda m: m["type"] == "feed")["feed"]["seq"] == seq + 1
+    live.close()
+    # ... and says when that is not there any more.
+    for since, b in ((seq, "0" * 16), (last + 100000, boot)):
+        live = Live(page)
+        assert live.start(page, feed={"boot": b, "since": since})["gap"] is True
+        live.close()
+
+
 def a_stream_of_a_token_has_no_csrf():
     live = Live(tokens["read"])
     assert live.start(None, events=[])["role"] == "read"
@@ -607,7 +635,7 @@ TESTS = [nothing_listens_until_it_is_asked_for, two_daemons_do_not_meet_over_a_p
          wrong_tokens_are_limited_and_a_right_one_is_not_locked_out, a_revoked_token_is_refused_at_once,
          commands_answer_as_on_the_control_socket, a_wait_is_given_up_with_its_connection, one_connection_serves_many_requests,
          too_much_is_refused_before_it_is_read, what_is_no_http_is_closed, who_is_slow_keeps_nobody_out,
-         a_body_that_does_not_come_is_not_waited_for, a_stream_tells_what_happens, a_stream_of_a_token_has_no_csrf,
+         a_body_that_does_not_come_is_not_waited_for, a_stream_tells_what_happens, the_feed_comes_with_numbers_and_says_when_it_has_a_gap, a_stream_of_a_token_has_no_csrf,
          a_stream_is_closed_with_a_reason, there_are_sixteen_streams, a_slow_page_costs_no_memory, metrics_are_open_metrics,
          documented_metrics_are_those_that_are_there, dashboards_and_alerts_use_names_that_are_there,
          health_is_told_without_details, every_method_is_in_the_manual_of_the_api, a_session_outlives_a_restart,

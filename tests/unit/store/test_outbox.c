@@ -376,6 +376,32 @@ static int64_t put_until(const char *id, uint64_t expires)
 	return seq;
 }
 
+static void the_longest_wait_is_that_of_the_first_that_waits(void **state)
+{
+	struct outbox_new m = { .type = BYTES_LIT("MSG"), .body = BYTES_LIT("b"), .expires_ms = 0 };
+	uint64_t created = 7;
+	int64_t seq[4];
+	char id[8];
+
+	assert_int_equal(outbox_oldest(s, &created), ERR_OK);
+	assert_int_equal(created, 0);
+	for (int i = 0; i < 4; i++) {
+		snprintf(id, sizeof id, "old-%d", i);
+		m.id = bytes_str(id);
+		m.to = world_peer((unsigned)(i % 2));
+		m.priority = (uint8_t)(i % 3);
+		m.created_ms = 100 + (uint64_t)i;
+		assert_int_equal(outbox_put(s, &m, &seq[i], (uint8_t[16]){ 0 }), ERR_OK);
+	}
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(outbox_oldest(s, &created), ERR_OK);
+		assert_int_equal(created, 100 + i);
+		assert_int_equal(outbox_move(s, seq[i], OUTBOX_CANCELLED, NULL, 1), ERR_OK);
+	}
+	assert_int_equal(outbox_oldest(s, &created), ERR_OK);
+	assert_int_equal(created, 0);
+}
+
 static void rows_expire_at_their_time(void **state)
 {
 	struct outbox_row rows[10];
@@ -575,6 +601,7 @@ int main(void)
 		T(reason_is_cleaned_cut_and_kept_sealed),
 		T(waiting_is_ordered_by_priority_then_number),
 		T(peers_lists_each_waiting_peer_once),
+		T(the_longest_wait_is_that_of_the_first_that_waits),
 		T(rows_expire_at_their_time),
 		T(rows_may_expire_by_running_time),
 		T(attempts_are_counted),
