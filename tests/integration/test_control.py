@@ -683,6 +683,24 @@ def only_administrators_revoke_for_the_mesh():
         assert alice.refused(method, text="{}").exit in (1, 2, 8), method
 
 
+def the_door_of_the_dashboard_opens_and_tokens_are_made():
+    assert alice.call("http.status")["url"] is None
+    made = alice.call("http.code", role="read")
+    assert made["role"] == "read" and made["url"].startswith("http://127.0.0.1:") and "/#code=" in made["url"], made
+    assert alice.refused("http.code", "usage", role="metrics").exit == 2
+    assert alice.call("http.status")["url"] and alice.call("http.close")["ended"] == 0
+    text = alice.call("metrics")["text"]
+    assert text.endswith("# EOF\n") and "# EOF" not in alice.call("metrics", openmetrics=False)["text"]
+    token = alice.call("token.create", role="metrics", name="scraper")
+    assert token["token"].startswith("imt_") and token["expires_ms"] == 0, token
+    assert alice.refused("token.create", "exists", role="read", name="scraper").exit == 1
+    assert alice.refused("token.create", "usage", role="root").exit == 2
+    listed = alice.call("token.list")["tokens"]
+    assert [t["name"] for t in listed] == ["scraper"] and "token" not in listed[0], listed
+    assert alice.call("token.revoke", token=token["id"])["name"] == "scraper"
+    assert alice.refused("token.revoke", "not-found", token="scraper").next
+
+
 def an_identity_ends_by_its_own_word():
     if lab.im2 == "off":
         carol.refused("keys.revoke", "unsupported")
@@ -722,4 +740,4 @@ sys.exit(lab.run(the_daemons_start, version_and_status_say_who_answers,
                  a_connection_that_goes_takes_its_waits_along, a_pairing_belongs_to_its_connection,
                  what_bob_can_do_is_said_and_found, ways_and_hints_are_listed, an_invite_is_made_listed_and_revoked,
                  only_administrators_revoke_for_the_mesh, rotation_gives_a_new_identity_and_keeps_the_rest,
-                 an_identity_ends_by_its_own_word, all_stop_in_order, every_method_of_the_document_was_called))
+                 the_door_of_the_dashboard_opens_and_tokens_are_made, an_identity_ends_by_its_own_word, all_stop_in_order, every_method_of_the_document_was_called))
