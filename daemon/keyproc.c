@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,10 +106,12 @@ static enum err ask(struct keyproc *k, enum key_verb verb, uint8_t slot, uint16_
 	uint8_t first[256];
 	struct key_head h;
 	size_t got, here;
+	int cpu = sched_getcpu();
 
 	BUG_ON(body.n > KEY_BODY_MAX);
 	BUG_ON(!pthread_equal(pthread_self(), k->thread));
-	give(k, &(struct key_head){ .n = (uint32_t)body.n, .verb = (uint8_t)verb, .slot = slot, .what = what }, body);
+	give(k, &(struct key_head){ .n = (uint32_t)body.n, .verb = (uint8_t)verb, .slot = slot, .what = what,
+				    .cpu = (uint16_t)(cpu < 0 ? 0 : cpu) }, body);
 	got = take(k, first, 0, KEY_HEAD, sizeof first);
 	if (key_head_read(first, &h) != ERR_OK || h.verb >= ERR_COUNT || got > KEY_HEAD + h.n)
 		lost(k, "it answers nonsense");

@@ -1,8 +1,11 @@
 /*
  * keyproc_internal.h -- what goes between the daemon and its key process.
  *
- *   request   u32 length of the body | u8 verb | u8 slot | u16 what | body
- *   answer    u32 length of the body | u8 error | u8 0    | u16 0    | body
+ *   request   u32 length of the body | u8 verb | u8 slot | u16 what | u16 processor | body
+ *   answer    u32 length of the body | u8 error | u8 0    | u16 0    | u16 0         | body
+ *
+ * The processor is the one that the daemon runs on. The two take turns, so the key process moves there: to wake a
+ * process on another one costs several times what the signature does.
  *
  * Big-endian. Slot 0 is the identity, slot 1 the one that shall follow it. One request at a time: bytes after it, a
  * verb that is not there, a length that does not fit, or a signature out of its context end the key process.
@@ -26,7 +29,7 @@
 
 enum key_verb { KEY_OPEN = 1, KEY_SIGN, KEY_UNSEAL, KEY_DH, KEY_DERIVE, KEY_NEXT, KEY_FILE, KEY_VERBS };
 
-#define KEY_HEAD 8
+#define KEY_HEAD 10
 #define KEY_BODY_MAX (33u << 20) /* the export of an audit log, which is signed as a whole */
 #define KEY_SLOTS 2
 #define KEY_PATH_MAX 4096
@@ -37,6 +40,7 @@ struct key_head {
 	uint8_t verb; /* of an answer: the error */
 	uint8_t slot;
 	uint16_t what;
+	uint16_t cpu;
 };
 
 void key_head_write(const struct key_head *h, uint8_t out[static KEY_HEAD]);

@@ -11,6 +11,7 @@ void key_head_write(const struct key_head *h, uint8_t out[static KEY_HEAD])
 	wr_u8(&w, h->verb);
 	wr_u8(&w, h->slot);
 	wr_u16(&w, h->what);
+	wr_u16(&w, h->cpu);
 	BUG_ON(wr_end(&w, &whole) != ERR_OK);
 }
 
@@ -23,6 +24,7 @@ enum err key_head_read(const uint8_t in[static KEY_HEAD], struct key_head *out)
 	h.verb = rd_u8(&r);
 	h.slot = rd_u8(&r);
 	h.what = rd_u16(&r);
+	h.cpu = rd_u16(&r);
 	if (h.n > KEY_BODY_MAX)
 		rd_fail(&r, ERR_LIMIT);
 	enum err e = rd_end(&r);

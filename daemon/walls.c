@@ -15,14 +15,12 @@
 
 #include "base/log.h"
 
-#define PATHS_MAX 256
 #define STATUS_MAX 8192
 
 struct walls {
 	enum walls_mode mode;
-	struct walls_path paths[PATHS_MAX];
+	struct walls_path *paths;
 	size_t n;
-	bool too_many;
 	pid_t keys; /* 0: none */
 	int abi;    /* of Landlock; afterwards seccomp lets nobody ask */
 	bool closed; /* seen once */
@@ -119,6 +117,7 @@ void walls_free(struct walls *w)
 		return;
 	for (size_t i = 0; i < w->n; i++)
 		free(w->paths[i].path);
+	free(w->paths);
 	if (w->own_proc >= 0)
 		close(w->own_proc);
 	if (w->keys_proc >= 0)
@@ -129,14 +128,14 @@ void walls_free(struct walls *w)
 static void declare(struct walls *w, const char *path, bool writable)
 {
 	char *copy = path && *path ? strdup(path) : NULL;
+	struct walls_path *more = copy ? realloc(w->paths, (w->n + 1) * sizeof *more) : NULL;
 
-	if (!copy)
-		return;
-	if (w->n == PATHS_MAX) {
+	/* What is not named is closed: the safe side. */
+	if (!more) {
 		free(copy);
-		w->too_many = true;
 		return;
 	}
+	w->paths = more;
 	w->paths[w->n++] = (struct walls_path){ copy, writable };
 }
 
@@ -250,8 +249,6 @@ enum err walls_raise(struct walls *w, struct fault *f)
 		return ERR_OK;
 	load_early();
 	read_system(w);
-	if (w->too_many)
-		return refuse(f, names[WALL_LANDLOCK], "there are too many paths");
 	w->abi = walls_landlock_abi();
 	walls_proc_read("self", &self);
 	note(w, WALL_CAPABILITIES, walls_drop_capabilities());

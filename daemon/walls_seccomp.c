@@ -189,6 +189,8 @@ const char *walls_seccomp_keys(void)
 		return "no memory for the filter";
 	no = ALL(c, SCMP_ACT_ALLOW, of_the_keys);
 	if (no == 0)
+		no = add(c, SCMP_ACT_ALLOW, "sched_setaffinity", 1, &SCMP_CMP64(0, SCMP_CMP_EQ, 0));
+	if (no == 0)
 		no = add_memory(c);
 	if (no == 0)
 		no = add_own_signals(c);
