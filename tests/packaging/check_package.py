@@ -5,6 +5,7 @@ Installs them by apt, looks at what systemd says about the units, boots systemd 
 docs/operations.md tell an operator: enable, status, pair, send, restart, reload, remove. With --keep the root stays.
 Prints `check_package: N passed, M failed`.
 """
+import filecmp
 import glob
 import json
 import os
@@ -12,10 +13,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from bootlab import Booted, can_boot, in_root, make_root
+from docpages import Page
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DEBS = os.path.abspath(sys.argv[1])
@@ -197,11 +201,27 @@ def autopkgtest():
         assert p.returncode == 0, (name, said(p))
 
 
-@check("purge takes all but the identity")
-def purge():
-    booted.run("apt-get", "purge", "-qq", "-y", "ironmesh", check=True)
-    assert not os.path.exists(FRESH + UNITS[0]) and not os.path.exists(FRESH + "/etc/ironmesh")
-    assert os.path.exists(FRESH + "/var/lib/ironmesh/keys.json")
+@check("every command that docs/operations.md has for root, in its order")
+def operations():
+    booted.run("sh", "-c", "rm -r /etc/credstore; mkdir -p /root/build/deb && cp /root/*.deb /root/build/deb", check=True)
+    for item in Page("docs/operations.md").items:
+        if item.root:
+            p = booted.run("sh", "-c", "cd /root && " + item.text)
+            assert p.returncode == 0, (item.line, item.text, said(p), journal()[-600:])
+        if item.text.startswith("systemctl restart"):
+            assert status()["id"]
+        if item.text.startswith("apt purge"):
+            assert not os.path.exists(FRESH + UNITS[0]) and not os.path.exists(FRESH + "/etc/ironmesh")
+            assert os.path.exists(FRESH + "/var/lib/ironmesh/keys.json")
+
+
+@check("a second build, elsewhere and without a cache, gives the same packages byte for byte")
+def reproducible():
+    with tempfile.TemporaryDirectory(prefix="ironmesh-second-build-") as folder:
+        subprocess.run([os.path.join(ROOT, "packaging/build-deb"), folder], check=True, capture_output=True,
+                       env=dict(os.environ, CCACHE_DISABLE="1"))
+        for deb in glob.glob(DEBS + "/*.deb"):
+            assert filecmp.cmp(deb, os.path.join(folder, os.path.basename(deb)), shallow=False), deb
 
 
 if booted:
