@@ -6,9 +6,9 @@ $(B)/tests/bench/bench_im2: $(patsubst %.c,$(B)/%.o,tests/bench/bench_im2.c test
 		$(call lib,protocol trust base)
 	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
 # A node without its edge, as the simulators link it.
-$(B)/tests/bench/bench_caps: $(B)/tests/bench/bench_caps.o $(patsubst %,$(B)/daemon/%.o,$(SIM_CORE)) \
-		$(call lib,transports store protocol trust base)
+$(B)/tests/bench/bench_caps: $(B)/tests/bench/bench_caps.o $(call lib,daemon transports store protocol trust base)
 	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
+	@$(without_loop)
 $(B)/tests/bench/bench_keys: $(B)/tests/bench/bench_keys.o $(call lib,$(LIBS_daemon))
 	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
 # A home folder with many peers and messages, for tests and measures.

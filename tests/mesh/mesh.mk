@@ -1,11 +1,12 @@
 # A mesh of many real nodes in virtual time: `make mesh` is the whole round, `make mesh-check` the short one of `make check`.
 MESH_BIN := $(B)/tests/mesh/mesh
-MESH_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/mesh/*.c)) $(patsubst %,$(B)/daemon/%.o,$(SIM_CORE))
+MESH_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/mesh/*.c))
 
-$(MESH_BIN): $(MESH_OBJ) $(call lib,transports store protocol trust base)
+$(MESH_BIN): $(MESH_OBJ) $(call lib,daemon transports store protocol trust base)
 	@mkdir -p $(@D)
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
+	@$(without_loop)
 
 .PHONY: mesh mesh-check mesh-1000
 mesh: $(MESH_BIN)
