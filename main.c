@@ -14,6 +14,8 @@ int main(int argc, char **argv)
 		.call = daemon_call_offline,
 		.work = daemon_work,
 		.doctor = daemon_doctor,
+		.doctor_reach = daemon_doctor_reach,
+		.doctor_judge = daemon_doctor_judge,
 		.doctor_check = daemon_doctor_check,
 	};
 

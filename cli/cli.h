@@ -31,6 +31,9 @@ struct cli_host {
 	/* `ironmesh doctor`: looks at the home folder and the machine; `asked` and *result as in daemon/doctor.h. */
 	enum err (*doctor)(const char *home, struct bytes passphrase, const json_t *asked, json_t **result,
 			   struct fault *f);
+	/* `ironmesh doctor --peer`, its two halves: daemon/doctor.h. */
+	enum err (*doctor_reach)(const char *address, json_t **result, struct fault *f);
+	enum err (*doctor_judge)(const json_t *asked, json_t **result, struct fault *f);
 	/* Its checks; false past the end. */
 	bool (*doctor_check)(unsigned i, const char **name, const char **about);
 };

@@ -5,6 +5,7 @@
 #include "cli/passphrase_prompt.h"
 
 #define ANSWER_MS 10000u
+#define PEER_MS 15000u
 #define QUEUE_AGE_MS 3600000u
 
 /* --- what the daemon says ---------------------------------------------------------------------------------- */
@@ -141,6 +142,74 @@ static int list(const struct cli *c)
 	return EXIT_DONE;
 }
 
+/* --- one peer --------------------------------------------------------------------------------------------------- */
+static void show_way(const struct cli *c, const json_t *v)
+{
+	const char *state = json_str(v, "state"), *text;
+	char line[600];
+	json_t *s;
+	size_t i;
+
+	json_array_foreach (json_object_get(v, "steps"), i, s) {
+		const char *word = json_str(s, "state");
+		enum style style = strcmp(word, "failed") == 0 ? STYLE_BAD : style_of(word);
+
+		if (!c->out.quiet)
+			printf("%s%-8s%s %-14s %8.1f ms  %s\n", out_on(&c->out, style), word, out_off(&c->out, style),
+			       json_str(s, "name"), json_number_value(json_object_get(s, "ms")), json_str(s, "what"));
+	}
+	if (c->out.quiet && strcmp(state, "ok") == 0)
+		return;
+	printf("%s%s%s\n", out_on(&c->out, style_of(state)), json_str(v, "what"), out_off(&c->out, style_of(state)));
+	text = json_str(v, "means");
+	if (*text)
+		printf("  %s\n", text);
+	text = json_str(v, "fix");
+	if (*text)
+		printf("  fix: %s\n", out_command(&c->out, text, line, sizeof(line)));
+}
+
+static enum err look_at(struct cli *c, const char *address, json_t *asked, json_t **result, struct fault *f)
+{
+	json_t *reach = NULL, *h = NULL;
+	struct fault why = { 0 };
+	enum err e = c->host->doctor_reach(address, &reach, f);
+
+	if (e != ERR_OK)
+		return e;
+	(void)json_object_set_new(asked, "reach", reach);
+	if (!json_str(reach, "failed") && cli_connect(c, &why) == ERR_OK) {
+		json_t *p = json_pack("{s:s, s:i}", "address", address, "timeout_ms", (int)PEER_MS);
+
+		if (client_call(&c->client, "doctor.peer", p, PEER_MS + ANSWER_MS, &h, &why) == ERR_OK)
+			(void)json_object_set_new(asked, "handshake", h);
+		else
+			(void)json_object_set_new(asked, "why_not", json_string(why.what));
+		json_decref(p);
+	}
+	return c->host->doctor_judge(asked, result, f);
+}
+
+static int run_peer(struct cli *c, const char *address)
+{
+	json_t *asked = json_pack("{s:s}", "address", address), *result = NULL;
+	struct fault f = { 0 };
+	int code;
+
+	if (!asked)
+		return cli_usage(c, NULL, "the address is not valid UTF-8");
+	if (look_at(c, address, asked, &result, &f) != ERR_OK) {
+		json_decref(asked);
+		return out_fault(&c->out, &f);
+	}
+	json_decref(asked);
+	if (!cli_printed_json(c, result))
+		show_way(c, result);
+	code = exit_of(result);
+	json_decref(result);
+	return code;
+}
+
 static int run_doctor(struct cli *c)
 {
 	const struct optval *age = options_get(&c->opts, "older-than");
@@ -152,6 +221,8 @@ static int run_doctor(struct cli *c)
 
 	if (options_given(&c->opts, "list"))
 		return list(c);
+	if (options_given(&c->opts, "peer"))
+		return run_peer(c, options_text(&c->opts, "peer"));
 	if (e != ERR_OK)
 		fault_set(&f, e, EXIT_GENERIC, "libsodium does not start");
 	if (e == ERR_OK)
@@ -176,6 +247,7 @@ static int run_doctor(struct cli *c)
 static const struct example examples[] = {
 	{ "ironmesh doctor", "each check, and for each fault the command that mends it" },
 	{ "ironmesh doctor --quiet", "only what is wrong" },
+	{ "ironmesh doctor --peer 192.0.2.7:8765", "why there is no connection to it" },
 	{ "ironmesh doctor --fix --dry-run", "what would be repaired" },
 	{ 0 },
 };
@@ -183,6 +255,7 @@ static const struct example examples[] = {
 static const struct opt opts[] = {
 	{ "fix", 0, OPT_FLAG, NULL, "repair what is safe: permissions and leftovers of our own files" },
 	{ "dry-run", 0, OPT_FLAG, NULL, "with --fix: say what would be done, and do nothing" },
+	{ "peer", 0, OPT_TEXT, "HOST:PORT", "only the way to this peer, step by step, without a session" },
 	{ "older-than", 0, OPT_DURATION, "DURATION", "from which age a waiting message is a finding (1h)" },
 	{ "list", 0, OPT_FLAG, NULL, "say which checks there are" },
 	{ 0 },

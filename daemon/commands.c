@@ -85,6 +85,8 @@ static const struct command TABLE[] = {
 	{ "peers.ignore", command_peers_ignore, OFF | CMD_KEY | CMD_STATE | CMD_CHANGES | CMD_ADMIN, { MUST_TEXT("peer", WHO) } },
 	{ "peers.refused", command_peers_refused, CMD_ONLINE | CMD_READ, { INT("limit", 1, 256) } },
 	{ "ping", command_ping, CMD_ONLINE | CMD_SEND, { MUST_TEXT("peer", WHO), INT("timeout_ms", 1, 600000) } },
+	{ "doctor.peer", command_doctor_peer, CMD_ONLINE | CMD_CHANGES,
+	  { MUST_TEXT("address", ADDRESS_MAX), INT("timeout_ms", 1000, 60000) } },
 	{ "keys.show", command_keys_show, OFF | CMD_KEY | CMD_READ },
 	{ "keys.fingerprint", command_keys_fingerprint, OFF | CMD_READ },
 	{ "keys.generate", command_keys_generate, CMD_OFFLINE,

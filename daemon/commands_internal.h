@@ -122,6 +122,7 @@ COMMAND(command_peers_pending);
 COMMAND(command_peers_ignore);
 COMMAND(command_peers_refused);
 COMMAND(command_ping);
+COMMAND(command_doctor_peer);
 COMMAND(command_keys_show);
 COMMAND(command_keys_fingerprint);
 COMMAND(command_keys_generate);

@@ -37,6 +37,7 @@ static const struct doctor_check TABLE[] = {
 	{ "mesh", "this node has a key of a mesh", doctor_mesh },
 	{ "alarms", "no changed key waits for a decision", doctor_alarms },
 	{ "queue", "no message waits for too long", doctor_queue },
+	{ "backup", "the scheduled backups are made", doctor_backup },
 };
 #define CHECKS (sizeof TABLE / sizeof TABLE[0])
 

@@ -27,4 +27,11 @@ enum err daemon_doctor(const char *home, struct bytes passphrase, const json_t *
 /* The table, for `--list` and the documents. False past the end. */
 bool daemon_doctor_check(unsigned i, const char **name, const char **about);
 
+/* The part of `--peer` that needs no key: *result is {`steps` [{`name`, `ok`, `took_us`, `detail`}], `failed` (a step, or null),
+ * `err`, `says`, `plain`, `tls_key`, `im2`, `old`}. ERR_USAGE: no address. Blocks for seconds. */
+enum err daemon_doctor_reach(const char *address, json_t **result, struct fault *f) MUST_CHECK;
+/* Both parts together, in the user's terms: ironmesh.doctor.peer/1: `address`, `state`, `steps` [{`name`, `state`, `ms`, `what`}],
+ * `what`, `means`, `fix`. `asked`: {"address", "reach", "handshake" (the daemon's answer to doctor.peer; absent: `why_not`)}. */
+enum err daemon_doctor_judge(const json_t *asked, json_t **result, struct fault *f) MUST_CHECK;
+
 #endif

@@ -114,5 +114,6 @@ void doctor_walls(struct doctor *d);
 void doctor_mesh(struct doctor *d);
 void doctor_alarms(struct doctor *d);
 void doctor_queue(struct doctor *d);
+void doctor_backup(struct doctor *d);
 
 #endif

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #define WORST_SHOWN 8
+#define BACKUP_LATE_MS 600000
 
 static const char NOT_RUNNING[] = "no daemon runs on this home folder";
 
@@ -166,6 +167,32 @@ void doctor_alarms(struct doctor *d)
 		doctor_fix(d, "ironmesh trust list --home %s", d->home_word);
 	} else {
 		doctor_say(d, DOCTOR_OK, "no changed key waits");
+	}
+}
+
+void doctor_backup(struct doctor *d)
+{
+	const json_t *o = json_object_get(d->status, "backup");
+	uint64_t now = env_wall(&d->env), good = doctor_ms(o, "last_ok_ms"), bad = doctor_ms(o, "last_failed_ms"),
+		 next = doctor_ms(o, "next_ms");
+	const char *why = json_str(o, "why");
+	char text[RFC3339_LEN];
+
+	if (!d->status) {
+		doctor_say(d, DOCTOR_SKIPPED, "%s", NOT_RUNNING);
+	} else if (!json_str(o, "directory")) {
+		doctor_say(d, DOCTOR_OK, good ? "none are scheduled; the last was made %s" : "none are scheduled",
+			   rfc3339(good, text));
+	} else if (bad > good) {
+		doctor_say(d, DOCTOR_FAILURE, "the last backup failed: %s", why ? why : "?");
+		doctor_means(d, "A disk that is lost now takes with it what came since the last good one.");
+		doctor_fix(d, "ironmesh backup now --home %s", d->home_word);
+	} else if (next && now > next + BACKUP_LATE_MS && !json_is_true(json_object_get(o, "running"))) {
+		doctor_say(d, DOCTOR_WARNING, "a backup was due %s", rfc3339(next, text));
+		doctor_means(d, "A disk that is lost now takes with it what came since the last one.");
+		doctor_fix(d, "ironmesh backup now --home %s", d->home_word);
+	} else {
+		doctor_say(d, DOCTOR_OK, good ? "the last was made %s" : "the first is still to come", rfc3339(good, text));
 	}
 }
 

@@ -1,5 +1,6 @@
 /* The files in the folder: key, trust, database, audit log, certificate. */
 #include "daemon/doctor_internal.h"
+#include "daemon/unlock.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -54,15 +55,25 @@ static enum err peek(struct doctor *d, const char *path, struct fault *f)
 /* With a daemon it holds the keys, and nobody needs them twice. */
 static enum err open_key(struct doctor *d, const char *path, struct fault *f)
 {
+	struct bytes pass = d->passphrase;
+	struct secret kept = { 0 };
+	enum err e = ERR_NOTFOUND;
+
 	if (strcmp(d->link, "up") == 0) {
 		d->no_key = "the daemon holds it";
 		return ERR_OK;
 	}
-	if (d->key.encrypted && d->passphrase.n == 0) {
+	if (d->key.encrypted && pass.n == 0)
+		e = unlock_home_key(d->home, &kept, f);
+	if (e == ERR_OK)
+		pass = secret_bytes(&kept);
+	if (d->key.encrypted && pass.n == 0) {
 		d->no_key = "its passphrase was not given";
-		return ERR_OK;
+		return e == ERR_NOTFOUND ? ERR_OK : e;
 	}
-	return keyfile_load(path, d->passphrase, &d->env, &d->keyring, NULL, f);
+	e = keyfile_load(path, pass, &d->env, &d->keyring, NULL, f);
+	secret_free(&kept);
+	return e;
 }
 
 void doctor_key(struct doctor *d)

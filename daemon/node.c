@@ -4,6 +4,7 @@
  */
 #include "daemon/node_internal.h"
 #include "daemon/pairing.h"
+#include "daemon/probe.h"
 #include "daemon/parts.h"
 #include "daemon/refusals.h"
 
@@ -207,6 +208,7 @@ void node_free(struct node *n)
 	if (!n)
 		return;
 	n->stopping = true;
+	probe_gone(n);
 	for (size_t i = 0; i < n->ops_n; i++)
 		if (n->ops[i].kind == OP_SUBMIT)
 			item_free(n->ops[i].item);
@@ -260,6 +262,7 @@ void node_goodbye(struct node *n)
 {
 	n->stopping = true;
 	pairing_stop(n);
+	probe_stop(n);
 	for (struct list *l = n->conns_list.next; l != &n->conns_list; l = l->next) {
 		struct conn *c = list_entry(l, struct conn, link);
 

@@ -229,6 +229,8 @@ struct node {
 	struct mesh09 *mesh09;
 	struct caps *caps;
 	struct pairing *pairing;
+	struct probe *probe;       /* probe.h; NULL: none runs */
+	uint64_t probe_first_ms;   /* when one began a first contact; 0: never */
 	struct invites *invites;
 	uint8_t volatile_era[8];   /* of this start (im2.md 9.5) */
 	uint64_t volatile_seq;

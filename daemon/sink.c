@@ -6,6 +6,7 @@
 #include "daemon/mesh09.h"
 #include "daemon/node_internal.h"
 #include "daemon/pairing.h"
+#include "daemon/probe.h"
 
 #include <stdlib.h>
 
@@ -109,6 +110,8 @@ static void sink_opened(void *ctx, const struct link_info *info)
 		pairing_opened(n, info);
 		return;
 	}
+	if (probe_opened(n, info))
+		return;
 	for (size_t i = 0; info->dialled && i < n->target_count; i++)
 		if (n->targets[i]->dialling == info->id)
 			t = n->targets[i];
@@ -212,7 +215,7 @@ static void sink_unit(void *ctx, link_id id, struct bytes unit, bool text)
 	uint64_t received, receipts = n->n.receipts_received, unknown = n->n.receipts_unknown;
 	bool could_send;
 
-	if (!c && pairing_unit(n, id, unit))
+	if (!c && (pairing_unit(n, id, unit) || probe_unit(n, id, unit, text)))
 		return;
 	if (!c || c->closing || !c->session)
 		return;
@@ -246,7 +249,7 @@ static void sink_closed(void *ctx, link_id id, enum link_end why, const char *de
 	struct node *n = ctx;
 	struct conn *c = conn_find(n, id);
 
-	if (!c && pairing_closed(n, id, why, detail))
+	if (!c && (pairing_closed(n, id, why, detail) || probe_closed(n, id, why, detail)))
 		return;
 	if (!c) { /* a dial that never opened */
 		char what[160];

@@ -15,6 +15,8 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from ironlab import ROOT, Lab, wait_for  # noqa: E402
@@ -413,6 +415,180 @@ def a_changed_key_that_waits_is_said():
     alice.options = []
 
 
+# --- one peer ---------------------------------------------------------------------------------------------
+
+
+def key_is_ready(d):
+    wait_for(lambda: d.status()["im2"]["mesh_key"] == "ready", 30, what="the key of the mesh at " + d.name)
+
+
+def way(d, address, state, *words, timeout=60):
+    done = d.cli("doctor", "--peer", address, "--json", timeout=timeout)
+    assert done.stdout, done.stderr
+    got = json.loads(done.stdout)
+    text = got["what"] + " " + got["means"] + " " + got["fix"]
+    assert got["state"] == state and done.returncode == {"ok": 0, "warning": 1, "failure": 2}[state], got
+    for word in words:
+        assert word in text, (word, got)
+    return got
+
+
+def failed_step(got):
+    return next((s["name"] for s in got["steps"] if s["state"] == "failed"), None)
+
+
+class Says:
+    """A port that answers every connection with some bytes, or with nothing."""
+
+    def __init__(self, data=b"", hang_up=False):
+        self.listener = socket.socket()
+        self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen()
+        self.data, self.hang_up = data, hang_up
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        kept = []
+        while True:
+            try:
+                c, _ = self.listener.accept()
+            except OSError:
+                return
+            c.sendall(self.data)
+            if self.hang_up:
+                c.close()
+            else:
+                kept.append(c)
+
+    @property
+    def address(self):
+        return "127.0.0.1:%d" % self.listener.getsockname()[1]
+
+
+def each_step_of_the_way_that_ends_is_named():
+    assert failed_step(way(alice, "no-such-name.invalid:8765", "failure", "does not resolve")) == "resolve"
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        assert failed_step(way(alice, "127.0.0.1:%d" % s.getsockname()[1], "failure", "nobody listens")) == "tcp"
+    ssh = Says(b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n")
+    assert failed_step(way(alice, ssh.address, "failure", "not ironmesh", "SSH-2.0")) == "tls"
+    evil = Says(b"\x1b[2J\xe2\x80\xae" + b"A" * 100000 + b"\r\n\r\n")
+    got = way(alice, evil.address, "failure", "not ironmesh")
+    assert "\x1b" not in got["what"] and "\u202e" not in got["what"] and len(got["what"]) < 400, got
+    gone = Says(hang_up=True)
+    assert failed_step(way(alice, gone.address, "failure", "hangs up")) == "tls"
+    web = subprocess.Popen([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(lab.port())], cwd=lab.folder,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        address = "127.0.0.1:%s" % web.args[-1]
+        wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", int(web.args[-1]))) == 0, 10, what="a web server")
+        assert failed_step(way(alice, address, "failure", "not ironmesh", "HTTP/1")) == "tls"
+    finally:
+        web.kill()
+        web.wait()
+    done = alice.cli("doctor", "--peer", "nonsense")
+    assert done.returncode == 2 and b"host:port" in done.stderr, done
+
+
+def two_that_know_each_other(name, *options, passphrase=None):
+    more = {"passphrase": passphrase} if passphrase else {}
+    other = node(name, run=False, **more)
+    other.start("--trust-on-first-use", *options)
+    if "off" not in options:
+        key_is_ready(other)
+    return other
+
+
+def a_peer_that_is_well_is_reached_and_nothing_changes():
+    bob = two_that_know_each_other("bob3")
+    alice.start("--trust-on-first-use", "--peer", bob.address)
+    alice.wait_online("bob3")
+    bob.wait_online("alice")
+    alice.send("bob3", "first")
+    bob.take_body("first")
+    since = bob.peer("alice")["session"]["since_ms"]
+    entries = len(alice.audit()), len(bob.audit())
+    pins = open(path(alice, "known_peers.json"), "rb").read()
+    for _ in range(3):
+        got = way(alice, bob.address, "ok", "bob3")
+        assert [s["name"] for s in got["steps"]] == ["resolve", "tcp", "tls", "upgrade", "first-message", "connect", "challenge", "I2",
+                                                     "handshake"], got
+    assert bob.peer("alice")["session"]["since_ms"] == since and alice.peer("bob3")["online"]
+    assert (len(alice.audit()), len(bob.audit())) == entries, (alice.audit()[entries[0]:], bob.audit()[entries[1]:])
+    assert open(path(alice, "known_peers.json"), "rb").read() == pins
+    alice.send("bob3", "still here")
+    bob.take_body("still here")
+    bob.call("peers.block", peer="alice")
+    way(alice, bob.address, "warning", "blocked or forgotten")
+    bob.stop()
+    alice.stop()
+
+
+def another_passphrase_there_is_said_and_is_no_way_to_guess():
+    carol = two_that_know_each_other("carol", passphrase="another-passphrase-than-the-lab-has")
+    alice.start()
+    key_is_ready(alice)
+    got = way(alice, carol.address, "failure", "wrong passphrase", "ironmesh pair")
+    assert failed_step(got) == "handshake", got
+    time.sleep(1)  # carol has this address wait, after a guess that failed
+    way(alice, carol.address, "warning", "once a minute")
+    assert not alice.status()["alarms"] and not alice.call("peers.refused")["refused"]
+    assert not any(e["event"] == "AUTH_FAILURE" for e in alice.audit())
+    assert alice.call("peers.list")["peers"] == [p for p in alice.call("peers.list")["peers"] if p["name"] != "carol"]
+    carol.stop()
+    alice.stop()
+
+
+def a_stranger_with_our_passphrase_is_not_pinned():
+    dave = two_that_know_each_other("dave")
+    alice.start()
+    key_is_ready(alice)
+    way(alice, dave.address, "ok", "knows the passphrase")
+    assert not dave.peer("alice") and not alice.peer("dave")
+    dave.stop()
+    alice.stop()
+
+
+def the_old_wire_is_said_and_not_tried():
+    erin = two_that_know_each_other("erin", "--im2", "off")
+    alice.start()
+    key_is_ready(alice)
+    way(alice, erin.address, "warning", "old wire")
+    assert not erin.peer("alice")
+    erin.stop()
+    alice.stop()
+
+
+def another_tls_key_is_said_and_raises_no_alarm():
+    frank = two_that_know_each_other("frank")
+    alice.start("--trust-on-first-use", "--peer", frank.address)
+    alice.wait_online("frank")
+    alice.stop()
+    alice.options = []
+    frank.stop()
+    os.unlink(path(frank, "key.pem"))
+    os.unlink(path(frank, "cert.pem"))
+    frank.start("--trust-on-first-use")
+    alice.start("--trust-on-first-use")
+    key_is_ready(alice)
+    way(alice, frank.address, "failure", "another TLS key")
+    assert not alice.status()["alarms"]
+    frank.stop()
+    alice.stop()
+
+
+def our_own_address_and_no_daemon_are_said():
+    alice.start()
+    key_is_ready(alice)
+    way(alice, alice.address, "failure", "this node itself")
+    alice.stop()
+    grace = two_that_know_each_other("grace")
+    got = way(alice, grace.address, "warning", "handshake was not tried")
+    assert got["steps"][-1] == {"name": "handshake", "state": "skipped", "ms": 0.0,
+                                "what": "no daemon runs, and it holds the keys"}, got
+    grace.stop()
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
 
@@ -437,5 +613,8 @@ if __name__ == "__main__":
              repairs_are_made_and_said_and_a_dry_run_makes_none, a_clock_that_is_wrong_is_said,
              limits_that_are_too_low_are_said, a_daemon_that_is_stuck_is_said, a_program_that_was_replaced_is_said,
              walls_that_were_left_out_are_said, a_node_without_a_key_of_a_mesh_is_said, a_changed_key_that_waits_is_said,
-             the_document_names_every_check]
+             each_step_of_the_way_that_ends_is_named, a_peer_that_is_well_is_reached_and_nothing_changes,
+             another_passphrase_there_is_said_and_is_no_way_to_guess, a_stranger_with_our_passphrase_is_not_pinned,
+             the_old_wire_is_said_and_not_tried, another_tls_key_is_said_and_raises_no_alarm,
+             our_own_address_and_no_daemon_are_said, the_document_names_every_check]
     sys.exit(lab.run(*[alone(t) for t in tests]))
