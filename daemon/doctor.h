@@ -17,7 +17,7 @@
  *   "fix", "dry_run": repair what is safe; say only what would be done
  *   "queue_age_ms": from which age a waiting message is a finding
  *   "link": what came of the control socket: "up", "none" (no socket), "stale" (nobody answers there), "denied", "silent"
- *   "status", "audit", "queue": the daemon's answers to `status`, `audit.verify`, `outbox.list`; absent without one
+ *   "status", "audit", "queue": the daemon's answers to `status`, `audit.verify`, the rows of `queue.list`; absent without one
  * }
  * *result is ironmesh.doctor/1: `state` (the worst), `checks` [{`name`, `state`, `what`, `means`, `fix`}], `repairs` [text].
  * Blocks: up to seconds for a large database or an encrypted key file.

@@ -159,7 +159,8 @@ void doctor_disk(struct doctor *d)
 		return;
 	}
 	left = (uint64_t)v.f_bavail * v.f_frsize;
-	if (v.f_flag & ST_RDONLY) {
+	d->read_only = (v.f_flag & ST_RDONLY) != 0;
+	if (d->read_only) {
 		doctor_say(d, DOCTOR_FAILURE, "the file system of %s is mounted read-only", d->home);
 		doctor_means(d, "Nothing can be kept, so no message is taken. Disks do this when they fail: look at `dmesg`.");
 		doctor_fix(d, "sudo mount -o remount,rw \"$(findmnt -n -o TARGET -T %s)\"", d->home_word);

@@ -41,7 +41,7 @@ struct doctor {
 	const json_t *status, *audit, *queue; /* NULL: no daemon answered */
 
 	/* Found out on the way; later checks stand on it. */
-	bool has_home;
+	bool has_home, read_only;      /* the file system of the folder */
 	uid_t owner;
 	int lock;                      /* we hold it: nobody else works here; else -1 */
 	bool locked_by_other;

@@ -200,6 +200,11 @@ void doctor_database(struct doctor *d)
 		doctor_say(d, DOCTOR_SKIPPED, "ironmesh.db is not read: see `permissions`");
 		return;
 	}
+	/* SQLite cannot even read one without its shared memory, which is a file beside it. */
+	if (d->read_only) {
+		doctor_say(d, DOCTOR_SKIPPED, "ironmesh.db is not read: see `disk`");
+		return;
+	}
 	if (d->keyring)
 		e = keyring_derive(d->keyring, DERIVE_DB_WRAP, &wrap);
 	if (e == ERR_OK)
