@@ -321,7 +321,10 @@ static enum err compose(struct cli *c, struct plan *p, struct fault *f)
 	if (!p->has_identity)
 		buf_printf(&p->text, "[identity]\nname = %s\n%s\n", p->name,
 			   p->by == MESH_PAIR ? "unattended = yes            # no passphrase yet: ironmesh pair\n" : "");
-	if (p->by != MESH_PAIR)
+	/* A path in a file is relative to the folder of that file. */
+	if (p->by == MESH_NEW && p->own_folder)
+		buf_add_str(&p->text, "[mesh]\npassphrase_file = passphrase\n\n");
+	else if (p->by != MESH_PAIR)
 		buf_printf(&p->text, "[mesh]\npassphrase_file = %s\n\n", p->passphrase);
 	buf_add_str(&p->text, p->profile->settings);
 	if (p->port)

@@ -319,6 +319,16 @@ def setup_makes_two_nodes_that_talk():
     assert b"ironmesh config" in again.stderr, again
     assert {c["key"] for c in config(ben, "diff")["changes"]} == {"mode", "trust_on_first_use", "port"}
     ann.stop(), ben.stop()
+    # A daemon starts with each profile, wherever it is called from; without a passphrase it waits for `ironmesh pair`.
+    for name, profile, how in (("p-lan", "lan", []), ("p-tactical", "tactical", ["--new-mesh"])):
+        subprocess.run([lab.binary, "--home", name, "setup", "--yes", "--profile", profile, "--name", name, *how], check=True,
+                       cwd=lab.folder, stdin=subprocess.DEVNULL, capture_output=True)
+        node = lab.daemon(name + "-node", home=name)
+        node.command = lambda options, n=node, h=name: [lab.binary, "run", "--home", h, "--port", str(n.port), "--bind", "127.0.0.1",
+                                                        "--set", "lan.discovery=off"]
+        # The old wire would need the passphrase.
+        assert node.start().call("status")["im2"]["setting"] == "require"
+        node.stop()
     # Wrong arguments leave nothing behind.
     setup("third", "--yes", "not-an-address", expect=2)
     setup("third", "--yes", "--passphrase-file", "/nowhere", expect=1)
