@@ -201,6 +201,34 @@ def weaknesses():
     assert p.returncode == 0, p.stderr.decode()
 
 
+@check("every file and every test that THREAT_MODEL.md, SECURITY.md and the walls name is there")
+def evidence():
+    tree = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True).stdout.decode().split()
+    if not tree:  # an unpacked archive
+        tree = [os.path.relpath(os.path.join(d, f), ROOT) for d, _, files in os.walk(ROOT) for f in files if "/build/" not in d + "/"]
+    sources = [f for f in tree if f.startswith("tests/") and f.endswith((".c", ".py", ".h")) or "_attack" in f]
+    words = set()
+    for f in sources:
+        words.update(re.findall(r"\w+", read(f)))
+    # weakness_NN_... stand without their number in the table that is made from them.
+    words.update([w[12:] for w in words if re.match(r"weakness_\d\d_", w)])
+    missing = []
+    for name in ("THREAT_MODEL.md", "SECURITY.md", "docs/walls.md", "docs/security-model.md"):
+        text = read(name)
+        # dir/file.c, test_file.py, test_pairing*.c, and a folder with an end like tests/unit/*/...
+        for path in set(re.findall(r"(?<![\w/.-])((?:[\w*.-]+/)*[\w*.-]+\.(?:c|h|py|mk|md))(?![\w(])", text)):
+            pattern = re.compile(r"(^|/)" + re.escape(path).replace(r"\*", r"[^/]*") + "$")
+            if not any(pattern.search(f) for f in tree) and not os.path.exists(os.path.join(ROOT, os.path.dirname(name), path)):
+                missing.append((name, path))
+        for folder in set(re.findall(r"(?<![\w/.])((?:[a-z0-9_]+/)+)(?=[\s,;.)|])", text)):
+            if not os.path.isdir(os.path.join(ROOT, folder)) and not os.path.isdir(os.path.join(ROOT, "docs", folder)):
+                missing.append((name, folder))
+        for test in set(re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+){2,})`", text)):
+            if test not in words:
+                missing.append((name, test))
+    assert not missing, missing
+
+
 @check("docs/counters.md names every counter of a running daemon, and no other")
 def counters():
     named = set(re.findall(r"`([a-z0-9_]+)`", read("docs/counters.md").split("|---|---|")[1]))
