@@ -34,7 +34,7 @@ static void append(struct buf *b, struct bytes one)
 	buf_add(b, one);
 }
 
-void feed_put(struct feed *f, enum feed_table t, const char *key, struct bytes row)
+void feed_put(struct feed *f, enum feed_table t, const char *key, struct bytes row, bool happened)
 {
 	uint64_t h = hash_of(f, row);
 	bool created;
@@ -44,9 +44,10 @@ void feed_put(struct feed *f, enum feed_table t, const char *key, struct bytes r
 		struct feed_told *told = slot;
 
 		told->round = f->round;
-		if (!created && told->hash == h)
+		if (!created && told->hash == h && !(told->shown && happened))
 			return;
 		told->hash = h;
+		told->shown = false;
 	}
 	append(&f->put[t], row);
 	f->made += row.n;
@@ -72,7 +73,7 @@ void feed_shown(struct feed *f, enum feed_table t, const char *key, struct bytes
 	void *slot;
 
 	if (map_put(f->told[t], bytes_str(key), 0, &slot, &created) == ERR_OK && created)
-		((struct feed_told *)slot)->hash = hash_of(f, row);
+		*(struct feed_told *)slot = (struct feed_told){ .hash = hash_of(f, row), .shown = true };
 }
 
 /* --- life --------------------------------------------------------------------------------------------------- */
@@ -130,12 +131,15 @@ void feed_wake(struct feed *f)
 }
 
 /* --- marks --------------------------------------------------------------------------------------------------- */
-static void mark_peer(struct feed *f, const struct node_id *id)
+static void mark(struct feed *f, const struct node_id *id, bool happened)
 {
 	bool created;
 	void *slot;
 
-	if (!id->hex[0] || map_put(f->marked, bytes_of(id->hex, NODE_ID_LEN), 0, &slot, &created) != ERR_OK || !created)
+	if (!id->hex[0] || map_put(f->marked, bytes_of(id->hex, NODE_ID_LEN), 0, &slot, &created) != ERR_OK)
+		return;
+	*(bool *)slot = *(bool *)slot || happened;
+	if (!created)
 		return;
 	if (f->due_n == f->due_cap) {
 		size_t cap = f->due_cap ? f->due_cap * 2 : 64;
@@ -150,6 +154,11 @@ static void mark_peer(struct feed *f, const struct node_id *id)
 	}
 	f->due[f->due_n++] = *id;
 	arm(f, SOON_MS);
+}
+
+static void mark_peer(struct feed *f, const struct node_id *id)
+{
+	mark(f, id, true);
 }
 
 /* Too much of one peer to tell it one by one: whoever shows it fetches it again. */
@@ -254,8 +263,10 @@ void feed_touched(void *feed, const struct node_id *peer, int64_t inbox_seq)
 
 void feed_peer(struct feed *f, const struct node_id *peer)
 {
-	if (f->awake)
-		mark_peer(f, peer);
+	if (!f->awake)
+		return;
+	f->attention_due = f->mesh_due = true;
+	mark_peer(f, peer);
 }
 
 void feed_sample(void *feed, const struct stats_sample *x)
@@ -462,7 +473,7 @@ static void tick_due(void *ctx)
 		f->swept_ms = now;
 		n = feed_sweep(f, some, SWEEP_PEERS);
 		for (size_t i = 0; i < n; i++)
-			mark_peer(f, &some[i]);
+			mark(f, &some[i], false);
 	}
 	f->flushed_ms = now;
 	flush(f, now);
@@ -539,7 +550,7 @@ enum err feed_new(struct command_ctx *cx, struct feed **out)
 		buf_init(&f->del[i], 1u << 20);
 	}
 	buf_init(&f->text, 4u << 20);
-	f->marked = table(f->env, FEED_PEERS_MAX, 0);
+	f->marked = table(f->env, FEED_PEERS_MAX, sizeof(bool));
 	f->messages = table(f->env, FEED_MESSAGES_MAX, 0);
 	f->reload = table(f->env, FEED_RELOAD_MAX, 0);
 	f->lines = calloc(FEED_EVENTS, sizeof *f->lines);

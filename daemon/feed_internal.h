@@ -22,6 +22,7 @@ enum feed_table { FEED_STATUS, FEED_ATTENTION, FEED_PEERS, FEED_CONVERSATIONS, F
 struct feed_told {
 	uint64_t hash;
 	uint32_t round; /* of the last whole look */
+	bool shown;     /* in a snapshot only: who listened before has not heard of it */
 };
 
 struct feed_batch {
@@ -55,7 +56,7 @@ struct feed {
 	uint8_t hash_key[16];
 	uint32_t round;
 
-	struct map *marked;         /* peer id -> nothing: it is in `due` */
+	struct map *marked;         /* peer id -> bool: it is in `due`; an event says so, not the slow round alone */
 	struct node_id *due;
 	size_t due_n, due_cap, due_at;
 	struct node_id swept;       /* where the slow round stands */
@@ -75,10 +76,11 @@ struct feed {
 	size_t made;                /* bytes of rows of this batch */
 };
 
-/* feed.c: `row` (one JSON object) goes into the batch if it differs from what was told under `key`. */
-void feed_put(struct feed *f, enum feed_table t, const char *key, struct bytes row);
+/* feed.c: `row` (one JSON object) goes into the batch if it differs from what was told under `key`. What was only shown is
+ * told when something has happened to it, even if it is as it was shown. */
+void feed_put(struct feed *f, enum feed_table t, const char *key, struct bytes row, bool happened);
 void feed_del(struct feed *f, enum feed_table t, const char *key);
-/* A row of a snapshot: what it is compared with from now on, unless something was told before. */
+/* A row of a snapshot: what the slow round compares it with, unless something was told before. */
 void feed_shown(struct feed *f, enum feed_table t, const char *key, struct bytes row);
 
 /* Somebody listens, or has just looked. */

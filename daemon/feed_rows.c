@@ -49,25 +49,27 @@ static bool never_reached(const struct command_ctx *cx, const struct target_view
 static void write_peer(struct feed *f, const struct around *a, const struct node_id *id, struct buf *row)
 {
 	const struct pin *pin = pins_get(f->cx->pins, id);
+	const bool *mark = map_peek(f->marked, bytes_of(id->hex, NODE_ID_LEN));
+	bool happened = mark && *mark;
 	struct thread_head h;
 
 	buf_reset(row);
 	if (pin) {
 		row_peer(row, f->cx, pin, a->likeness, a->targets, a->targets_n);
-		feed_put(f, FEED_PEERS, id->hex, buf_bytes(row));
+		feed_put(f, FEED_PEERS, id->hex, buf_bytes(row), happened);
 	} else {
 		feed_del(f, FEED_PEERS, id->hex);
 	}
 	buf_reset(row);
 	if (thread_head(f->cx->store, id, &h) == ERR_OK) {
 		row_conversation(row, f->cx, &h, false);
-		feed_put(f, FEED_CONVERSATIONS, id->hex, buf_bytes(row));
+		feed_put(f, FEED_CONVERSATIONS, id->hex, buf_bytes(row), happened);
 	} else {
 		feed_del(f, FEED_CONVERSATIONS, id->hex);
 	}
 	buf_reset(row);
 	if (row_queue(row, f->cx, id, a->targets, a->targets_n))
-		feed_put(f, FEED_QUEUE, id->hex, buf_bytes(row));
+		feed_put(f, FEED_QUEUE, id->hex, buf_bytes(row), happened);
 	else
 		feed_del(f, FEED_QUEUE, id->hex);
 }
@@ -194,7 +196,7 @@ static void put_one(void *ctx, const char *key, struct bytes row)
 {
 	struct whole *w = ctx;
 
-	feed_put(w->f, w->table, key, row);
+	feed_put(w->f, w->table, key, row, true);
 }
 
 void feed_write_attention(struct feed *f)
@@ -228,7 +230,7 @@ void feed_write_mesh(struct feed *f)
 	if (left_out) {
 		buf_init(&b, 256);
 		add_more(&b, left_out);
-		feed_put(f, FEED_MESH, "more", buf_bytes(&b));
+		feed_put(f, FEED_MESH, "more", buf_bytes(&b), true);
 		buf_fini(&b);
 	}
 	del_leftover(f, FEED_MESH);
@@ -337,7 +339,7 @@ void feed_write_status(struct feed *f)
 	buf_init(&row, ROW_BYTES);
 	status_row(&row, f);
 	if (row.err == ERR_OK)
-		feed_put(f, FEED_STATUS, "status", buf_bytes(&row));
+		feed_put(f, FEED_STATUS, "status", buf_bytes(&row), true);
 	buf_fini(&row);
 }
 
@@ -386,7 +388,7 @@ size_t feed_sweep(struct feed *f, struct node_id *out, size_t max)
 		buf_reset(&row);
 		if (never_reached(f->cx, &a.targets[i])) {
 			row_target(&row, f->cx, &a.targets[i]);
-			feed_put(f, FEED_PEERS, key, buf_bytes(&row));
+			feed_put(f, FEED_PEERS, key, buf_bytes(&row), true);
 		} else {
 			feed_del(f, FEED_PEERS, key);
 		}
