@@ -18,6 +18,9 @@ void app_live_config(const struct run_config *c, struct node_config *nc)
 	nc->rotate_keeps_verified = c->rotate_keeps_verified;
 	nc->cap_change_holds = c->cap_change_holds;
 	nc->open_discovery = c->open_discovery;
+	nc->revoke_quorum = c->admins.quorum;
+	nc->revoke_admins = c->admins.n ? (const uint8_t(*)[ED_BYTES])c->admins.ed : NULL;
+	nc->revoke_admins_n = c->admins.n;
 	nc->limits.connects_per_s = c->connect_rate;
 	nc->limits.strangers_per_s = c->connect_rate == 0 ? -1 : 0;
 }

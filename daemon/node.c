@@ -6,6 +6,7 @@
 #include "daemon/pairing.h"
 #include "daemon/probe.h"
 #include "daemon/parts.h"
+#include "daemon/records.h"
 #include "daemon/refusals.h"
 
 #include <malloc.h>
@@ -59,6 +60,10 @@ void node_reconfigure(struct node *n, const struct node_config *c)
 	n->c.rotate_keeps_verified = c->rotate_keeps_verified;
 	n->c.cap_change_holds = c->cap_change_holds;
 	n->c.open_discovery = c->open_discovery;
+	n->c.revoke_quorum = c->revoke_quorum;
+	n->c.revoke_admins = c->revoke_admins;
+	n->c.revoke_admins_n = c->revoke_admins_n;
+	records_admins_changed(n);
 	l.connects_per_s = c->limits.connects_per_s;
 	l.connects_burst = c->limits.connects_burst;
 	l.strangers_per_s = c->limits.strangers_per_s;

@@ -89,7 +89,7 @@ struct node_parts {
 };
 
 /* Takes over from `c` what may change while sessions are open: min_version, rekey_ms, im2_pad, im2_sign_always, seal_refuse,
- * no_seal_pad, rotate_keeps_verified, cap_change_holds, open_discovery, connects_per_s and strangers_per_s. What a session
+ * no_seal_pad, rotate_keeps_verified, cap_change_holds, open_discovery, the admin set of revocations, connects_per_s and strangers_per_s. What a session
  * agreed on at its start holds until its end. */
 void node_reconfigure(struct node *n, const struct node_config *c);
 enum err node_new(const struct node_config *c, const struct node_parts *p, struct node **out) MUST_CHECK;

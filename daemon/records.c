@@ -157,6 +157,12 @@ static bool revoked(void *ctx, const uint8_t ed[static ED_BYTES])
 
 static void due(void *ctx);
 
+void records_admins_changed(struct node *n)
+{
+	if (n->records)
+		im2_records_admins(n->records->cache, n->c.revoke_quorum, n->c.revoke_admins, n->c.revoke_admins_n);
+}
+
 enum err records_new(struct node *n)
 {
 	struct im2_records_config cc = { .env = n->env, .keyring = n->p.keyring, .build_ms = CLOCK_PLAUSIBLE_MS,

@@ -30,6 +30,7 @@ struct store;
 /* n->records, or NULL when im2 is off. Before any session; everything below accepts a node without. */
 enum err records_new(struct node *n) MUST_CHECK;
 void records_free(struct node *n);
+void records_admins_changed(struct node *n); /* node_config has another admin set */
 /* A session of im2 is online and its peer is pinned. */
 void records_online(struct conn *c);
 /* SESSION_EV_ITEM: RECORD, RECDIG, RECREQ, SRECEIPT. */

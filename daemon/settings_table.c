@@ -88,9 +88,9 @@ static const struct setting rows[] = {
 	{ "trust", "cap_change", "--cap-change", "show|hold", .kind = SETTING_WORD, .words = "show|hold", .standard = "show",
 	  .flags = LIVE, AT(cap_change_holds),
 	  .text = "when what a trusted peer can do changes: say so, or hold its messages too (show)" },
-	{ "trust", "revoke_admins", "--revoke-admins", "LIST", .kind = SETTING_KEYS, .flags = SETTING_LIST,
+	{ "trust", "revoke_admins", "--revoke-admins", "LIST", .kind = SETTING_KEYS, .flags = LIVE | SETTING_LIST,
 	  .text = "public keys of who together may revoke any identity, or @FILE; on all nodes alike" },
-	{ "trust", "revoke_quorum", "--revoke-quorum", "K", .kind = SETTING_INT, .min = 1, .max = ADMINS_MAX, AT(admins.quorum),
+	{ "trust", "revoke_quorum", "--revoke-quorum", "K", .kind = SETTING_INT, .min = 1, .max = ADMINS_MAX, .flags = LIVE, AT(admins.quorum),
 	  .text = "so many of them have to sign (the majority: 2 of 3)" },
 
 	{ "limits", "connect_rate", "--connect-rate", "N", .kind = SETTING_RATE, .max = 1000000, .standard = "20", .flags = LIVE,

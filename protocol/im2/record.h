@@ -76,6 +76,8 @@ enum im2_record_verdict {
 };
 enum err im2_records_new(const struct im2_records_config *c, struct im2_records **out) MUST_CHECK;
 void im2_records_free(struct im2_records *r); /* accepts NULL */
+/* Another admin set, for what is taken from now on; `admins` is borrowed as in the configuration. */
+void im2_records_admins(struct im2_records *r, unsigned quorum_k, const uint8_t (*admins)[ED_BYTES], size_t n);
 /* `from`: the peer that delivered it. Verifies once per digest. `out` points into `record`; it means nothing after
  * IM2_REC_REFUSED. A revocation that counts drops what its target said. */
 enum im2_record_verdict im2_records_take(struct im2_records *r, struct bytes record, const struct node_id *from,

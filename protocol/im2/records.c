@@ -60,6 +60,13 @@ static struct map *table(struct env *env, size_t capacity, size_t value_size,
 	return map_new(&o);
 }
 
+void im2_records_admins(struct im2_records *r, unsigned quorum_k, const uint8_t (*admins)[ED_BYTES], size_t n)
+{
+	r->c.quorum_k = quorum_k;
+	r->c.admins = admins;
+	r->c.admins_n = n;
+}
+
 enum err im2_records_new(const struct im2_records_config *c, struct im2_records **out)
 {
 	struct im2_records *r = calloc(1, sizeof *r);

@@ -193,6 +193,35 @@ def peers_come_and_go():
     bob.stop()
 
 
+def administrators_come_by_a_reload():
+    """Nobody may revoke for the mesh; then two may together, and what they sign counts at once, with every session open."""
+    nodes = a, b, c, lost = [lab.daemon(n) for n in ("admin-a", "admin-b", "member", "lost")]
+    for node in nodes:
+        node.start("--trust-on-first-use", *[o for q in nodes[:nodes.index(node)] for o in ("--peer", q.address)])
+    for node in nodes[1:]:
+        for other in nodes[:nodes.index(node)]:
+            node.wait_online(other.id)
+    a.refused("trust.revoke_draft", "denied", peer=lost.id)
+    keys = ", ".join(q.call("keys.show")["public_key"] for q in (a, b))
+    since = c.peer(a.id)["session"]["since_ms"]
+    for node in (a, b, c):
+        write(node, "[trust]\nrevoke_admins = %s\n" % keys)
+        assert config(node, "reload")["needs_restart"] == []
+        assert node.status()["revocation"]["quorum"] == 2
+    path = os.path.join(lab.folder, "lost.json")
+    a.cli("trust", "revoke-draft", lost.id, "--out", path, check=True)
+    b.cli("trust", "revoke-sign", path, "--yes", check=True)
+    b.cli("trust", "revoke-send", path, "--yes", check=True)
+    wait_for(lambda: all(q.peer(lost.id)["state"] == "revoked" for q in (a, b, c)), what="revoked everywhere")
+    assert c.peer(a.id)["session"]["since_ms"] == since
+    # Nobody any more: the next draft is refused.
+    write(a, "")
+    reload(a)
+    a.refused("trust.revoke_draft", "denied", peer=c.id)
+    for node in nodes:
+        node.stop()
+
+
 def a_hundred_reloads_under_load_lose_nothing():
     alice, bob = lab.daemon("alice2"), lab.daemon("bob2")
     bob.start("--trust-on-first-use")
@@ -337,4 +366,4 @@ def setup_makes_two_nodes_that_talk():
 
 
 sys.exit(lab.run(files_alone, the_daemon_says_what_it_runs_with, a_reload_takes_over_or_leaves_everything, peers_come_and_go,
-        a_hundred_reloads_under_load_lose_nothing, the_service_manager_hears_of_it, needs_im2(setup_makes_two_nodes_that_talk)))
+        needs_im2(administrators_come_by_a_reload), a_hundred_reloads_under_load_lose_nothing, the_service_manager_hears_of_it, needs_im2(setup_makes_two_nodes_that_talk)))
