@@ -331,10 +331,13 @@ void http_start(struct http *h, const char *listen)
 
 	if (listen ? !http_address(listen, address, &port) : port == 0)
 		return;
-	if (web_listen(h->web, address, port, &f) == ERR_OK)
+	if (web_listen(h->web, address, port, &f) == ERR_OK) {
 		opened(h);
-	else
-		log_warn("http-not-listening what=\"%s\"", f.what);
+		return;
+	}
+	log_warn("http-not-listening what=\"%s\"", f.what);
+	/* Whoever listens there now may have been shown what the pages of before send. */
+	web_end_sessions(h->web);
 }
 
 enum err http_open(struct http *h, struct fault *f)

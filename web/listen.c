@@ -227,6 +227,10 @@ enum err web_listen(struct web *w, const char *address, uint16_t port, struct fa
 		w->url[0] = 0;
 		return e;
 	}
+	/* On another port the cookie has another name: nobody honest has these sessions any more. */
+	if (w->port_of_sessions && w->port_of_sessions != w->port)
+		web_end_sessions(w);
+	w->port_of_sessions = 0;
 	w->listen_poll.data = w;
 	w->handles++;
 	w->listen_fd = fd;

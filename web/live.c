@@ -219,6 +219,7 @@ void live_alive(void *ctx)
 		else
 			put_object(c->stream, json_pack("{s:s, s:I}", "type", "alive", "at_ms", (json_int_t)env_wall(w->c.env)));
 	}
+	logins_touch(w);
 	timer_in(w->c.env, &w->alive, ALIVE_MS);
 }
 

@@ -3,9 +3,15 @@
  *
  * Written when a session begins or ends. When one was used last is not kept: after a restart each counts
  * as used just now, and its end stands.
+ *
+ * While the daemon is away, another user of this machine may listen on its port, and is shown both secrets by a page
+ * that is still open. So sessions outlive a restart, not an absence: the time of the file says when the daemon was
+ * there last, and whoever finds the port taken drops them all (http_start()).
  */
 #include "web/web_internal.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -13,6 +19,7 @@
 #include "base/text.h"
 
 #define FILE_MAX 65536
+#define ABSENCE_MS 120000
 
 static bool path_of(const struct web *w, char out[static 4096])
 {
@@ -44,6 +51,26 @@ static bool login_read(struct web *w, const json_t *v, struct login *out)
 	return true;
 }
 
+/* The daemon was there within the last two minutes, and the clock has not gone back. */
+static bool is_fresh(struct web *w, const char *path)
+{
+	uint64_t now = env_wall(w->c.env), at;
+	struct stat st;
+
+	if (lstat(path, &st) != 0)
+		return false;
+	at = (uint64_t)st.st_mtim.tv_sec * 1000 + (uint64_t)st.st_mtim.tv_nsec / 1000000;
+	return at <= now && now - at <= ABSENCE_MS;
+}
+
+void logins_touch(struct web *w)
+{
+	char path[4096];
+
+	if (web_sessions(w) && path_of(w, path))
+		(void)!utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW);
+}
+
 void logins_load(struct web *w)
 {
 	struct fault f = { 0 };
@@ -54,7 +81,7 @@ void logins_load(struct web *w)
 	struct buf b;
 
 	buf_init(&b, FILE_MAX);
-	if (path_of(w, path) && file_read_secret(path, &b, &f) == ERR_OK &&
+	if (path_of(w, path) && is_fresh(w, path) && file_read_secret(path, &b, &f) == ERR_OK &&
 	    json_load_strict(buf_bytes(&b), FILE_MAX, &v) == ERR_OK && json_get_int(v, "port", 1, 65535, &port) == ERR_OK)
 		json_array_foreach (json_object_get(v, "sessions"), i, one) {
 			struct login s = { 0 };

@@ -218,6 +218,7 @@ enum err web_new(const struct web_config *c, struct web **out, struct fault *f)
 void web_stop(struct web *w, void (*done)(void *ctx), void *ctx)
 {
 	w->stopping = true;
+	logins_touch(w);
 	w->done = done;
 	w->done_ctx = ctx;
 	listen_close(w);

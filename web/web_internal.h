@@ -173,6 +173,7 @@ json_t *parse_object(struct conn *c); /* the body; NULL: it was answered */
 /* --- logins_file.c --- */
 void logins_load(struct web *w);
 void logins_save(struct web *w);
+void logins_touch(struct web *w); /* the daemon is there */
 
 /* --- live.c --- */
 void live_begin(struct conn *c);

@@ -314,7 +314,7 @@ int main(int argc, char **argv)
 	char cpu[128] = "unknown processor", text[256];
 
 	if (argc < 2)
-		die("usage: bench BINARY [primitives|messages|im2|relay|sessions]");
+		die("usage: bench BINARY [primitives|messages|im2|relay|sessions|http]");
 	setpgid(0, 0);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
@@ -350,6 +350,8 @@ int main(int argc, char **argv)
 		bench_relay(&c);
 	if (!only || strcmp(only, "sessions") == 0)
 		bench_sessions();
+	if (!only || strcmp(only, "http") == 0)
+		bench_http();
 	snprintf(text, sizeof text, "rm -rf '%s'", dir);
 	return system(text) != 0;
 }

@@ -85,5 +85,7 @@ void bench_flooder(struct pair *p);
 void bench_relay(const struct ceilings *c);
 /* bench_sessions.c */
 void bench_sessions(void);
+/* bench_http.c */
+void bench_http(void);
 
 #endif

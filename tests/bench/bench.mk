@@ -1,5 +1,5 @@
 BENCH_OBJ := $(patsubst %.c,$(B)/%.o,tests/bench/bench.c tests/bench/bench_primitives.c tests/bench/bench_messages.c \
-	tests/bench/bench_volatile.c tests/bench/bench_relay.c tests/bench/bench_sessions.c)
+	tests/bench/bench_volatile.c tests/bench/bench_relay.c tests/bench/bench_sessions.c tests/bench/bench_http.c)
 $(B)/tests/bench/bench: $(BENCH_OBJ) $(call lib,transports protocol trust base)
 	$(Q)$(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS)
 $(B)/tests/bench/bench_im2: $(patsubst %.c,$(B)/%.o,tests/bench/bench_im2.c tests/lib/protocol_im2_pair.c tests/lib/protocol_env.c) \
@@ -20,7 +20,7 @@ $(B)/tests/bench/bench_%: $(B)/tests/bench/bench_%.o $(call lib,transports store
 
 .PHONY: bench bench-mesh
 bench: deps
-	@$(MAKE) --no-print-directory -j$(J) all $(B)/tests/bench/bench $(B)/tests/bench/bench_ws \
+	@$(MAKE) --no-print-directory -j$(J) all $(B)/tests/bench/bench $(B)/tests/bench/big_home $(B)/tests/bench/bench_ws \
 		$(B)/tests/bench/bench_im2 $(B)/tests/bench/bench_time $(B)/tests/bench/bench_caps $(B)/tests/bench/bench_keys $(B)/tests/mesh/mesh
 	@$(B)/tests/bench/bench $(B)/ironmesh
 	@$(B)/tests/bench/bench_keys

@@ -22,8 +22,9 @@ tokens = {}
 
 
 def new_code(**more):
-    url = alice.call("http.code", **more)["url"]
-    base, code = url.split("/#code=")
+    """The address of the page and its code; `web` goes there."""
+    base, code = alice.call("http.code", **more)["url"].split("/#code=")
+    web.port, web.origin = int(base.rsplit(":", 1)[1]), base
     return base, code
 
 
@@ -586,12 +587,29 @@ def every_method_is_in_the_manual_of_the_api():
 
 # --- restart -----------------------------------------------------------------------------------------------------------------
 def a_session_outlives_a_restart():
+    global page
     live = Live(page)
     live.start(page, events=[])
     alice.stop()
     assert live.closed() == 1001
     alice.start()
     assert alice.call("http.status")["url"] == web.origin + "/"
+    assert page.call("status").status == 200
+    # An absence is no restart, and who finds the port taken trusts nobody who came by it.
+    path = os.path.join(alice.home, "http-sessions.json")
+    alice.stop()
+    os.utime(path, (time.time() - 130, time.time() - 130))
+    alice.start()
+    assert alice.call("http.status") | {"counters": 0} == {"schema": "ironmesh.http/1", "url": None, "sessions": 0, "connections": 0, "counters": 0}
+    page, _ = web.sign_in(new_code()[1])
+    alice.stop()
+    with socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        thief.bind(("127.0.0.1", web.port))
+        thief.listen()
+        alice.start()
+        assert alice.call("http.status")["sessions"] == 0 and not os.path.exists(path)
+    page, _ = web.sign_in(new_code()[1])
     assert page.call("status").status == 200
     alice.cli("dashboard", "--end", check=True)
     assert page.get("/api/v1/session").status == 401
