@@ -498,7 +498,8 @@ def a_slow_page_costs_no_memory():
         alice.call("send_many", to="bob", messages=["x" * 20] * 1024)
     wait_for(lambda: alice.status()["outbox"]["queued"] == 0, timeout=60, what="all delivered")
     after = int(openmetrics.read(scrape().body.decode())[1]["process_resident_memory_bytes", ()])
-    assert after - rss < 48 << 20, (rss, after)
+    if "/asan/" not in lab.binary:  # which keeps what was freed for a while
+        assert after - rss < 48 << 20, (rss, after)
     assert live.wait(lambda m: m["type"] == "event" and m["event"]["type"] == "events.lost")["event"]["count"] > 0
     live.close()
     stuck = Live(tokens["read"], receive_buffer=4096, timeout=60)
