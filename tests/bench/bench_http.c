@@ -113,7 +113,7 @@ void bench_http(void)
 	printf("\nHTTP API on a node with " PEERS " peers and " MESSAGES " messages, one connection, one request at a time\n");
 	measure(&w, "a request that does nothing (/livez)", "GET", "/livez", "", 2000);
 	measure(&w, "the same with a token and a command (version)", "POST", "/api/v1/version", "{}", 2000);
-	measure(&w, "our own identity (keys.fingerprint)", "GET", "/api/v1/keys.fingerprint", "{}", 2000);
+	measure(&w, "our own identity (keys.fingerprint)", "GET", "/api/v1/keys.fingerprint", "", 2000);
 	measure(&w, "a page of 500 peers (feed.snapshot)", "POST", "/api/v1/feed.snapshot", "{\"section\":\"peers\",\"limit\":500}", 100);
 	measure(&w, "a page of 100 conversations", "POST", "/api/v1/conversations.list", "{\"limit\":100}", 100);
 	measure(&w, "a scrape (/metrics)", "GET", "/metrics", "", 500);
