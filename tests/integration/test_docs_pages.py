@@ -144,7 +144,7 @@ class Place:
         self.variables.update({k: v for k, v in after.items() if before.get(k) != v and k not in ("_", "SHLVL", "PWD", "OLDPWD")})
 
     def given(self, text):
-        """node NAME runs at ~/.ironmesh; peer NAME runs at ./NAME, trusted both ways, and has sent a message; pending NAME has
+        """node NAME runs at ~/.ironmesh, port 8765; peer NAME runs at ./NAME, port 9002 and so on, trusted both ways, and has sent a message; pending NAME has
         come, and nobody has decided."""
         parts = [w.split() for w in re.split(r"[,;]\s*", text)]
         node = [n for k, n in parts if k == "node"][0]
@@ -155,7 +155,7 @@ class Place:
                 continue
             self.run("ironmesh keys generate --home %s --name %s --clear" % (name, name))
             self.run("ironmesh run --home %s --name %s --passphrase-file mesh.pass --port %d --peer 127.0.0.1:8765" %
-                     (name, name, 20000 + len(self.daemons)))
+                     (name, name, 9001 + len(self.daemons)))
             self.until("ironmesh peers show " + name)
             if kind == "peer":
                 self.until("ironmesh peers approve %s --home %s" % (node, name))

@@ -3,7 +3,7 @@ import os
 import re
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-COMMAND = re.compile(r"^(ironmesh|make|curl|tar|date|jq|cat|for|if|printf|echo|source|\w+=)(\s|$)")
+COMMAND = re.compile(r"^(\(umask|ironmesh|make|curl|tar|date|jq|cat|for|if|printf|echo|source|\w+=)(\s|$)")
 SHELL = ("sh", "shell", "bash")
 REMARK = re.compile(r"(given|setup|exit|root|not run):\s*(.*)", re.S)
 

@@ -166,7 +166,7 @@ def pair():
         assert p.returncode == 0, said(p)
         assert b"to the service" in booted.run("ironmesh", "recv", user="berta").stdout
     finally:
-        node.terminate()
+        booted.run("pkill", "-u", "anna", "ironmesh")  # what the test holds is only the way into the namespace
         node.wait(20)
 
 
@@ -216,7 +216,7 @@ def operations():
         if item.text.startswith("systemctl restart"):
             assert status()["id"]
         if item.text.startswith("apt purge"):
-            assert b"ironmesh run" not in booted.run("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
+            assert not booted.run("find", "/proc", "-maxdepth", "1", "-user", "ironmesh").stdout
             assert not os.path.exists(FRESH + UNITS[0]) and not os.path.exists(FRESH + "/etc/ironmesh")
             assert os.path.exists(FRESH + "/var/lib/ironmesh/keys.json")
 
