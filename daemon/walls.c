@@ -203,7 +203,8 @@ static void read_system(struct walls *w)
 	static const char *const files[] = {
 		"/etc/resolv.conf", "/etc/hosts",     "/etc/host.conf",	    "/etc/nsswitch.conf", "/etc/gai.conf",
 		"/etc/services",    "/etc/protocols", "/etc/localtime",	    "/etc/passwd",	  "/etc/group",
-		"/etc/machine-id",  "/etc/hostname",  "/etc/mdns.allow",    "/etc/ssl",		  "/usr/lib/ssl",
+		"/etc/machine-id",  "/etc/hostname",  "/etc/mdns.allow",    "/etc/ssl/certs",	  "/etc/ssl/openssl.cnf",
+		"/usr/lib/ssl",
 		"/usr/share/zoneinfo", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
 		"/var/lib/dbus/machine-id", "/proc/self", "/dev/null", "/dev/urandom",
 	};
