@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "daemon/attention.h"
 #include "daemon/notify.h"
 
 void app_live_config(const struct run_config *c, struct node_config *nc)
@@ -103,6 +104,29 @@ static void apply(void *ctx, const struct run_config *was)
 	app_warn_of_live_choices(a);
 }
 
+/* For as long as it is so: that the old settings are in force, or that new ones wait for a restart. */
+static void tell_outcome(struct app *a, enum err e, const struct fault *f)
+{
+	struct attention *to = a->commands.attention;
+	size_t waits = e == ERR_OK ? json_array_size(a->reload.restart) : 0;
+	char what[160];
+	struct attention_item failed = { .kind = "config-reload-failed", .severity = ATTENTION_ERROR,
+					 .what = "the new settings were refused; the old ones are in force", .means = f->what,
+					 .next = f->next[0] ? f->next : "ironmesh config check" };
+	struct attention_item restart = { .kind = "config-needs-restart", .severity = ATTENTION_INFO, .what = what,
+					  .next = "ironmesh config diff" };
+
+	snprintf(what, sizeof what, "%zu changed setting%s in force only after a restart", waits, waits == 1 ? " is" : "s are");
+	if (e != ERR_OK)
+		attention_set(to, &failed);
+	else
+		attention_clear(to, failed.kind, NULL);
+	if (waits)
+		attention_set(to, &restart);
+	else if (e == ERR_OK)
+		attention_clear(to, restart.kind, NULL);
+}
+
 enum err app_reload(void *app, json_t **out, struct fault *f)
 {
 	struct app *a = app;
@@ -115,6 +139,7 @@ enum err app_reload(void *app, json_t **out, struct fault *f)
 		 (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
 	notify_manager(line);
 	e = reload_run(&a->reload, env_wall(env_of(a)), out, f);
+	tell_outcome(a, e, f);
 	if (e == ERR_OK)
 		log_info("config-reloaded files=%zu needs_restart=%zu", a->c->settings.files_n, json_array_size(a->reload.restart));
 	notify_manager("READY=1");

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/statvfs.h>
 
+#include "daemon/backups.h"
 #include "daemon/commands_internal.h"
 #include "daemon/lan.h"
 #include "daemon/walls.h"
@@ -556,6 +557,35 @@ static void tell_walls(struct gather *g)
 	}
 }
 
+static void tell_backups(struct gather *g)
+{
+	uint64_t now = env_wall(g->a->env), every, ok;
+	json_t *s = g->cx->info.backups ? backups_status_json(g->cx->info.backups) : NULL;
+	const char *directory = json_str(s, "directory"), *why = json_str(s, "why");
+	struct told t = { .count = 1, .next = "ironmesh backup list", .method = directory ? "backup.now" : NULL, .label = "Back up now" };
+
+	every = (uint64_t)json_integer_value(json_object_get(s, "every_ms"));
+	ok = (uint64_t)json_integer_value(json_object_get(s, "last_ok_ms"));
+	if (why) {
+		snprintf(t.key, sizeof t.key, "backup-failed");
+		t.kind = "backup-failed";
+		t.severity = ATTENTION_ERROR;
+		t.what = "the last backup failed";
+		t.means = why;
+		t.since_ms = (uint64_t)json_integer_value(json_object_get(s, "last_failed_ms"));
+		tell(g, &t);
+	} else if (directory && every && ok && now > ok && now - ok > 2 * every) {
+		snprintf(t.key, sizeof t.key, "backup-overdue");
+		t.kind = "backup-overdue";
+		t.severity = ATTENTION_WARNING;
+		t.what = "no backup was made for twice the time that is set";
+		t.means = "What has come since then would be lost with this disk.";
+		t.since_ms = ok + every;
+		tell(g, &t);
+	}
+	json_decref(s);
+}
+
 static void tell_warnings(struct gather *g)
 {
 	const struct app_info *info = &g->cx->info;
@@ -581,6 +611,7 @@ static void gather(struct gather *g)
 	tell_space(g);
 	tell_mdns(g);
 	tell_walls(g);
+	tell_backups(g);
 	pins_each(g->cx->pins, pin_one, g);
 	tell_messages(g);
 	tell_warnings(g);

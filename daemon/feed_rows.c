@@ -11,6 +11,7 @@
 #define TARGETS_SHOWN 256
 #define PAGE_BYTES (1400u << 10)
 #define ROW_BYTES 16384
+#define HEALTH_MS 1000 /* what a page says of health is not older */
 
 /* What rows of peers are made with: looked up once for many. */
 struct around {
@@ -548,7 +549,10 @@ static enum err page_section(struct page *p, const char *section)
 	} else if (strcmp(section, "queue") == 0) {
 		return page_queue(p);
 	} else if (strcmp(section, "status") == 0) {
-		feed_write_attention(p->f); /* what it says of health is as of now */
+		if (env_now(p->f->env) - p->f->attention_ms >= HEALTH_MS) {
+			p->f->attention_ms = env_now(p->f->env);
+			feed_write_attention(p->f);
+		}
 		status_row(&p->row, p->f);
 		(void)page_row(p, "status");
 	} else if (strcmp(section, "attention") == 0) {

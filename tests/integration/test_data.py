@@ -306,8 +306,32 @@ def what_needs_the_operator_has_a_button():
     mallory.stop()
 
 
+def a_refused_reload_stands_until_one_succeeds():
+    path = os.path.join(alice.home, "ironmesh.conf")
+
+    def kinds():
+        return [i["kind"] for i in alice.call("attention.list")["items"]]
+
+    with open(path, "w") as out:
+        out.write("[log]\nlevel = nonsense\n")
+    try:
+        alice.call("config.reload")
+        raise AssertionError("nonsense was taken")
+    except RpcError:
+        pass
+    item = [i for i in alice.call("attention.list")["items"] if i["kind"] == "config-reload-failed"][0]
+    assert item["severity"] == "error" and "nonsense" in item["means"], item
+    m = Mirror(alice)
+    assert m.tables["status"]["status"]["health"]["word"] == "error", m.tables["status"]
+    os.unlink(path)
+    alice.call("config.reload")
+    assert "config-reload-failed" not in kinds()
+    m.until(lambda x: "config-reload-failed" not in x.tables["attention"], what="the end of the alarm")
+    m.close()
+
+
 if __name__ == "__main__":
     sys.exit(lab.run(two_daemons_meet, a_delivered_message_has_its_steps, queued_and_cancelled_ones_have_theirs,
                      a_relayed_one_names_its_relay, conversations_have_both_directions,
                      whoever_follows_has_what_a_fresh_snapshot_says, a_feed_goes_on_after_a_break,
-                     what_needs_the_operator_has_a_button))
+                     what_needs_the_operator_has_a_button, a_refused_reload_stands_until_one_succeeds))
