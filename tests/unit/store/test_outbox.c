@@ -381,7 +381,7 @@ static void the_longest_wait_is_that_of_the_first_that_waits(void **state)
 	struct outbox_new m = { .type = BYTES_LIT("MSG"), .body = BYTES_LIT("b"), .expires_ms = 0 };
 	uint64_t created = 7;
 	int64_t seq[4];
-	char id[8];
+	char id[20];
 
 	assert_int_equal(outbox_oldest(s, &created), ERR_OK);
 	assert_int_equal(created, 0);
