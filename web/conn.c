@@ -286,7 +286,10 @@ int web_conn_body_end(struct conn *c)
 		return 0; /* without a body it ran already */
 	c->w->bodies -= c->body_want;
 	c->body_want = 0;
-	go(c);
+	if (caller_lives(c))
+		go(c);
+	else
+		refuse_nobody(c);
 	return 0;
 }
 

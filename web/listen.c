@@ -203,7 +203,7 @@ static enum err take_names(struct web *w, const char *address, struct fault *f)
 	if (e != ERR_OK)
 		return fault_set(f, ERR_USAGE, EXIT_CONFIG, "a name of the dashboard is no name, or there are more than %d",
 				 WEB_NAMES_MAX);
-	snprintf(w->url, sizeof w->url, "http://%s:%u/", any_address(address) ? "127.0.0.1" : own, w->port);
+	snprintf(w->url, sizeof w->url, "http://%s:%u/", strcmp(address, "::") == 0 ? "[::1]" : any_address(address) ? "127.0.0.1" : own, w->port);
 	/* Cookies do not know ports: two daemons on this machine must not use the same name. */
 	snprintf(w->cookie, sizeof w->cookie, "ironmesh_%u", w->port);
 	return ERR_OK;

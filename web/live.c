@@ -102,13 +102,13 @@ void live_end(struct conn *c)
 	c->w->n_streams--;
 }
 
-void live_session_over(struct web *w, const char *session_id)
+void live_check_callers(struct web *w)
 {
 	for (size_t i = 0; i < CONNS_MAX; i++) {
 		struct conn *c = w->conns[i];
 
-		if (c && c->stream && c->session_id[0] && strcmp(c->session_id, session_id) == 0)
-			live_close(c, CLOSE_OVER, "the session is over");
+		if (c && c->stream && !caller_lives(c))
+			live_close(c, CLOSE_OVER, c->token_id[0] ? "the token is not admitted any more" : "the session is over");
 	}
 }
 
@@ -205,19 +205,17 @@ void live_alive(void *ctx)
 {
 	struct web *w = ctx;
 
+	live_check_callers(w);
 	for (size_t i = 0; i < CONNS_MAX; i++) {
 		struct conn *c = w->conns[i];
 		struct login *x;
 
-		if (!c || !c->stream || !c->stream->live)
+		if (!c || !c->stream || !c->stream->live || c->close_code)
 			continue;
 		x = c->session_id[0] ? logins_by_id(&w->logins, bytes_str(c->session_id)) : NULL;
 		if (x)
 			login_used(&w->logins, x);
-		if (c->session_id[0] && !x)
-			live_close(c, CLOSE_OVER, "the session is over");
-		else
-			put_object(c->stream, json_pack("{s:s, s:I}", "type", "alive", "at_ms", (json_int_t)env_wall(w->c.env)));
+		put_object(c->stream, json_pack("{s:s, s:I}", "type", "alive", "at_ms", (json_int_t)env_wall(w->c.env)));
 	}
 	logins_touch(w);
 	timer_in(w->c.env, &w->alive, ALIVE_MS);

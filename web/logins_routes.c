@@ -67,7 +67,7 @@ static void end(struct conn *c, struct login *s)
 	memcpy(id, s->id, sizeof id);
 	login_end(s);
 	logins_save(c->w);
-	live_session_over(c->w, id);
+	live_check_callers(c->w);
 	h->audit(h->ctx, "HTTP_SESSION_ENDED", "", "id", id);
 }
 

@@ -85,6 +85,16 @@ static struct caller caller_of_token(struct web *w, struct bytes token)
 	return (struct caller){ .role = t ? t->role : ROLE_NONE, .token = t };
 }
 
+bool caller_lives(const struct conn *c)
+{
+	struct web *w = c->w;
+	const struct token *t = c->token_id[0] ? tokens_by_id(&w->tokens, c->token_id) : NULL;
+
+	if (c->session_id[0] && !logins_by_id(&w->logins, bytes_str(c->session_id)))
+		return false;
+	return !c->token_id[0] || (t && token_lives(t, env_wall(w->c.env)));
+}
+
 static struct login *login_of(struct web *w, struct bytes cookie)
 {
 	struct login *s = NULL;
@@ -104,12 +114,14 @@ static bool find_caller(struct conn *c, const struct request_head *r, bool upgra
 	struct login *s;
 
 	c->caller = (struct caller){ 0 };
-	c->session_id[0] = 0;
+	c->session_id[0] = c->token_id[0] = 0;
 	if (r->authorization.n) {
 		if (bearer_of(r->authorization, &token))
 			c->caller = caller_of_token(w, token);
-		if (c->caller.role != ROLE_NONE)
+		if (c->caller.role != ROLE_NONE) {
+			memcpy(c->token_id, c->caller.token->id, sizeof c->token_id);
 			return true;
+		}
 		refuse_secret(c, "token", "this token is not one of ours, or has expired", NULL, "ironmesh token list");
 		return false;
 	}

@@ -129,6 +129,7 @@ void web_tokens_changed(struct web *w)
 
 	if (home_path(w, TOKENS_FILE, path, &f) != ERR_OK || tokens_load(path, &w->tokens, &f) != ERR_OK)
 		log_error("http-tokens-not-read what=\"%s\"", f.what);
+	live_check_callers(w);
 }
 
 static void last_handle_closed(uv_handle_t *h)
@@ -289,16 +290,7 @@ unsigned web_sessions(const struct web *w)
 
 void web_end_sessions(struct web *w)
 {
-	char id[SESSION_ID + 1];
-
-	for (size_t i = 0; i < SESSIONS_MAX; i++) {
-		struct login *s = &w->logins.list[i];
-
-		memcpy(id, s->id, sizeof id);
-		login_end(s);
-		if (id[0])
-			live_session_over(w, id);
-	}
-	memset(w->logins.codes, 0, sizeof w->logins.codes);
+	logins_init(&w->logins, w->c.env);
 	logins_save(w);
+	live_check_callers(w);
 }

@@ -150,6 +150,19 @@ enum err tokens_remove(struct tokens *t, const char *which, struct token *was, s
 	return ERR_NOTFOUND;
 }
 
+const struct token *tokens_by_id(const struct tokens *t, const char *id)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (strcmp(t->list[i].id, id) == 0)
+			return &t->list[i];
+	return NULL;
+}
+
+bool token_lives(const struct token *t, uint64_t wall_ms)
+{
+	return t->expires_ms == 0 || wall_ms < t->expires_ms;
+}
+
 const struct token *tokens_find(const struct tokens *t, struct bytes text, uint64_t wall_ms)
 {
 	const struct token *found = NULL;
@@ -159,8 +172,7 @@ const struct token *tokens_find(const struct tokens *t, struct bytes text, uint6
 		return NULL;
 	sha256(text, hash);
 	for (size_t i = 0; i < t->n; i++)
-		if (ct_equal(hash, t->list[i].hash, HASH_BYTES) &&
-		    (t->list[i].expires_ms == 0 || wall_ms < t->list[i].expires_ms))
+		if (ct_equal(hash, t->list[i].hash, HASH_BYTES) && token_lives(&t->list[i], wall_ms))
 			found = &t->list[i];
 	return found;
 }

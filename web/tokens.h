@@ -41,6 +41,8 @@ enum err tokens_add(struct tokens *t, struct env *env, enum role role, const cha
 		    char text[static TOKEN_TEXT + 1], const struct token **out, struct fault *f) MUST_CHECK;
 /* By id or name. ERR_NOTFOUND. */
 enum err tokens_remove(struct tokens *t, const char *which, struct token *was, struct fault *f) MUST_CHECK;
+const struct token *tokens_by_id(const struct tokens *t, const char *id); /* NULL */
+bool token_lives(const struct token *t, uint64_t wall_ms);
 /* NULL: none fits, or it has expired. */
 const struct token *tokens_find(const struct tokens *t, struct bytes text, uint64_t wall_ms);
 

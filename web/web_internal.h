@@ -66,7 +66,8 @@ struct conn {
 	/* the request */
 	const struct route *route;
 	struct caller caller;
-	char session_id[SESSION_ID + 1]; /* of caller.session, which may be over when the body is there */
+	/* Of caller.session or caller.token, which may be over when the body is there, and while a stream goes on. */
+	char session_id[SESSION_ID + 1], token_id[TOKEN_ID + 1];
 	enum verb verb;
 	struct web_method method;
 	json_t *params;
@@ -145,6 +146,8 @@ const struct route *route_at(size_t i);
 /* A wrong secret came from there: 401, audited, or 429 when too many did. */
 void refuse_secret(struct conn *c, const char *word, const char *what, const char *means, const char *next);
 void refuse_nobody(struct conn *c);
+/* Who came in as this caller would come in now. */
+bool caller_lives(const struct conn *c);
 
 /* --- answer.c --- */
 void answer_bytes(struct conn *c, int status, const char *type, const char *headers, struct bytes body);
@@ -181,8 +184,8 @@ int live_received(struct conn *c, struct bytes piece, bool last, bool text);
 int live_writable(struct conn *c);
 void live_end(struct conn *c);
 void live_close(struct conn *c, uint16_t code, const char *why);
-/* Streams of this session end. */
-void live_session_over(struct web *w, const char *session_id);
+/* Streams of callers who are let in no longer end. */
+void live_check_callers(struct web *w);
 void live_alive(void *web);
 /* Its time is up. False: it is to be dropped. */
 bool live_late(struct conn *c);

@@ -275,6 +275,10 @@ def a_revoked_token_is_refused_at_once():
     assert http.get("/api/v1/status").status == 200
     alice.cli("token", "revoke", "short", check=True)
     assert http.get("/api/v1/status").status in (401, 429)
+    live = Live(web.with_token(alice.call("token.create", role="read", name="streams")["token"]))
+    live.start(None, events=[])
+    alice.call("token.revoke", token="streams")
+    assert live.closed() == 4401
     brief = web.with_token(alice.call("token.create", role="read", life_ms=700)["token"])
     assert brief.get("/api/v1/status").status == 200
     wait_for(lambda: brief.get("/api/v1/status").status in (401, 429), what="the end of a token")
