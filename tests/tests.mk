@@ -3,7 +3,7 @@
 DEB_BUILD := gcc make scdoc pkg-config libsodium-dev libwebsockets-dev libwebsockets-evlib-uv libuv1-dev \
 	libsqlite3-dev libjansson-dev libssl-dev libavahi-compat-libdnssd-dev libqrencode-dev libinih-dev \
 	libseccomp-dev libcap-ng-dev libarchive-dev
-DEB_TEST := libcmocka-dev openssl python3 python3-nacl python3-websockets avahi-daemon avahi-utils dbus-daemon iproute2 util-linux nftables libfaketime systemd mandoc zsh fish
+DEB_TEST := libcmocka-dev openssl curl python3 python3-nacl python3-websockets avahi-daemon avahi-utils dbus-daemon iproute2 util-linux nftables libfaketime systemd mandoc zsh fish
 DEB_FUZZ := clang libclang-rt-14-dev
 
 .PHONY: deps deps-test deps-fuzz
