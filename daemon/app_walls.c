@@ -23,7 +23,7 @@ static void declare(struct app *a)
 	}
 	walls_read(w, a->c->pinned_ca);
 	if (a->keyproc)
-		walls_key_process(w, keyproc_pid(a->keyproc));
+		walls_key_process(w, keyproc_pid(a->keyproc), keyproc_status(a->keyproc));
 	/* A reload reads again. The folder of the configuration, where editors put a new file in the place of the old one;
 	 * of what lies elsewhere only the file, since its folder may hold what is nobody's business. */
 	if (config_folder(a->home, path, sizeof(path)) == ERR_OK)

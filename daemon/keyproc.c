@@ -25,6 +25,7 @@ struct keyproc {
 	pthread_t thread; /* the only one that may ask */
 	uv_poll_t end;
 	int end_fd; /* -1 */
+	int status; /* -1 */
 	bool watched;
 };
 
@@ -248,6 +249,27 @@ _Static_assert(sizeof(struct keyring_public) == KEY_PUBLIC, "sent as it lies in 
 
 /* --- its life ---------------------------------------------------------------------------------------------- */
 
+/* Others may not see it under /proc, not even its parent where processes are hidden: so it opens this for us. */
+static int take_status(int fd)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	char byte;
+	struct iovec v = { &byte, 1 };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control,
+			    .msg_controllen = sizeof control };
+	const struct cmsghdr *c;
+	ssize_t n;
+	int got = -1;
+
+	do
+		n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	c = n == 1 ? CMSG_FIRSTHDR(&m) : NULL;
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof got))
+		memcpy(&got, CMSG_DATA(c), sizeof got);
+	return got;
+}
+
 enum err keyproc_start(struct keyproc **out, struct fault *f)
 {
 	struct timeval patience = { .tv_sec = ANSWER_S };
@@ -278,6 +300,7 @@ enum err keyproc_start(struct keyproc **out, struct fault *f)
 	k->fd = fd[0];
 	k->thread = pthread_self();
 	(void)setsockopt(k->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+	k->status = take_status(k->fd);
 	k->end_fd = (int)syscall(SYS_pidfd_open, k->pid, 0);
 	*out = k;
 	return ERR_OK;
@@ -286,6 +309,11 @@ enum err keyproc_start(struct keyproc **out, struct fault *f)
 pid_t keyproc_pid(const struct keyproc *k)
 {
 	return k->pid;
+}
+
+int keyproc_status(const struct keyproc *k)
+{
+	return k->status;
 }
 
 enum err keyproc_open(struct keyproc *k, const char *path, struct bytes passphrase, const char *name, bool clear,
@@ -351,5 +379,7 @@ void keyproc_end(struct keyproc *k)
 		;
 	if (k->end_fd >= 0)
 		close(k->end_fd);
+	if (k->status >= 0)
+		close(k->status);
 	free(k);
 }

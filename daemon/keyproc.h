@@ -21,6 +21,8 @@ struct keyproc;
 /* Forks. ERR_FULL, ERR_NOMEM. */
 enum err keyproc_start(struct keyproc **out, struct fault *f) MUST_CHECK;
 pid_t keyproc_pid(const struct keyproc *k);
+/* Its /proc/<pid>/status, open; -1: there is no procfs. */
+int keyproc_status(const struct keyproc *k);
 /* As ownkey_open(), over there. Once. */
 enum err keyproc_open(struct keyproc *k, const char *path, struct bytes passphrase, const char *name, bool clear,
 		      struct ownkey *out, struct fault *f) MUST_CHECK;

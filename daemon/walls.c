@@ -24,9 +24,10 @@ struct walls {
 	pid_t keys; /* 0: none */
 	int abi;    /* of Landlock; afterwards seccomp lets nobody ask */
 	bool closed; /* seen once */
-	/* A rule is about an inode, and procfs makes another one once it has dropped a folder from its cache: these two
-	 * are held, -1: none. */
-	int own_proc, keys_proc;
+	/* A rule is about an inode, and procfs makes another one once it has dropped a folder from its cache: so it is
+	 * held, -1: none. */
+	int own_proc;
+	int keys_status;
 	struct walls_proc before; /* as whoever started us left it */
 	/* What the kernel said no to, for people; whether a wall stands is asked anew each time. */
 	char why[WALLS][120];
@@ -105,7 +106,7 @@ enum err walls_new(enum walls_mode mode, struct walls **out)
 	if (!w)
 		return ERR_NOMEM;
 	w->mode = mode;
-	w->own_proc = w->keys_proc = -1;
+	w->own_proc = w->keys_status = -1;
 	walls_proc_read("self", &w->before);
 	*out = w;
 	return ERR_OK;
@@ -120,8 +121,6 @@ void walls_free(struct walls *w)
 	free(w->paths);
 	if (w->own_proc >= 0)
 		close(w->own_proc);
-	if (w->keys_proc >= 0)
-		close(w->keys_proc);
 	free(w);
 }
 
@@ -149,14 +148,10 @@ void walls_write(struct walls *w, const char *path)
 	declare(w, path, true);
 }
 
-void walls_key_process(struct walls *w, pid_t pid)
+void walls_key_process(struct walls *w, pid_t pid, int status)
 {
-	char path[64];
-
 	w->keys = pid;
-	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
-	w->keys_proc = open(path, O_PATH | O_CLOEXEC);
-	walls_read(w, path); /* to see how it stands */
+	w->keys_status = status;
 }
 
 /* What the C library would load when the first name is looked up, or the first thread is cancelled: afterwards nothing
@@ -287,18 +282,23 @@ static bool number(const char *text, const char *name, int base, unsigned long l
 
 void walls_proc_read(const char *who, struct walls_proc *out)
 {
-	char path[64], text[STATUS_MAX];
-	unsigned long long nnp, seccomp, threads, inh, prm, eff, bnd, amb, lck = 0, filters = 0;
-	ssize_t n;
+	char path[64];
 	int fd;
 
-	*out = (struct walls_proc){ 0 };
 	snprintf(path, sizeof(path), "/proc/%s/status", who);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
+	walls_proc_read_open(fd, out);
+	if (fd >= 0)
+		close(fd);
+}
+
+void walls_proc_read_open(int status, struct walls_proc *out)
+{
+	char text[STATUS_MAX];
+	unsigned long long nnp, seccomp, threads, inh, prm, eff, bnd, amb, lck = 0, filters = 0;
+	ssize_t n = status >= 0 ? pread(status, text, sizeof(text) - 1, 0) : -1;
+
+	*out = (struct walls_proc){ 0 };
 	if (n <= 0)
 		return;
 	text[n] = '\0';
@@ -388,14 +388,13 @@ static void look_at_files(struct walls *w, struct wall_state *s)
 static void look_at_keys(const struct walls *w, struct wall_state *s)
 {
 	struct walls_proc p = { 0 };
-	char who[32], detail[160];
+	char detail[160];
 
 	if (!w->keys) {
 		snprintf(s->why, sizeof(s->why), "the keys are in this process");
 		return;
 	}
-	snprintf(who, sizeof(who), "%d", (int)w->keys);
-	walls_proc_read(who, &p);
+	walls_proc_read_open(w->keys_status, &p);
 	if (!p.read) {
 		snprintf(s->why, sizeof(s->why), "process %d cannot be looked at", (int)w->keys);
 		return;

@@ -59,8 +59,8 @@ void walls_free(struct walls *w); /* accepts NULL; what was raised stays */
  * ignored. Copied. Writing means making, changing and removing files and folders, and binding sockets. */
 void walls_read(struct walls *w, const char *path);
 void walls_write(struct walls *w, const char *path);
-/* The key process whose state WALL_KEY_PROCESS is about. */
-void walls_key_process(struct walls *w, pid_t pid);
+/* The key process whose state WALL_KEY_PROCESS is about, and its /proc/<pid>/status, open; borrowed. */
+void walls_key_process(struct walls *w, pid_t pid, int status);
 
 /* ERR_DENIED with WALLS_REQUIRE when one of them is not up afterwards; the fault names it. */
 enum err walls_raise(struct walls *w, struct fault *f) MUST_CHECK;

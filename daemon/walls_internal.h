@@ -69,5 +69,6 @@ struct walls_proc {
 	unsigned long locked_kib;
 };
 void walls_proc_read(const char *who, struct walls_proc *out);
+void walls_proc_read_open(int status, struct walls_proc *out); /* such a file, open */
 
 #endif

@@ -175,6 +175,38 @@ def another_process_of_its_user_gets_nothing():
     assert code == 0, code
 
 
+HIDDEN = """
+mount -t proc -o hidepid=invisible,subset=pid proc /proc || exit 77
+as="setpriv --reuid %d --regid %d --clear-groups"
+$as "$0" run --home "$1" --name hidden --port "$2" --bind 127.0.0.1 --discovery off --clear-keys --walls on &
+for i in $(seq 200); do [ -S "$1/control.sock" ] && $as "$0" status --json --home "$1" >"$3" && break; sleep 0.1; done
+kill $!; wait $!
+""" % (NOBODY, NOBODY)
+
+
+def they_are_seen_where_processes_are_hidden():
+    """As a unit has it with ProtectProc=invisible and ProcSubset=pid."""
+    if not root:
+        return skip("that takes root")
+    home, out = os.path.join(lab.folder, "hidden"), os.path.join(lab.folder, "hidden.json")
+    binary = os.path.join(lab.folder, "ironmesh")
+    os.chmod(lab.folder, 0o711)
+    subprocess.run(["cp", lab.binary, binary], check=True)
+    os.makedirs(home, mode=0o700)
+    with open(os.open(os.path.join(home, "passphrase"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+        f.write("correct-horse-battery-staple-lab\n")
+    for path in (home, os.path.join(home, "passphrase")):
+        os.chown(path, NOBODY, NOBODY)
+    done = subprocess.run(["unshare", "-mpf", "--propagation", "private", "sh", "-c", HIDDEN, binary, home, str(lab.port()), out],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    if done.returncode == 77 or (done.returncode == 1 and b"unshare" in done.stdout):
+        return skip("no namespace with a /proc of its own")
+    assert done.returncode == 0, done
+    with open(out) as f:
+        for w in json.load(f)["walls"]:
+            assert w["state"] == "up" or "build" in w["why"], w
+
+
 def a_crash_leaves_no_core():
     soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
     try:
@@ -352,7 +384,8 @@ def the_passphrase_of_the_key_file_stays_there():
     carol.stop()
 
 
-sys.exit(lab.run(every_wall_stands, without_them_it_is_said, another_process_of_its_user_gets_nothing, a_crash_leaves_no_core,
+sys.exit(lab.run(every_wall_stands, without_them_it_is_said, another_process_of_its_user_gets_nothing,
+                 they_are_seen_where_processes_are_hidden, a_crash_leaves_no_core,
                  what_was_preloaded_is_gone_in_the_second_run, the_keys_are_in_no_memory_but_that_of_their_process,
                  without_its_key_process_the_daemon_ends_and_says_so, a_rotation_goes_through_it,
                  the_passphrase_of_the_key_file_stays_there))
