@@ -53,7 +53,8 @@ static void on_pair(void *ctx, unsigned line, const char *section, const char *n
 	BUG_ON(!key[0] || !utf8_valid(bytes_str(value)));
 	for (const char *v = value; *v; v++)
 		BUG_ON((unsigned char)*v < 0x20 && *v != '\t');
-	buf_printf(&s->out, "%s = %s\n", key, value);
+	/* Without blanks: no longer than it was, and no comment begins. */
+	buf_printf(&s->out, "%s=%s\n", key, value);
 	s->pairs++;
 }
 
