@@ -58,6 +58,8 @@ static const char *state_word(enum doctor_state s)
 	return words[s];
 }
 
+static void put(struct doctor *d, const char *member, const char *fmt, va_list ap) PRINTF_LIKE(3, 0);
+
 static void put(struct doctor *d, const char *member, const char *fmt, va_list ap)
 {
 	char text[2048], safe[sizeof text];
