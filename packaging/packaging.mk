@@ -22,13 +22,16 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSCONFDIR ?= /etc
 .PHONY: install
 install: $(B)/ironmesh $(MAN)
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(DATADIR)/doc/ironmesh $(DESTDIR)$(UNITDIR) \
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(DATADIR)/doc/ironmesh/docs $(DESTDIR)$(UNITDIR) \
 		$(DESTDIR)$(PREFIX)/lib/systemd/user $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d \
 		$(DESTDIR)$(DATADIR)/bash-completion/completions $(DESTDIR)$(DATADIR)/zsh/vendor-completions \
 		$(DESTDIR)$(DATADIR)/fish/vendor_completions.d $(DESTDIR)$(SYSCONFDIR)/ironmesh/conf.d
 	install -m 0755 $(B)/ironmesh $(DESTDIR)$(BINDIR)/ironmesh
-	install -m 0644 README.md CHANGELOG.md SECURITY.md THREAT_MODEL.md LICENSE docs/*.md $(DESTDIR)$(DATADIR)/doc/ironmesh
-	for c in $(wildcard packaging/ironmesh.conf); do install -m 0644 $$c $(DESTDIR)$(SYSCONFDIR)/ironmesh/ || exit 1; done
+	install -m 0644 README.md CHANGELOG.md SECURITY.md THREAT_MODEL.md LICENSE $(DESTDIR)$(DATADIR)/doc/ironmesh
+	install -m 0644 docs/*.md $(DESTDIR)$(DATADIR)/doc/ironmesh/docs
+	install -d $(DESTDIR)$(DATADIR)/ironmesh
+	install -m 0644 packaging/ironmesh.conf $(DESTDIR)$(SYSCONFDIR)/ironmesh/
+	install -m 0644 packaging/grafana/ironmesh.json packaging/prometheus/ironmesh.rules.yml $(DESTDIR)$(DATADIR)/ironmesh
 	install -m 0644 packaging/systemd/ironmesh.service packaging/systemd/ironmesh.socket $(DESTDIR)$(UNITDIR)
 	install -m 0644 packaging/systemd/ironmesh-user.service $(DESTDIR)$(PREFIX)/lib/systemd/user/ironmesh.service
 	install -m 0644 packaging/systemd/ironmesh.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/ironmesh.conf

@@ -111,6 +111,21 @@ def units():
     assert exposure <= 2.0, p.stdout.decode()
 
 
+@check("make install puts everything where it belongs, below DESTDIR")
+def install():
+    stage = os.path.join(work.name, "stage")
+    # With the program under test, whatever its mode is.
+    p = subprocess.run(["make", "-C", ROOT, "--no-print-directory", "-o", BINARY, "install", "DESTDIR=" + stage,
+                        "B=" + os.path.relpath(os.path.dirname(BINARY), ROOT), "MODE=release"], capture_output=True)
+    assert p.returncode == 0, p.stderr.decode()[-600:]
+    for path in ("usr/bin/ironmesh", "usr/lib/systemd/system/ironmesh.service", "usr/lib/systemd/system/ironmesh.socket",
+                 "usr/lib/systemd/user/ironmesh.service", "usr/lib/sysusers.d/ironmesh.conf", "usr/lib/tmpfiles.d/ironmesh.conf",
+                 "usr/share/man/man1/ironmesh.1", "usr/share/man/man8/ironmesh-run.8", "usr/share/doc/ironmesh/README.md",
+                 "usr/share/doc/ironmesh/docs/README.md", "etc/ironmesh/ironmesh.conf"):
+        assert os.path.getsize(os.path.join(stage, path)), path
+    assert subprocess.run([stage + "/usr/bin/ironmesh", "version"], capture_output=True).returncode == 0
+
+
 @check("the container file: what it copies is there, what it runs the program understands, and it is no root")
 def container():
     text = read("packaging/container/Containerfile").replace("\\\n", " ")
