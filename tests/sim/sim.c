@@ -3,6 +3,7 @@
  *
  *   sim --seeds N [--from K] [--jobs J] [--verbose]   N seeds from K (1) on, in J processes (2)
  *   sim --seed S [--verbose]                          one seed; --verbose prints every event
+ *   sim --hours N [--seed S]                          N hours of an ordinary day; memory must not grow
  *   sim --self-test                                   the simulator must notice what is broken on purpose
  *   sim --sabotage dup|lose|reorder|leak|nonce|volatile|downgrade ...  with --seed or --seeds: break it that way
  *
@@ -51,7 +52,7 @@ static void print_totals(const struct shared *sh)
 }
 
 struct options {
-	uint64_t seeds, from, seed;
+	uint64_t seeds, from, seed, hours;
 	bool one, verbose, self_test;
 	unsigned jobs;
 	enum sabotage sabotage;
@@ -214,7 +215,15 @@ static int run_one(const struct options *o)
 	trace_setup(o->verbose ? TRACE_PRINT : TRACE_RING);
 	signal(SIGSEGV, on_signal);
 	signal(SIGABRT, on_signal);
-	ok = world_run(o->seed, o->sabotage, &t, why, sizeof why);
+	ok = o->hours ? world_day(o->seed, (unsigned)o->hours, &t, why, sizeof why) :
+			world_run(o->seed, o->sabotage, &t, why, sizeof why);
+	if (o->hours) {
+		printf("sim:");
+#define X(name) printf(" %s=%llu", #name, (unsigned long long)t.name);
+		WORLD_TOTALS(X)
+#undef X
+		printf("\n");
+	}
 	if (!ok) {
 		printf("sim: seed %llu failed\n  %s\n", (unsigned long long)o->seed, why);
 		if (!o->verbose) {
@@ -265,7 +274,7 @@ static int self_test(void)
 
 static void usage(void)
 {
-	fputs("usage: sim --seeds N [--from K] [--jobs J] | --seed S [--verbose] | --self-test\n", stderr);
+	fputs("usage: sim --seeds N [--from K] [--jobs J] | --seed S [--verbose] | --hours N | --self-test\n", stderr);
 	exit(2);
 }
 
@@ -307,12 +316,15 @@ int main(int argc, char **argv)
 			o.jobs = (unsigned)number(next), i++;
 		else if (strcmp(a, "--seed") == 0)
 			o.seed = number(next), o.one = true, i++;
+		else if (strcmp(a, "--hours") == 0)
+			o.hours = number(next), i++;
 		else if (strcmp(a, "--sabotage") == 0)
 			o.sabotage = sabotage_of(next), i++;
 		else
 			usage();
 	}
-	if (o.jobs < 1 || o.jobs > JOBS_MAX || (!o.one && !o.seeds && !o.self_test))
+	o.one |= o.hours != 0;
+	if (o.jobs < 1 || o.jobs > JOBS_MAX || o.hours > 240 || (!o.one && !o.seeds && !o.self_test))
 		usage();
 	if (secret_init_library() != ERR_OK)
 		return 1;

@@ -82,10 +82,13 @@ struct plan {
 	uint32_t year_off;
 	bool restores;                /* a node may come back with an older copy of its files */
 	bool calm;                    /* no misfortune: everything is confirmed at once */
+	bool day;                     /* plan_day(): memory is looked at every hour */
 };
 void plan_im2(uint64_t seed, struct plan *p); /* the second half of plan_make() */
 int64_t plan_clock(struct world *w);
 void plan_make(uint64_t seed, struct plan *p);
+/* Instead: `hours` of an ordinary day, with traffic, cuts, restarts and crashes, of four nodes that speak im2. */
+void plan_day(unsigned hours, struct plan *p);
 void plan_text(const struct plan *p, char *out, size_t cap);
 
 /* --- sabotage: what --self-test breaks in the adapter between the nodes and the check ------------ */
@@ -255,11 +258,15 @@ struct world {
 	/* the result */
 	bool failed;
 	char why[600];
+	struct day *day;              /* of world_day(); else NULL */
 };
 /* Makes the folder for files of nodes; it goes when this process ends. Once, before the first run. */
 void world_files(void);
 /* Runs one seed and adds to `t`. True: everything held. */
 bool world_run(uint64_t seed, enum sabotage sab, struct world_totals *t, char *why, size_t cap);
+/* `hours` of virtual time instead of the plan of the seed; prints a line an hour, and fails when memory grows by more than
+ * what is remembered of each message. */
+bool world_day(uint64_t seed, unsigned hours, struct world_totals *t, char *why, size_t cap);
 void world_fail(struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
 unsigned world_index(const struct world *w, const struct node_id *id); /* SIM_NODES_MAX: nobody */
 /* Both trust each other, one of them dials the other, and nothing keeps them apart. */

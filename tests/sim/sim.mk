@@ -19,3 +19,12 @@ sim: $(B)/tests/sim/sim
 sim-check: $(B)/tests/sim/sim
 	@$(B)/tests/sim/sim --self-test
 	@$(B)/tests/sim/sim --seeds 1000 --jobs 2
+
+# A day in virtual time, then two real daemons for T seconds (600 unless said): memory and descriptors must stay where they are.
+SOAK_T := $(if $(filter command%,$(origin T)),$(T),600)
+.PHONY: soak soak-day
+soak: $(B)/tests/sim/sim $(B)/ironmesh
+	@$(MAKE) --no-print-directory soak-day
+	@IRONMESH=$(abspath $(B)/ironmesh) $(PYTHON) tests/soak/soak.py --seconds $(SOAK_T)
+soak-day: $(B)/tests/sim/sim
+	@$(B)/tests/sim/sim --hours 24

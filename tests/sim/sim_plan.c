@@ -213,6 +213,41 @@ void plan_make(uint64_t seed, struct plan *p)
 	plan_im2(seed, p);
 }
 
+#define DAY_GAP_MS 20000 /* between two things that somebody does, at most */
+
+void plan_day(unsigned hours, struct plan *p)
+{
+	memset(p, 0, sizeof *p);
+	p->nodes = 4;
+	p->day = p->on_disk = p->native = true;
+	p->gap_ms = DAY_GAP_MS;
+	p->actions = (unsigned)((uint64_t)hours * 3600000 / (DAY_GAP_MS / 2));
+	for (unsigned i = 0; i < p->nodes; i++) {
+		p->im2[i] = IM2_ON;
+		for (unsigned k = i + 1; k < p->nodes; k++)
+			p->dials[i][k] = true;
+	}
+	p->delay_ms = 20;
+	p->jitter_ms = 30;
+	p->cut_ppm = 300;
+	p->hole_ppm = 2000;
+	p->hole = HOLE_CUTS;
+	p->crash_ppm = 20;
+	p->stop_ppm = 1500;
+	p->skew_ms = 500;
+	p->rekey_ms = 1800000;
+	p->confirm_ms = p->ping_ms = 30000;
+	p->handshake_ms = 5000;
+	p->window = 512;
+	p->window_bytes = 4u << 20;
+	p->burst_max = 2;
+	p->small_max = 300;
+	p->large_ppm = 5000;
+	p->ttl_ppm = 50000;
+	p->volatile_ppm = 50000;
+	p->stranger = p->self_dialler = SIM_NODES_MAX;
+}
+
 static size_t native_text(const struct plan *p, char *out, size_t cap)
 {
 	static const char letters[] = "onr"; /* off, on (n), require */

@@ -2,6 +2,7 @@
 #include <ftw.h>
 #include <sodium.h>
 #include <stdarg.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -389,11 +390,85 @@ static void make_dir(struct world *w)
 	BUG_ON(!mkdtemp(w->dir));
 }
 
+/* --- a day ------------------------------------------------------------------------------------------------ */
+#define HOUR_MS 3600000
+#define DAY_HOURS_MAX 240
+/* What grows by design, in all four nodes and in the book of the check: each message that was settled is known for 30 days. */
+#define BYTES_PER_MESSAGE 400
+#define DAY_SLACK (1u << 20)
+
+struct day {
+	unsigned hours, n;
+	struct timer timer;
+	struct {
+		uint64_t heap, messages;
+	} at[DAY_HOURS_MAX];
+};
+
+/* Programs read what came, once an hour; then memory is looked at. */
+static void hour_due(void *ctx)
+{
+	struct world *w = ctx;
+	struct day *d = w->day;
+	struct mallinfo2 m;
+
+	for (unsigned i = 0; i < w->plan.nodes; i++) {
+		struct sim_node *s = &w->nodes[i];
+
+		if (!s->up || s->dying || s->stopping)
+			continue;
+		check_read(s, SIZE_MAX);
+		store_rest(s->store); /* as a daemon does when nothing happens for a while */
+	}
+	m = mallinfo2();
+	if (d->n < DAY_HOURS_MAX) {
+		d->at[d->n].heap = m.uordblks + m.hblkhd - w->check.cap * sizeof(struct msg);
+		d->at[d->n].messages = w->check.n;
+		d->n++;
+		printf("sim: hour %u: %llu messages, heap %.2f MiB, %llu units\n", d->n, (unsigned long long)w->check.n,
+		       (double)d->at[d->n - 1].heap / (1 << 20), (unsigned long long)w->units);
+		fflush(stdout);
+	}
+	if (!w->healed)
+		timer_in(&w->env, &d->timer, HOUR_MS);
+}
+
+static void day_mean(const struct day *d, unsigned from, unsigned to, double *heap, double *messages)
+{
+	*heap = *messages = 0;
+	for (unsigned i = from; i < to; i++) {
+		*heap += (double)d->at[i].heap / (to - from);
+		*messages += (double)d->at[i].messages / (to - from);
+	}
+}
+
+/* The second quarter against the last one: the first one warms up. */
+static void day_end(struct world *w)
+{
+	struct day *d = w->day;
+	double heap[2], messages[2], grew, bound;
+
+	timer_stop(&w->env, &d->timer);
+	if (w->failed || d->n < 8)
+		return;
+	day_mean(d, d->n / 4, d->n / 2, &heap[0], &messages[0]);
+	day_mean(d, d->n * 3 / 4, d->n, &heap[1], &messages[1]);
+	grew = heap[1] - heap[0];
+	bound = DAY_SLACK + BYTES_PER_MESSAGE * (messages[1] - messages[0]);
+	printf("sim: heap grew by %.2f MiB over %.0f messages (bound %.2f MiB)\n", grew / (1 << 20), messages[1] - messages[0],
+	       bound / (1 << 20));
+	if (grew > bound)
+		world_fail(w, "memory grew by %.0f bytes over %.0f messages", grew, messages[1] - messages[0]);
+}
+
 static void world_init(struct world *w, uint64_t seed, enum sabotage sab)
 {
 	w->seed = seed;
 	w->sabotage = sab;
-	plan_make(seed, &w->plan);
+	if (w->day)
+		plan_day(w->day->hours, &w->plan);
+	else
+		plan_make(seed, &w->plan);
 	rng_seed(&w->act, seed, 2);
 	rng_seed(&w->fate, seed, 3);
 	rng_seed(&w->random, seed, 4);
@@ -432,15 +507,20 @@ static void world_fini(struct world *w)
 		remove_tree(w->dir);
 }
 
-bool world_run(uint64_t seed, enum sabotage sab, struct world_totals *t, char *why, size_t cap)
+static bool run(uint64_t seed, enum sabotage sab, struct day *day, struct world_totals *t, char *why, size_t cap)
 {
 	struct world *w = calloc(1, sizeof *w);
 	unsigned at_one_time = 0;
 	char plan[1100];
 
 	BUG_ON(!w);
+	w->day = day;
 	trace_begin(w);
 	world_init(w, seed, sab);
+	if (day) {
+		timer_init(&day->timer, hour_due, w);
+		timer_in(&w->env, &day->timer, HOUR_MS);
+	}
 	if (trace_on()) {
 		plan_text(&w->plan, plan, sizeof plan);
 		trace("seed %llu: %s", (unsigned long long)seed, plan);
@@ -454,6 +534,8 @@ bool world_run(uint64_t seed, enum sabotage sab, struct world_totals *t, char *w
 		quiet(w, &at_one_time);
 	if (!w->failed)
 		check_end(w);
+	if (day)
+		day_end(w);
 	plan_text(&w->plan, plan, sizeof plan);
 	bool ok = !w->failed;
 	char end[1900];
@@ -475,4 +557,16 @@ bool world_run(uint64_t seed, enum sabotage sab, struct world_totals *t, char *w
 	library_rng = NULL;
 	free(w);
 	return ok;
+}
+
+bool world_run(uint64_t seed, enum sabotage sab, struct world_totals *t, char *why, size_t cap)
+{
+	return run(seed, sab, NULL, t, why, cap);
+}
+
+bool world_day(uint64_t seed, unsigned hours, struct world_totals *t, char *why, size_t cap)
+{
+	struct day day = { .hours = hours };
+
+	return run(seed, SAB_NONE, &day, t, why, cap);
 }
