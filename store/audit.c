@@ -420,6 +420,11 @@ static enum err open_file(struct audit *a, struct fault *f)
 		if (e != ERR_OK)
 			fault_set(f, e, EXIT_GENERIC, "cannot write the audit log %s", a->path);
 	}
+	/* A chain that begins has a head at once, of nothing: after a crash before the first checkpoint a missing one
+	 * would look like one that was taken away. The file is there already: a head without one means that. */
+	if (e == ERR_OK && a->entries == 0 && (!s.exists || broken || s.head == HEAD_NONE) &&
+	    audit_head_save(a->path, a->keys, 0, a->rotation, a->hmac, env_wall(a->env)) != ERR_OK)
+		log_warn("audit-head-failed");
 	if (e == ERR_OK && torn && !broken)
 		e = cut_torn(a, &s, f);
 	/* The next checkpoint writes a good head again: what was found stays in the chain. */
