@@ -95,6 +95,15 @@ enum err pins_alarm_drop(struct pins *p, const char *subject)
 	return e;
 }
 
+void pins_alarms_answered(struct pins *p, const struct node_id *now)
+{
+	for (size_t i = p->alarm_count; i-- > 0;)
+		if (node_id_eq(&p->alarms[i].now, now) && !node_id_eq(&p->alarms[i].was, now)) {
+			drop_at(p, i);
+			p->dirty = true;
+		}
+}
+
 /* --- repin --------------------------------------------------------------------------------- */
 
 static enum err wrong_id(struct pins *p, const char *subject, const struct node_id *expect,

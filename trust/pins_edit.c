@@ -277,6 +277,7 @@ enum err pins_set_paired(struct pins *p, const struct node_id *id, bool by_digit
 		return ERR_NOTFOUND;
 	if (r->pin.state == PIN_BLOCKED || r->pin.state == PIN_REVOKED)
 		return ERR_UNTRUSTED;
+	pins_alarms_answered(p, id);
 	if (r->pin.verified && strcmp(r->pin.via, via) == 0)
 		return ERR_OK;
 	r->pin.verified = true;

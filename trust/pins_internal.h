@@ -53,6 +53,9 @@ enum err pins_new(const char *path, const struct keyring *k, struct env *env, st
 /* With keys that were derived before, for a store that is only looked at. */
 enum err pins_new_with(const struct node_id *self, struct bytes mac, struct bytes box, struct env *env,
 		       struct pins **out) MUST_CHECK;
+/* A person has proven that `now` is who it should be: what asked for that has its answer. Another TLS key of the same
+ * identity is another question. */
+void pins_alarms_answered(struct pins *p, const struct node_id *now);
 /* Forgets every record and alarm. */
 void pins_clear(struct pins *p);
 

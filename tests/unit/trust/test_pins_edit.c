@@ -193,6 +193,29 @@ static void who_is_paired_is_verified_and_says_how(void **state)
 	world_free(&w);
 }
 
+static void pairing_with_the_key_that_an_alarm_shows_answers_it(void **state)
+{
+	struct world w;
+
+	world_make(&w);
+	struct node_id bob = meet(&w, 1, "bob", PIN_TRUSTED), eve = meet(&w, 2, "eve", PIN_TRUSTED), dan = meet(&w, 3, "dan", PIN_TRUSTED);
+	struct pin_alarm moved = { .subject = "192.0.2.1:8765", .is_address = true, .was = bob, .now = eve, .at_ms = 1 },
+			 other = { .subject = "192.0.2.1:8765", .is_address = true, .was = bob, .now = dan, .at_ms = 1 },
+			 tls = { .subject = "192.0.2.2:8765", .is_address = true, .was = eve, .now = eve, .at_ms = 1 };
+	const struct pin_alarm *list;
+
+	memcpy(moved.now_ed, pin_of(&w, &eve)->ed, ED_BYTES);
+	memcpy(other.now_ed, pin_of(&w, &dan)->ed, ED_BYTES);
+	memcpy(tls.now_ed, pin_of(&w, &eve)->ed, ED_BYTES);
+	assert_int_equal(pins_alarm(w.p, &moved), ERR_OK);
+	assert_int_equal(pins_alarm(w.p, &other), ERR_OK);
+	assert_int_equal(pins_alarm(w.p, &tls), ERR_OK);
+	assert_int_equal(pins_set_paired(w.p, &eve, true), ERR_OK);
+	assert_int_equal(pins_alarms(w.p, &list), 2);
+	assert_true(node_id_eq(&list[0].now, &dan) && node_id_eq(&list[1].was, &eve));
+	world_free(&w);
+}
+
 static void pin_by_hand_is_trusted_before_contact(void **state)
 {
 	struct world w;
@@ -524,6 +547,7 @@ int main(void)
 		cmocka_unit_test(forgotten_peer_frees_its_name_unless_revoked),
 		cmocka_unit_test(verified_is_lost_with_revocation),
 		cmocka_unit_test(who_is_paired_is_verified_and_says_how),
+		cmocka_unit_test(pairing_with_the_key_that_an_alarm_shows_answers_it),
 		cmocka_unit_test(pin_by_hand_is_trusted_before_contact),
 		cmocka_unit_test(repeated_alarm_is_counted_not_stored_again),
 		cmocka_unit_test(alarms_are_bounded_and_the_oldest_goes),
