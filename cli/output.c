@@ -90,17 +90,41 @@ static bool elsewhere(const char *command)
 	return false;
 }
 
+/* Where one more command of the same line begins. */
+static bool begins_command(const char *line, const char *at)
+{
+	static const char *const before[] = { "   or   ", ", ", "; ", "&& " };
+
+	for (size_t i = 0; i < sizeof before / sizeof before[0]; i++) {
+		size_t n = strlen(before[i]);
+
+		if ((size_t)(at - line) >= n && memcmp(at - n, before[i], n) == 0)
+			return true;
+	}
+	return at == line;
+}
+
 const char *out_command(const struct out *o, const char *command, char *buf, size_t cap)
 {
 	static const char name[] = "ironmesh ";
 	char home[512];
+	const char *from = command, *at;
+	size_t n = 0;
 
-	if (!o->home || strncmp(command, name, sizeof(name) - 1) != 0 || strstr(command, "--home") ||
-	    elsewhere(command))
+	if (!o->home || strstr(command, "--home") || elsewhere(command)) {
 		snprintf(buf, cap, "%s", command);
-	else
-		snprintf(buf, cap, "ironmesh --home %s %s", word_for_shell(o->home, home, sizeof(home)),
-			 command + sizeof(name) - 1);
+		return buf;
+	}
+	word_for_shell(o->home, home, sizeof(home));
+	for (at = command; (at = strstr(at, name)); at += sizeof(name) - 1) {
+		if (!begins_command(command, at))
+			continue;
+		n += (size_t)snprintf(buf + n, cap - n, "%.*sironmesh --home %s ", (int)(at - from), from, home);
+		from = at + sizeof(name) - 1;
+		if (n >= cap)
+			return buf;
+	}
+	snprintf(buf + n, cap - n, "%s", from);
 	return buf;
 }
 

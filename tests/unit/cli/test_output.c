@@ -141,6 +141,12 @@ static void a_command_for_another_machine_is_left_as_it_is(void **state)
 	char line[200];
 
 	assert_string_equal(out_command(&here, "ironmesh pair", line, sizeof line), "ironmesh --home C pair");
+	assert_string_equal(out_command(&here, "ironmesh trust cap-accept bob   or   ironmesh trust cap-reject bob", line, sizeof line),
+			    "ironmesh --home C trust cap-accept bob   or   ironmesh --home C trust cap-reject bob");
+	assert_string_equal(out_command(&here, "ironmesh pair CODE   (with the code of `ironmesh pair` there)", line, sizeof line),
+			    "ironmesh --home C pair CODE   (with the code of `ironmesh pair` there)");
+	assert_string_equal(out_command(&here, "sleep 60; ironmesh doctor --peer 192.0.2.7:8765", line, sizeof line),
+			    "sleep 60; ironmesh --home C doctor --peer 192.0.2.7:8765");
 	assert_string_equal(out_command(&here, "ironmesh pair   (there, for a new code)", line, sizeof line),
 			    "ironmesh pair   (there, for a new code)");
 	assert_string_equal(out_command(&here, "ironmesh pair   (on the other machine shows one)", line, sizeof line),
