@@ -18,9 +18,10 @@ static const int signal_numbers[SIGNALS] = { SIGTERM, SIGINT, SIGHUP };
 /* What went wrong is in the log and in `status`. */
 static void hang_up(struct app *a)
 {
+	struct fault f = { 0 }; /* `status` quotes it */
 	json_t *report = NULL;
 
-	if (!a->stopping && app_reload(a, &report, NULL) == ERR_OK)
+	if (!a->stopping && app_reload(a, &report, &f) == ERR_OK)
 		json_decref(report);
 }
 
