@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/passphrase.h"
+#include "daemon/attention.h"
 #include "daemon/commands_internal.h"
 #include "daemon/loop.h"
 #include "store/snapshot.h"
@@ -19,6 +20,7 @@
 #define LOOK_MS 3600000     /* the wall clock may be set meanwhile */
 #define STAGED_MS 3600000   /* for a command to pack a snapshot */
 #define PRUNED_MAX 64
+#define ATTENTION_KIND "backup-failed"
 
 enum job { JOB_NONE, JOB_SNAPSHOT, JOB_BACKUP };
 
@@ -153,9 +155,22 @@ static void made(struct backups *b, const char *file, uint64_t bytes, uint64_t w
 	if (ledger_add(&b->ledger, &r) != ERR_OK)
 		log_warn("backup-ledger-full");
 	save_ledger(b);
+	attention_clear(b->cx->attention, ATTENTION_KIND, "schedule");
 	audit_note(b->cx->audit, "BACKUP_MADE", (struct bytes){ 0 }, "file", file, NULL);
 	tell(b, "backup.done", file);
 	log_info("backup-made bytes=%llu file=\"%s\"", (unsigned long long)bytes, file);
+}
+
+/* It stands until a backup succeeds, over restarts too. */
+static void call_for_attention(struct backups *b)
+{
+	char what[300];
+	const struct attention_item item = { .kind = ATTENTION_KIND, .key = "schedule", .severity = ATTENTION_ERROR, .what = what,
+					     .means = "A disk that is lost now takes with it what came since the last good backup.",
+					     .next = "ironmesh backup now", .method = "backup.now", .label = "Back up now" };
+
+	snprintf(what, sizeof what, "the backup failed: %s", b->ledger.why);
+	attention_set(b->cx->attention, &item);
 }
 
 static void failed(struct backups *b)
@@ -163,6 +178,7 @@ static void failed(struct backups *b)
 	b->ledger.last_failed_ms = env_wall(b->cx->env);
 	snprintf(b->ledger.why, sizeof b->ledger.why, "%s", b->fault.what);
 	save_ledger(b);
+	call_for_attention(b);
 	audit_note(b->cx->audit, "BACKUP_FAILED", (struct bytes){ 0 }, "why", b->fault.what, NULL);
 	tell(b, "backup.failed", b->fault.what);
 	log_error("backup-failed why=\"%s\"", b->fault.what);
@@ -335,6 +351,8 @@ void backups_start(struct backups *b)
 {
 	uint64_t at = next_ms(b), now = env_wall(b->cx->env);
 
+	if (b->ledger.why[0] && b->ledger.directory[0])
+		call_for_attention(b);
 	if (at)
 		timer_in(b->cx->env, &b->due, at > now + FIRST_MS ? (at - now < LOOK_MS ? at - now : LOOK_MS) : FIRST_MS);
 }

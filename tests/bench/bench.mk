@@ -23,7 +23,7 @@ $(B)/tests/bench/bench_%: $(B)/tests/bench/bench_%.o $(call lib,transports store
 .PHONY: bench bench-mesh
 bench: deps
 	@$(MAKE) --no-print-directory -j$(J) all $(B)/tests/bench/bench $(B)/tests/bench/big_home $(B)/tests/bench/bench_ws \
-		$(B)/tests/bench/bench_im2 $(B)/tests/bench/bench_time $(B)/tests/bench/bench_caps $(B)/tests/bench/bench_feed $(B)/tests/bench/bench_keys $(B)/tests/mesh/mesh
+		$(B)/tests/bench/bench_im2 $(B)/tests/bench/bench_time $(B)/tests/bench/bench_caps $(B)/tests/bench/bench_feed $(B)/tests/bench/bench_keys $(B)/tests/bench/bench_backup $(B)/tests/mesh/mesh
 	@$(B)/tests/bench/bench $(B)/ironmesh
 	@$(B)/tests/bench/bench_keys
 	@$(B)/tests/bench/bench_im2
@@ -34,6 +34,7 @@ bench: deps
 	@echo "routes: many nodes in virtual time, from the first dial on, links of 1 to 20 ms"
 	@$(B)/tests/mesh/mesh --nodes 10 --only converge
 	@$(B)/tests/mesh/mesh --nodes 100 --only converge
+	@$(B)/tests/bench/bench_backup
 	@$(B)/tests/bench/bench_time
 
 # Minutes of processor time and gigabytes of memory.

@@ -512,6 +512,7 @@ def the_daemon_makes_them_itself():
     refused = alice.refused("backup.now")
     assert "cannot write" in refused.message or "cannot be" in refused.message, refused.message
     assert alice.status()["backup"]["why"]
+    assert any(i["kind"] == "backup-failed" for i in alice.call("attention.list")["items"]), alice.call("attention.list")
     assert "BACKUP_FAILED" in [e["event"] for e in alice.audit()]
     assert not left_in(alice.home)
     alice.stop()
