@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/work.h"
@@ -14,6 +15,8 @@
 /* The daemon copies its state at one moment; this program, which may write where the daemon may not, makes the file. */
 static enum err ask_daemon(struct cli *c, json_t *params, json_t **snapshot, struct fault *f)
 {
+	char path[PATH_MAX];
+	const char *folder;
 	json_t *r = NULL;
 	enum err e = cli_connect(c, f);
 
@@ -25,7 +28,14 @@ static enum err ask_daemon(struct cli *c, json_t *params, json_t **snapshot, str
 		e = client_call(&c->client, "backup.snapshot", NULL, SNAPSHOT_MS, &r, f);
 	if (e != ERR_OK)
 		return e;
-	json_object_set(params, "folder", json_object_get(r, "folder"));
+	/* The folder is in the home folder; how this program calls that, the daemon need not know. */
+	folder = json_str(r, "folder");
+	if (!folder || !strrchr(folder, '/') || path_join(path, sizeof path, c->home, strrchr(folder, '/') + 1) != ERR_OK) {
+		json_decref(r);
+		return fault_set(f, ERR_MALFORMED, EXIT_GENERIC, "the daemon does not say where its snapshot is");
+	}
+	json_object_set_new(params, "folder", json_string(path));
+	json_object_set(params, "created_ms", json_object_get(r, "created_ms"));
 	json_object_set(params, "left_out", json_object_get(r, "left_out"));
 	json_object_set(params, "left_out_n", json_object_get(r, "left_out_n"));
 	*snapshot = r;

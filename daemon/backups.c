@@ -202,8 +202,8 @@ static void snapshot_over(struct backups *b)
 {
 	bool wanted = b->err == ERR_OK && b->request && !b->stopping;
 
-	answer(b, json_pack("{s:s, s:s, s:s, s:I}", "schema", "ironmesh.snapshot/1", "folder", b->folder, "left_out", b->left,
-			    "left_out_n", (json_int_t)b->left_n));
+	answer(b, json_pack("{s:s, s:s, s:I, s:s, s:I}", "schema", "ironmesh.snapshot/1", "folder", b->folder, "created_ms",
+			    (json_int_t)b->wall_ms, "left_out", b->left, "left_out_n", (json_int_t)b->left_n));
 	if (wanted) {
 		timer_in(b->cx->env, &b->staged, STAGED_MS);
 		return;
@@ -299,15 +299,27 @@ static enum err begin_backup(struct backups *b, struct fault *f)
 }
 
 /* --- the schedule ---------------------------------------------------------------------------------------------- */
+/* The newest one of the schedule: one that somebody made elsewhere does not put it off. */
+static uint64_t last_here(const struct ledger *l)
+{
+	size_t n = strlen(l->directory);
+
+	for (size_t i = 0; i < l->n; i++)
+		if (strncmp(l->rows[i].file, l->directory, n) == 0 && l->rows[i].file[n] == '/')
+			return l->rows[i].created_ms;
+	return 0;
+}
+
 /* Wall milliseconds; 0: never. */
 static uint64_t next_ms(const struct backups *b)
 {
-	uint64_t now = env_wall(b->cx->env), at, again = AGAIN_MS < b->ledger.every_ms ? AGAIN_MS : b->ledger.every_ms;
+	uint64_t now = env_wall(b->cx->env), at, last, again = AGAIN_MS < b->ledger.every_ms ? AGAIN_MS : b->ledger.every_ms;
 	const struct ledger *l = &b->ledger;
 
 	if (!l->directory[0] || !l->every_ms)
 		return 0;
-	at = l->last_ok_ms && l->last_ok_ms <= now ? l->last_ok_ms + l->every_ms : now;
+	last = last_here(l);
+	at = last && last <= now ? last + l->every_ms : now;
 	if (l->why[0] && l->last_failed_ms <= now && l->last_failed_ms + again > at)
 		at = l->last_failed_ms + again;
 	return at;

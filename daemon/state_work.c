@@ -2,9 +2,11 @@
 #include "daemon/state_work.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -49,19 +51,24 @@ static enum err try_one(struct bytes json, struct bytes passphrase, struct env *
 	return e;
 }
 
+/* A file of the state itself: root looks at that of another user. */
 static enum err try_kept(const char *folder, const char *name, struct bytes json, struct env *env, struct state_keys *out)
 {
 	char path[PATH_MAX];
-	struct secret kept;
+	struct bytes kept;
+	struct buf b;
 	enum err e = path_join(path, sizeof path, folder, name);
 
 	if (e != ERR_OK || access(path, F_OK) != 0)
 		return ERR_AUTH;
-	e = passphrase_from_file(path, &kept, NULL);
-	if (e == ERR_OK) {
-		e = try_one(json, secret_bytes(&kept), env, out, NULL);
-		secret_free(&kept);
-	}
+	buf_init(&b, PASSPHRASE_MAX_BYTES + 2);
+	e = file_read(path, &b, NULL);
+	if (e == ERR_OK)
+		e = passphrase_check(buf_bytes(&b), &kept, NULL);
+	if (e == ERR_OK)
+		e = try_one(json, kept, env, out, NULL);
+	buf_wipe(&b);
+	buf_fini(&b);
 	return e;
 }
 
@@ -137,6 +144,7 @@ static enum err given(json_t *v, json_t **result, struct fault *f)
 struct source {
 	char folder[PATH_MAX];
 	bool ours; /* made here, and removed here */
+	uint64_t wall_ms;
 	char left[2048];
 	size_t left_n;
 };
@@ -185,7 +193,7 @@ enum err state_work_backup(const struct work *w, struct env *env, json_t **resul
 	struct backup_watch watch = { .fn = w->watch, .ctx = w->ctx };
 	struct backup_made made;
 	struct state_report report;
-	struct source s = { .ours = false };
+	struct source s = { .wall_ms = env_wall(env) };
 	json_t *v;
 	enum err e = ERR_OK;
 
@@ -193,6 +201,7 @@ enum err state_work_backup(const struct work *w, struct env *env, json_t **resul
 		snprintf(s.folder, sizeof s.folder, "%s", folder);
 		snprintf(s.left, sizeof s.left, "%s", json_str(w->params, "left_out") ? json_str(w->params, "left_out") : "");
 		s.left_n = (size_t)json_integer_value(json_object_get(w->params, "left_out_n"));
+		s.wall_ms = (uint64_t)json_integer_value(json_object_get(w->params, "created_ms"));
 	} else {
 		e = copy_home(w->home, &s, &watch, f);
 	}
@@ -205,7 +214,7 @@ enum err state_work_backup(const struct work *w, struct env *env, json_t **resul
 	}
 	if (e == ERR_OK)
 		e = backup_make(s.folder, file, w->archive, BACKUP_COST, json_is_true(json_object_get(w->params, "force")),
-				env_wall(env), &watch, &made, f);
+				s.wall_ms, &watch, &made, f);
 	if (s.ours && owner_become(w->home, NULL) == ERR_OK) {
 		snapshot_remove(s.folder);
 		owner_leave();
@@ -238,6 +247,16 @@ static enum err place(const char *home, char out[static PATH_MAX], struct fault 
 	return ERR_OK;
 }
 
+/* So that nobody takes it for what an interrupted run has left. */
+static int hold(const char *folder)
+{
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)!flock(fd, LOCK_EX | LOCK_NB);
+	return fd;
+}
+
 enum err state_work_verify(const struct work *w, struct env *env, json_t **result, struct fault *f)
 {
 	struct backup_watch watch = { .fn = w->watch, .ctx = w->ctx };
@@ -246,6 +265,7 @@ enum err state_work_verify(const struct work *w, struct env *env, json_t **resul
 	struct state_report report;
 	char folder[PATH_MAX] = "";
 	struct backup *b;
+	int held = -1;
 	json_t *v = NULL;
 	enum err e = backup_open(file, w->archive, &b, f);
 
@@ -253,6 +273,8 @@ enum err state_work_verify(const struct work *w, struct env *env, json_t **resul
 		return e;
 	if (!look)
 		e = place(w->home, folder, f);
+	if (folder[0])
+		held = hold(folder);
 	if (e == ERR_OK && !look)
 		e = backup_unpack(b, folder, &watch, f);
 	if (e == ERR_OK && !look)
@@ -262,6 +284,8 @@ enum err state_work_verify(const struct work *w, struct env *env, json_t **resul
 	backup_close(b);
 	if (folder[0])
 		snapshot_remove(folder);
+	if (held >= 0)
+		close(held);
 	if (e != ERR_OK)
 		return e;
 	if (v && !look)

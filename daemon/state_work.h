@@ -1,7 +1,7 @@
 /*
  * state_work.h -- backup, verify, restore and import, in the process of a command (base/work.h).
  *
- *   backup.write   file, force; folder, left_out, left_out_n: what the daemon's `backup.snapshot` answered, else the home is
+ *   backup.write   file, force; folder, created_ms, left_out, left_out_n: what the daemon's `backup.snapshot` answered, else the home is
  *                  locked and copied here   -> ironmesh.backup/1
  *   backup.verify  file                     -> ironmesh.backup/1
  *   backup.look    file                     -> ironmesh.backup/1, only its list of contents is read

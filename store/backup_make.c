@@ -48,8 +48,8 @@ static enum err split(struct target *t, const char *file, struct fault *f)
 
 	if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return fault_set(f, ERR_USAGE, EXIT_USAGE, "the backup needs the name of a file");
-	/* 8 more random digits, and the dots, have to fit. */
-	if (strlen(name) > NAME_MAX - 16 || n >= sizeof t->dir)
+	/* Dots, digits and ".tmp" have to fit. */
+	if (strlen(name) > NAME_MAX - 25 || n >= sizeof t->dir)
 		return fault_set(f, ERR_LIMIT, EXIT_USAGE, "the name of the backup is too long");
 	snprintf(t->name, sizeof t->name, "%s", name);
 	if (!slash)

@@ -7,6 +7,7 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -348,10 +349,18 @@ void snapshot_sweep(const char *home)
 	struct dirent *d;
 	char path[4096];
 
-	while (dir && (d = readdir(dir)))
-		if (strncmp(d->d_name, BEGIN_NAME, sizeof(BEGIN_NAME) - 1) == 0 &&
-		    state_is_folder(bytes_str(d->d_name)) && path_join(path, sizeof path, home, d->d_name) == ERR_OK)
+	while (dir && (d = readdir(dir))) {
+		int fd;
+
+		if (strncmp(d->d_name, BEGIN_NAME, sizeof(BEGIN_NAME) - 1) != 0 || !state_is_folder(bytes_str(d->d_name)) ||
+		    path_join(path, sizeof path, home, d->d_name) != ERR_OK)
+			continue;
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
 			snapshot_remove(path);
+		if (fd >= 0)
+			close(fd);
+	}
 	if (dir)
 		closedir(dir);
 }

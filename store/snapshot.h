@@ -28,7 +28,8 @@ void snapshot_free(struct snapshot *s); /* ends the transaction; accepts NULL */
 void snapshot_remove(const char *folder);
 /* A fresh name for such a folder in `home`: ".backup-" and 16 hex digits. */
 enum err snapshot_folder(const char *home, char *out, size_t cap) MUST_CHECK;
-/* Deletes all such folders that an interrupted run has left. The caller holds the lock of `home`. */
+/* Deletes all such folders that an interrupted run has left, but for those that somebody holds by flock. The caller holds the lock of
+ * `home`. */
 void snapshot_sweep(const char *home);
 
 #endif
