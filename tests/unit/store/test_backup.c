@@ -164,7 +164,7 @@ static void a_snapshot_is_of_one_moment(void **state)
 	assert_string_equal(left, "notes");
 	/* What comes after the moment is not in it: messages, audit entries, a replaced file. */
 	for (int i = 0; i < 300; i++) {
-		char id[16];
+		char id[24];
 
 		snprintf(id, sizeof id, "after-%d", i);
 		put(id, 2000);
