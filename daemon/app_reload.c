@@ -105,8 +105,9 @@ static void apply(void *ctx, const struct run_config *was)
 }
 
 /* For as long as it is so: that the old settings are in force, or that new ones wait for a restart. */
-static void tell_outcome(struct app *a, enum err e, const struct fault *f)
+static void tell_outcome(struct app *a, enum err e)
 {
+	const struct fault *f = &a->reload.fault; /* who sent a signal waits for none */
 	struct attention *to = a->commands.attention;
 	size_t waits = e == ERR_OK ? json_array_size(a->reload.restart) : 0;
 	char what[160];
@@ -139,7 +140,7 @@ enum err app_reload(void *app, json_t **out, struct fault *f)
 		 (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
 	notify_manager(line);
 	e = reload_run(&a->reload, env_wall(env_of(a)), out, f);
-	tell_outcome(a, e, f);
+	tell_outcome(a, e);
 	if (e == ERR_OK)
 		log_info("config-reloaded files=%zu needs_restart=%zu", a->c->settings.files_n, json_array_size(a->reload.restart));
 	notify_manager("READY=1");
