@@ -35,12 +35,29 @@ void page_readyz(struct conn *c)
 }
 
 #define METRICS_MAX (2u << 20)
+#define SCRAPE_MS 1000 /* to who has no token: a scrape costs milliseconds, and anybody may ask */
+
+/* What nobody in particular was told within the last second, again. */
+static struct buf *scrape(struct conn *c, bool openmetrics)
+{
+	const struct web_host *h = &c->w->c.host;
+	struct scrape *s = &c->w->scrape;
+	uint64_t now = web_now(c->w);
+
+	if (c->caller.role == ROLE_NONE && s->text.n && s->openmetrics == openmetrics && now - s->at_ms < SCRAPE_MS)
+		return &s->text;
+	buf_fini(&s->text);
+	buf_init(&s->text, METRICS_MAX);
+	h->metrics(h->ctx, &s->text, openmetrics);
+	s->openmetrics = openmetrics;
+	s->at_ms = now;
+	return &s->text;
+}
 
 void page_metrics(struct conn *c)
 {
-	const struct web_host *h = &c->w->c.host;
 	bool open = accepts_openmetrics(c->accept);
-	struct buf b;
+	const struct buf *b;
 
 	if (c->caller.role < ROLE_METRICS && !c->w->c.metrics_open) {
 		c->w->n.refused_auth++;
@@ -48,16 +65,14 @@ void page_metrics(struct conn *c)
 			     "ironmesh token create --role metrics --name prometheus");
 		return;
 	}
-	buf_init(&b, METRICS_MAX);
-	h->metrics(h->ctx, &b, open);
-	if (b.err != ERR_OK)
-		answer_error(c, 503, b.err, "the metrics do not fit", NULL, NULL);
+	b = scrape(c, open);
+	if (b->err != ERR_OK)
+		answer_error(c, 503, b->err, "the metrics do not fit", NULL, NULL);
 	else
 		answer_bytes(c, 200,
 			     open ? "application/openmetrics-text; version=1.0.0; charset=utf-8" :
 				    "text/plain; version=0.0.4; charset=utf-8",
-			     "vary: accept\r\n", buf_bytes(&b));
-	buf_fini(&b);
+			     "vary: accept\r\n", buf_bytes(b));
 }
 
 /* Its text is what `ironmesh trust verify` takes. */

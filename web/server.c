@@ -239,6 +239,7 @@ void web_free(struct web *w)
 {
 	if (!w)
 		return;
+	buf_fini(&w->scrape.text);
 	map_free(w->failures);
 	free(w);
 }

@@ -87,6 +87,12 @@ struct conn {
 	char close_why[64];
 };
 
+struct scrape {
+	struct buf text;
+	bool openmetrics;
+	uint64_t at_ms;
+};
+
 struct web {
 	struct web_config c;
 	struct names names;
@@ -94,6 +100,7 @@ struct web {
 	struct tokens tokens;
 	struct map *failures; /* source -> struct bucket */
 	struct web_counters n;
+	struct scrape scrape;
 	uint16_t port, port_of_sessions;
 	char address[64], url[WEB_URL_MAX], cookie[32]; /* the name of ours */
 	struct lws_context *lws;

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import stat
+import subprocess
 import sys
 import time
 
@@ -52,6 +53,27 @@ def nothing_listens_until_it_is_asked_for():
     web = Http(int(got["url"].split(":")[2].split("/")[0]))
     assert listening(web.port) == {"0100007F"}, listening(web.port)
     assert alice.call("http.status")["url"] == web.origin + "/"
+
+
+def a_browser_is_given_a_file_and_no_argument_tells_the_code():
+    """Everybody on the machine sees the arguments of programs."""
+    box = os.path.join(lab.folder, "screen")
+    os.makedirs(box)
+    with open(os.path.join(box, "xdg-open"), "w") as f:
+        f.write('#!/bin/sh\nprintf "%%s\\n" "$@" > "%s/asked"\n' % box)
+    os.chmod(os.path.join(box, "xdg-open"), 0o700)
+    command = subprocess.Popen([lab.binary, "--home", alice.home, "dashboard"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                               env={**os.environ, "PATH": box + ":" + os.environ["PATH"], "DISPLAY": ":9", "XDG_RUNTIME_DIR": box})
+    shown = command.stdout.readline().strip()
+    wait_for(lambda: os.path.exists(os.path.join(box, "asked")), what="the browser")
+    with open(os.path.join(box, "asked")) as f:
+        asked = f.read().split("\n")
+    assert len(asked) == 2 and asked[0].startswith(box) and "code" not in asked[0], asked
+    assert stat.S_IMODE(os.stat(asked[0]).st_mode) == 0o600
+    with open(asked[0]) as f:
+        assert shown in f.read()
+    assert web.sign_in(shown.split("#code=")[1])[0]
+    assert command.wait(10) == 0 and not os.path.exists(asked[0]), "the file goes with the code"
 
 
 def two_daemons_do_not_meet_over_a_port():
@@ -650,7 +672,7 @@ def a_damaged_file_of_tokens_admits_nobody():
     assert done.returncode == 9 and b"damaged" in done.stderr and b"next:" in done.stderr, done
 
 
-TESTS = [nothing_listens_until_it_is_asked_for, two_daemons_do_not_meet_over_a_port,
+TESTS = [nothing_listens_until_it_is_asked_for, a_browser_is_given_a_file_and_no_argument_tells_the_code, two_daemons_do_not_meet_over_a_port,
          an_address_of_others_needs_a_second_switch, every_answer_has_the_same_headers, the_page_is_compressed_and_tagged,
          only_our_names_are_answered, a_page_of_somebody_else_gets_nothing, a_code_opens_one_session_once,
          a_code_is_posted_by_our_page_alone, a_cookie_alone_is_nobody, sessions_are_listed_and_ended,
