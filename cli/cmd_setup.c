@@ -421,7 +421,7 @@ static void tell_next(const struct cli *c, const struct plan *p)
 	char line[600];
 
 	if (p->running)
-		out_hint(&c->out, "ironmesh config diff, ironmesh config reload");
+		out_hint(&c->out, "ironmesh config diff   then   ironmesh config reload");
 	else if (p->own_folder)
 		out_hint(&c->out, "ironmesh run");
 	else

@@ -345,7 +345,7 @@ def setup_makes_two_nodes_that_talk():
     wait_for(lambda: ann.call("status")["peers"]["online"] == 1, timeout=20, what="ben dials ann")
     assert ben.call("send", to="ann", body="hello", wait_ms=8000)["state"] == "delivered"
     again = setup("second", "--yes", "--force", "--profile", "lan", "127.0.0.1:%d" % first)
-    assert b"ironmesh config" in again.stderr, again
+    assert b"config reload" in again.stderr, again
     assert {c["key"] for c in config(ben, "diff")["changes"]} == {"mode", "trust_on_first_use", "port"}
     ann.stop(), ben.stop()
     # A daemon starts with each profile, wherever it is called from; without a passphrase it waits for `ironmesh pair`.
