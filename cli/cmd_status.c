@@ -23,6 +23,7 @@ static void counts(const struct cli *c, const char *label, const json_t *o, cons
 
 static void listening(const struct cli *c, const json_t *status)
 {
+	const char *page = json_str(json_object_get(status, "http"), "url");
 	json_t *v;
 	size_t i;
 
@@ -30,6 +31,8 @@ static void listening(const struct cli *c, const json_t *status)
 		out_fieldf(&c->out, i ? "" : "listens on", "%s%s", json_string_value(v) ? json_string_value(v) : "?",
 			   i == 0 && json_is_true(json_object_get(status, "plaintext")) ? " (without TLS)" :
 											     "");
+	if (page)
+		out_fieldf(&c->out, "dashboard", "%s; %" PRId64 " signed in", page, show_int(json_object_get(status, "http"), "sessions"));
 }
 
 static void troubles(const struct cli *c, const json_t *status)

@@ -31,6 +31,15 @@ enum err command_http_code(struct call *c)
 	return result_is(c, r);
 }
 
+json_t *http_json(const struct command_ctx *cx)
+{
+	const struct web *w = cx->http ? http_web(cx->http) : NULL;
+
+	if (!w)
+		return json_null();
+	return json_pack("{s:o, s:i}", "url", text_or_null(web_url(w)), "sessions", (int)web_sessions(w));
+}
+
 enum err command_http_status(struct call *c)
 {
 	struct web *w = http_web(c->cx->http);

@@ -35,6 +35,7 @@ json_t *peer_result(const struct command_ctx *cx, const struct pin *pin);
 json_t *alarms_json(const struct pins *p);
 json_t *refused_json(const struct command_ctx *cx, size_t max); /* the newest; needs a node */
 json_t *refused_summary(const struct command_ctx *cx);
+json_t *http_json(const struct command_ctx *cx); /* where the dashboard listens, for `status`; null without one */
 json_t *routing_json(const struct command_ctx *cx); /* mode and numbers, for `status` */
 /* Borrowed text from outside, made safe; "" becomes null. */
 json_t *text_or_null(const char *text);

@@ -152,7 +152,7 @@ enum err command_status(struct call *c)
 	return result_is(
 		c,
 		json_pack("{s:s, s:s, s:i, s:o, s:s, s:s, s:i, s:I, s:I, s:o, s:b, s:b, s:o, s:o, s:o, s:{s:I, s:I, s:I},"
-			  " s:{s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o}",
+			  " s:{s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}",
 			  "schema", "ironmesh.status/1", "version", IRONMESH_VERSION, "api", CONTROL_API, "name",
 			  text_or_null(cx->name), "id", id->hex, "fingerprint", fingerprint_text(id, fp), "pid",
 			  (int)getpid(), "uptime_ms", (json_int_t)(env_now(cx->env) - cx->info.started_ms),
@@ -170,7 +170,7 @@ enum err command_status(struct call *c)
 			  (json_int_t)(cx->info.policy ? cx->info.policy->allowed_count : 0), "discovery",
 			  lan_status(cx->info.lan), "routing", routing_json(cx), "walls",
 			  walls_json(cx->info.walls), "config", reload_status(cx->reload), "backup",
-			  backups_status_json(cx->info.backups)));
+			  backups_status_json(cx->info.backups), "http", http_json(cx)));
 }
 
 enum err command_subscribe(struct call *c)

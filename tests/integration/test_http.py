@@ -53,6 +53,7 @@ def nothing_listens_until_it_is_asked_for():
     web = Http(int(got["url"].split(":")[2].split("/")[0]))
     assert listening(web.port) == {"0100007F"}, listening(web.port)
     assert alice.call("http.status")["url"] == web.origin + "/"
+    assert alice.status()["http"] == {"url": web.origin + "/", "sessions": 0} and web.origin in alice.cli("status").stdout.decode()
 
 
 def a_browser_is_given_a_file_and_no_argument_tells_the_code():
