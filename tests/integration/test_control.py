@@ -701,6 +701,24 @@ def the_door_of_the_dashboard_opens_and_tokens_are_made():
     assert alice.refused("token.revoke", "not-found", token="scraper").next
 
 
+def a_snapshot_is_taken_and_released():
+    got = alice.call("backup.snapshot", 60)
+    assert got["schema"] == "ironmesh.snapshot/1" and got["left_out"] == "" and got["left_out_n"] == 0, got
+    assert {"ironmesh.db", "keys.json", "known_peers.json", "audit.log", "audit.head"} <= set(os.listdir(got["folder"])), os.listdir(got["folder"])
+    assert alice.refused("backup.snapshot", "again").exit == 75
+    assert alice.refused("backup.release", "not-found", folder="/elsewhere").next is not None
+    alice.call("backup.release", folder=got["folder"], file="/mnt/usb/alice.backup", bytes=1234)
+    assert not os.path.exists(got["folder"])
+    listed = alice.call("backup.list")
+    assert [(b["file"], b["bytes"]) for b in listed["backups"]] == [("/mnt/usb/alice.backup", 1234)] and listed["directory"] is None, listed
+    assert alice.refused("backup.now", "state").exit == 10
+    # The connection that asked is gone: so is the folder.
+    other = alice.connect()
+    folder = other.call("backup.snapshot", 60)["folder"]
+    other.close()
+    wait_for(lambda: not os.path.exists(folder), what="the end of the snapshot")
+
+
 def an_identity_ends_by_its_own_word():
     if lab.im2 == "off":
         carol.refused("keys.revoke", "unsupported")
@@ -740,4 +758,5 @@ sys.exit(lab.run(the_daemons_start, version_and_status_say_who_answers,
                  a_connection_that_goes_takes_its_waits_along, a_pairing_belongs_to_its_connection,
                  what_bob_can_do_is_said_and_found, ways_and_hints_are_listed, an_invite_is_made_listed_and_revoked,
                  only_administrators_revoke_for_the_mesh, rotation_gives_a_new_identity_and_keeps_the_rest,
-                 the_door_of_the_dashboard_opens_and_tokens_are_made, an_identity_ends_by_its_own_word, all_stop_in_order, every_method_of_the_document_was_called))
+                 the_door_of_the_dashboard_opens_and_tokens_are_made,
+                 a_snapshot_is_taken_and_released, an_identity_ends_by_its_own_word, all_stop_in_order, every_method_of_the_document_was_called))
