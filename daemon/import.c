@@ -18,6 +18,7 @@
 #include "daemon/owner.h"
 #include "store/audit.h"
 #include "store/imb1.h"
+#include "store/import_db.h"
 #include "store/restore.h"
 #include "store/snapshot.h"
 #include "trust/invite.h"
@@ -40,27 +41,29 @@ struct import {
 	enum restore_target target;
 	struct keyring *keyring;
 	struct keyfile_info info;
-	struct import_report report;
+	json_t *came, *left, *warnings; /* the report */
 	char tail[65]; /* hmac of the last entry of the old audit log; "" */
 	uint64_t entries;
 };
 
 /* --- the report -------------------------------------------------------------------------------------------------- */
-void import_came(struct import_report *r, const char *what, uint64_t count, const char *note)
+static void came(struct import *m, const char *what, uint64_t count, const char *note)
 {
 	if (count)
-		(void)json_array_append_new(r->came, json_pack("{s:s, s:I, s:s}", "what", what, "count", (json_int_t)count, "note", note));
+		(void)json_array_append_new(m->came, json_pack("{s:s, s:I, s:s}", "what", what, "count", (json_int_t)count, "note", note));
 }
 
-void import_left(struct import_report *r, const char *what, uint64_t count, const char *why)
+static void left(struct import *m, const char *what, uint64_t count, const char *why)
 {
 	char safe[300];
 
-	(void)json_array_append_new(r->left, json_pack("{s:s, s:I, s:s}", "what", text_safe(bytes_str(what), safe, sizeof safe), "count",
+	(void)json_array_append_new(m->left, json_pack("{s:s, s:I, s:s}", "what", text_safe(bytes_str(what), safe, sizeof safe), "count",
 						       (json_int_t)count, "why", why));
 }
 
-void import_warn(struct import_report *r, const char *fmt, ...)
+static void warn(struct import *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+static void warn(struct import *m, const char *fmt, ...)
 {
 	char text[400], safe[400];
 	va_list ap;
@@ -68,7 +71,7 @@ void import_warn(struct import_report *r, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	(void)json_array_append_new(r->warnings, json_string(text_safe(bytes_str(text), safe, sizeof safe)));
+	(void)json_array_append_new(m->warnings, json_string(text_safe(bytes_str(text), safe, sizeof safe)));
 }
 
 /* --- the source ---------------------------------------------------------------------------------------------------- */
@@ -169,7 +172,7 @@ static enum err unpack_archive(struct import *m, const char *file, struct fault 
 	if (e == ERR_OK)
 		e = save(m->from, "audit.log", &x.audit, f);
 	imb1_fini(&x);
-	import_left(&m->report, "data.db", 1, "an IMB1 archive never holds messages");
+	left(m, "data.db", 1, "an IMB1 archive never holds messages");
 	return e;
 }
 
@@ -195,14 +198,14 @@ static enum err take_identity(struct import *m, struct fault *f)
 		e = keyfile_migrate(to, m->w->key, m->env, f);
 		if (e == ERR_OK)
 			e = keyfile_load(to, m->w->key, m->env, &m->keyring, &m->info, f);
-		import_warn(&m->report, "the key file was of version 1 or 2: the identity is the same, its key for sealed messages is new");
+		warn(m, "the key file was of version 1 or 2: the identity is the same, its key for sealed messages is new");
 	}
 	if (e == ERR_DENIED)
 		fault_next(f, "the same command with --passphrase-file FILE");
 	if (e == ERR_OK)
-		import_came(&m->report, "identity", 1, m->info.encrypted ? "under the passphrase it has" : "stored in clear, as it was");
+		came(m, "identity", 1, m->info.encrypted ? "under the passphrase it has" : "stored in clear, as it was");
 	if (e == ERR_OK && !m->info.encrypted)
-		import_warn(&m->report, "the key of this node is stored without encryption");
+		warn(m, "the key of this node is stored without encryption");
 	return e;
 }
 
@@ -226,7 +229,7 @@ static enum err take_pins(struct import *m, struct fault *f)
 		e = in_folder(m->staged, HOME_PINS, to, f);
 	if (e != ERR_OK || access(from, F_OK) != 0) {
 		if (e == ERR_OK)
-			import_left(&m->report, "known_peers.json", 0, "there is none: nobody is known");
+			left(m, "known_peers.json", 0, "there is none: nobody is known");
 		return e;
 	}
 	e = pins_import(from, to, m->keyring, m->env, unverified, &p, &authentic, f);
@@ -241,12 +244,12 @@ static enum err take_pins(struct import *m, struct fault *f)
 	pins_free(p);
 	if (e != ERR_OK)
 		return e;
-	import_came(&m->report, "trusted peers", states[PIN_TRUSTED], "");
-	import_came(&m->report, "pending peers", states[PIN_PENDING], "");
-	import_came(&m->report, "blocked peers", states[PIN_BLOCKED], "");
-	import_came(&m->report, "revoked identities", states[PIN_REVOKED], "");
+	came(m, "trusted peers", states[PIN_TRUSTED], "");
+	came(m, "pending peers", states[PIN_PENDING], "");
+	came(m, "blocked peers", states[PIN_BLOCKED], "");
+	came(m, "revoked identities", states[PIN_REVOKED], "");
 	if (!authentic)
-		import_warn(&m->report, "UNVERIFIED: nothing proves that this node wrote its trust store; compare each of its %zu trusted peers "
+		warn(m, "UNVERIFIED: nothing proves that this node wrote its trust store; compare each of its %zu trusted peers "
 					"(ironmesh trust verify)", states[PIN_TRUSTED]);
 	return ERR_OK;
 }
@@ -279,9 +282,9 @@ static enum err take_log(struct import *m, unsigned n, struct fault *f)
 	}
 	json_decref(last);
 	m->entries += r.entries;
-	import_came(&m->report, r.bad_line ? "audit log (not unbroken)" : "audit log", 1, kept);
+	came(m, r.bad_line ? "audit log (not unbroken)" : "audit log", 1, kept);
 	if (r.bad_line)
-		import_warn(&m->report, "%s does not check out from its line %llu on: it is a tail, or was changed", name,
+		warn(m, "%s does not check out from its line %llu on: it is a tail, or was changed", name,
 			    (unsigned long long)r.bad_line);
 	return ERR_OK;
 }
@@ -313,7 +316,7 @@ static enum err take_logs(struct import *m, struct fault *f)
 /* {"version":1,"spent":{"<nonce>":{"spent_at":t,"expires_at":t}}} */
 static enum err take_ledger(struct import *m, struct store *s, struct fault *f)
 {
-	uint64_t now = env_wall(m->env), came = 0, over = 0, bad = 0;
+	uint64_t now = env_wall(m->env), taken = 0, over = 0, bad = 0;
 	char path[PATH_MAX];
 	json_t *root = NULL, *x;
 	const char *nonce;
@@ -332,13 +335,13 @@ static enum err take_ledger(struct import *m, struct store *s, struct fault *f)
 
 		if (hex_decode(bytes_str(nonce), raw, sizeof raw) != ERR_OK || !(spent > 0 && spent < 1e11) || !(until > 0 && until < 1e11)) {
 			bad++;
-		} else if ((uint64_t)(until * 1000) + LEDGER_KEEP_MS < now || came == INVITES_MAX) {
+		} else if ((uint64_t)(until * 1000) + LEDGER_KEEP_MS < now || taken == INVITES_MAX) {
 			over++;
 		} else {
 			e = invites_add_spent(s, raw, (uint64_t)(spent * 1000), (uint64_t)(until * 1000));
 			if (e != ERR_OK)
 				break;
-			came++;
+			taken++;
 		}
 	}
 	json_decref(root);
@@ -346,18 +349,19 @@ static enum err take_ledger(struct import *m, struct store *s, struct fault *f)
 		e = store_commit(s);
 	if (e != ERR_OK)
 		return fault_set(f, e, EXIT_GENERIC, "the new database cannot be written: %s", err_word(e));
-	import_came(&m->report, "spent invites", came, "");
+	came(m, "spent invites", taken, "");
 	if (over)
-		import_left(&m->report, "spent invites", over, "expired: nobody can use them any more");
+		left(m, "spent invites", over, "expired: nobody can use them any more");
 	if (bad)
-		import_left(&m->report, "invite_ledger.json", bad, "not of a form that is known");
+		left(m, "invite_ledger.json", bad, "not of a form that is known");
 	return ERR_OK;
 }
 
 static enum err take_messages(struct import *m, struct store *s, struct fault *f)
 {
 	static const char *const files[] = { "data.db", "data.db-wal" };
-	struct import_db in = { .mesh = m->w->mesh, .self = keyring_id(m->keyring), .store = s, .env = m->env, .report = &m->report };
+	struct import_db in = { .mesh = m->w->mesh, .self = keyring_id(m->keyring), .store = s, .env = m->env };
+	struct import_db_counts n;
 	char from[PATH_MAX], to[PATH_MAX], db[PATH_MAX];
 	enum err e = ERR_OK;
 
@@ -374,7 +378,23 @@ static enum err take_messages(struct import *m, struct store *s, struct fault *f
 	if (e == ERR_OK)
 		e = in_folder(m->temp, files[0], db, f);
 	in.path = db;
-	return e == ERR_OK ? import_db(&in, f) : e;
+	if (e == ERR_OK)
+		e = import_db(&in, &n, f);
+	if (e != ERR_OK)
+		return e;
+	came(m, "messages that wait to be sent", n.waiting, "");
+	came(m, "messages held for an operator", n.held, "");
+	came(m, "messages of the history", n.history, "what came is marked as read");
+	if (n.unopened)
+		left(m, "messages", n.unopened, m->w->mesh.n ? "the passphrase of the mesh does not open them" :
+							      "sealed: --mesh-passphrase-file opens them");
+	if (n.strange)
+		left(m, "messages", n.strange, "to or from something that is no node id, or of an impossible form");
+	if (n.twice)
+		left(m, "messages", n.twice, "there under the same id already");
+	if (n.full)
+		left(m, "messages", n.full, "more than an inbox or outbox holds");
+	return ERR_OK;
 }
 
 static enum err take_database(struct import *m, struct fault *f)
@@ -426,11 +446,11 @@ static void tell_rest(struct import *m)
 			;
 		if (i < sizeof known / sizeof known[0]) {
 			if (known[i].why)
-				import_left(&m->report, d->d_name, 1, known[i].why);
+				left(m, d->d_name, 1, known[i].why);
 		} else if (fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && st.st_size == 64) {
-			import_left(&m->report, d->d_name, 1, "perhaps an identity of Reticulum: this program has no radio yet; keep the file");
+			left(m, d->d_name, 1, "perhaps an identity of Reticulum: this program has no radio yet; keep the file");
 		} else if (unknown++ < 32) {
-			import_left(&m->report, d->d_name, 1, "not known");
+			left(m, d->d_name, 1, "not known");
 		}
 	}
 	if (dir)
@@ -455,7 +475,7 @@ static bool carry_one(void *ctx, const char *name, const struct state_row *row)
 			return true;
 	}
 	if (copy(from, to, row->max_bytes, NULL) != ERR_OK)
-		import_warn(&m->report, "%s of the home folder did not come along; it is in the old folder", name);
+		warn(m, "%s of the home folder did not come along; it is in the old folder", name);
 	return true;
 }
 
@@ -532,17 +552,17 @@ static enum err all(struct import *m, struct fault *f)
 enum err import_work(const struct work *w, struct env *env, json_t **result, struct fault *f)
 {
 	struct import m = { .w = w, .env = env, .lock = -1, .staged_lock = -1,
-			    .report = { json_array(), json_array(), json_array() } };
+			    .came = json_array(), .left = json_array(), .warnings = json_array() };
 	char from[PATH_MAX], home[PATH_MAX];
 	json_t *v = NULL;
-	enum err e = m.report.came && m.report.left && m.report.warnings ? all(&m, f) : ERR_NOMEM;
+	enum err e = m.came && m.left && m.warnings ? all(&m, f) : ERR_NOMEM;
 
 	if (e == ERR_OK)
 		v = json_pack("{s:s, s:s, s:s, s:b, s:s, s:s, s:O, s:O, s:O}", "schema", "ironmesh.import/1", "from",
 			      text_safe(bytes_str(json_str(w->params, "from")), from, sizeof from), "home",
 			      text_safe(bytes_str(w->home), home, sizeof home), "dry_run",
 			      json_is_true(json_object_get(w->params, "dry_run")), "id", m.info.id.hex, "name", m.info.name, "came",
-			      m.report.came, "left", m.report.left, "warnings", m.report.warnings);
+			      m.came, "left", m.left, "warnings", m.warnings);
 	if (m.staged[0]) {
 		snapshot_sweep(m.staged);
 		snapshot_remove(m.staged);
@@ -552,9 +572,9 @@ enum err import_work(const struct work *w, struct env *env, json_t **result, str
 	if (m.lock >= 0)
 		close(m.lock);
 	keyring_free(m.keyring);
-	json_decref(m.report.came);
-	json_decref(m.report.left);
-	json_decref(m.report.warnings);
+	json_decref(m.came);
+	json_decref(m.left);
+	json_decref(m.warnings);
 	if (e != ERR_OK)
 		return e;
 	*result = v ? v : json_object();

@@ -23,23 +23,4 @@
  * file is encrypted and no passphrase was given. ERR_AUTH: one does not open. All with fault; then nothing was changed. */
 enum err import_work(const struct work *w, struct env *env, json_t **result, struct fault *f) MUST_CHECK;
 
-/* What came over and what did not. */
-struct import_report {
-	json_t *came, *left, *warnings;
-};
-void import_came(struct import_report *r, const char *what, uint64_t count, const char *note);
-void import_left(struct import_report *r, const char *what, uint64_t count, const char *why);
-void import_warn(struct import_report *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
-
-/* data.db at `path`, which is a copy that may be written to (import_db.c). */
-struct import_db {
-	const char *path;
-	struct bytes mesh; /* empty: not given */
-	const struct node_id *self;
-	struct store *store;
-	struct env *env;
-	struct import_report *report;
-};
-enum err import_db(const struct import_db *in, struct fault *f) MUST_CHECK;
-
 #endif

@@ -1,5 +1,4 @@
-/* data.db of the old software (wire 9.6): messages that wait, that are held, and history. */
-#include "daemon/import.h"
+#include "store/import_db.h"
 
 #include <sodium.h>
 #include <sqlite3.h>
@@ -29,7 +28,7 @@ struct reading {
 	struct secret key, legacy;
 	struct buf clear;
 	unsigned in_group;
-	uint64_t unopened, strange, twice, full;
+	struct import_db_counts n;
 };
 
 /* --- payloads -------------------------------------------------------------------------------------------------- */
@@ -95,11 +94,11 @@ static uint8_t priority(struct bytes word)
 static enum err kept(struct reading *r, enum err e, uint64_t *count)
 {
 	if (e == ERR_EXISTS || e == ERR_DUPLICATE)
-		r->twice++;
+		r->n.twice++;
 	else if (e == ERR_FULL)
-		r->full++;
+		r->n.full++;
 	else if (e == ERR_MALFORMED || e == ERR_LIMIT)
-		r->strange++;
+		r->n.strange++;
 	else if (e != ERR_OK)
 		return e;
 	else
@@ -185,13 +184,13 @@ static enum err each(struct reading *r, const char *sql, row_fn fn, uint64_t *co
 				 .created_ms = milliseconds(st, 5), .outbound = sqlite3_column_int(st, 6) != 0 };
 
 		if (node_id_parse(column(st, 0), &x.peer) != ERR_OK || node_id_eq(&x.peer, r->in->self) || x.id.n == 0 || x.type.n == 0) {
-			r->strange++;
+			r->n.strange++;
 			continue;
 		}
 		e = payload(r, column(st, 3));
 		x.body = buf_bytes(&r->clear);
 		if (e == ERR_AUTH || e == ERR_SHORT || e == ERR_LIMIT) {
-			r->unopened++;
+			r->n.unopened++;
 			e = ERR_OK;
 		} else if (e == ERR_OK) {
 			e = fn(r, &x, count);
@@ -238,31 +237,12 @@ static enum err make_keys(struct reading *r, struct fault *f)
 	return e;
 }
 
-static void report(const struct reading *r, uint64_t waiting, uint64_t held, uint64_t history)
-{
-	struct import_report *to = r->in->report;
-
-	import_came(to, "messages that wait to be sent", waiting, "");
-	import_came(to, "messages held for an operator", held, "");
-	import_came(to, "messages of the history", history, "what came is marked as read");
-	if (r->unopened)
-		import_left(to, "messages", r->unopened,
-			    r->has_key ? "the passphrase of the mesh does not open them" : "sealed: --mesh-passphrase-file opens them");
-	if (r->strange)
-		import_left(to, "messages", r->strange, "to or from something that is no node id, or of an impossible form");
-	if (r->twice)
-		import_left(to, "messages", r->twice, "there under the same id already");
-	if (r->full)
-		import_left(to, "messages", r->full, "more than an inbox or outbox holds");
-}
-
 #define LIMIT " LIMIT 100000"
 _Static_assert(ROWS_MAX == 100000, "as in the statements");
 
-enum err import_db(const struct import_db *in, struct fault *f)
+enum err import_db(const struct import_db *in, struct import_db_counts *out, struct fault *f)
 {
 	struct reading r = { .in = in };
-	uint64_t waiting = 0, held = 0, history = 0;
 	enum err e = ERR_OK;
 
 	buf_init(&r.clear, STORE_BODY_MAX + OVERHEAD + 1);
@@ -273,14 +253,14 @@ enum err import_db(const struct import_db *in, struct fault *f)
 		e = make_keys(&r, f);
 	if (e == ERR_OK)
 		e = each(&r, "SELECT peer_node_id, msg_id, msg_type, payload, priority, created_at, 1 FROM pending_messages"
-			     " WHERE delivered = 0 ORDER BY id" LIMIT, put_waiting, &waiting);
+			     " WHERE delivered = 0 ORDER BY id" LIMIT, put_waiting, &r.n.waiting);
 	if (e == ERR_OK || e == ERR_NOTFOUND)
 		e = each(&r, "SELECT source_node_id, msg_id, msg_type, payload, priority, queued_at, 0 FROM pending_trust_messages"
-			     " ORDER BY id" LIMIT, put_held, &held);
+			     " ORDER BY id" LIMIT, put_held, &r.n.held);
 	if (e == ERR_OK || e == ERR_NOTFOUND)
 		e = each(&r, "SELECT CASE direction WHEN 'outbound' THEN destination ELSE source END, msg_id, msg_type, payload, priority,"
 			     " timestamp, direction = 'outbound' FROM (SELECT * FROM messages ORDER BY timestamp DESC" LIMIT ")"
-			     " ORDER BY timestamp", put_history, &history);
+			     " ORDER BY timestamp", put_history, &r.n.history);
 	if (e == ERR_NOTFOUND)
 		e = ERR_OK;
 	if (e == ERR_OK)
@@ -293,7 +273,7 @@ enum err import_db(const struct import_db *in, struct fault *f)
 	buf_wipe(&r.clear);
 	buf_fini(&r.clear);
 	if (e == ERR_OK)
-		report(&r, waiting, held, history);
+		*out = r.n;
 	else if (e != ERR_NOMEM)
 		fault_set(f, e, EXIT_INTEGRITY, "the old database cannot be read: %s", err_word(e));
 	return e;
