@@ -12,6 +12,7 @@
 #include "daemon/attention.h"
 #include "daemon/commands_internal.h"
 #include "daemon/loop.h"
+#include "daemon/settings.h"
 #include "store/snapshot.h"
 #include "store/state_check.h"
 
@@ -228,6 +229,11 @@ static void work_over(uv_work_t *w, int status)
 		b->idle(b->idle_ctx);
 }
 
+const char *config_elsewhere(const char *home, char out[static PATH_MAX])
+{
+	return config_folder(home, out, PATH_MAX) == ERR_OK && strcmp(out, home) != 0 ? out : NULL;
+}
+
 /* --- the moment ---------------------------------------------------------------------------------------------- */
 /* What is in memory goes to disk now, so that all files say the same. */
 static enum err settle(struct backups *b, struct fault *f)
@@ -246,6 +252,7 @@ static enum err settle(struct backups *b, struct fault *f)
 static enum err begin(struct backups *b, enum job job, struct fault *f)
 {
 	struct command_ctx *cx = b->cx;
+	char config[PATH_MAX];
 	enum err e;
 
 	if (b->job != JOB_NONE || b->stopping) {
@@ -262,7 +269,7 @@ static enum err begin(struct backups *b, enum job job, struct fault *f)
 	if (e == ERR_OK && job == JOB_BACKUP && (e = state_keys_of(cx->keyring, &b->keys)) != ERR_OK)
 		fault_set(f, e, EXIT_RETRY, "no memory for the keys");
 	if (e == ERR_OK)
-		e = snapshot_begin(cx->home, &b->snap, f);
+		e = snapshot_begin(cx->home, config_elsewhere(cx->home, config), &b->snap, f);
 	if (e == ERR_OK && snapshot_folder(cx->home, b->folder, sizeof b->folder) != ERR_OK)
 		e = fault_set(f, ERR_LIMIT, EXIT_CONFIG, "the path of the home folder is too long");
 	if (e == ERR_OK) {

@@ -14,6 +14,7 @@
 #ifndef DAEMON_BACKUPS_H
 #define DAEMON_BACKUPS_H
 
+#include <limits.h>
 #include <uv.h>
 
 #include "base/json.h"
@@ -35,6 +36,9 @@ void backups_reconfigure(struct backups *b, const struct run_config *c);
 void backups_stop(struct backups *b, void (*idle)(void *ctx), void *ctx);
 bool backups_busy(const struct backups *b); /* a thread of the pool works for it; NULL: no */
 void backups_free(struct backups *b);       /* accepts NULL */
+
+/* The folder of the configuration, when it is not the home folder; else NULL. */
+const char *config_elsewhere(const char *home, char out[static PATH_MAX]);
 
 json_t *backups_status_json(const struct backups *b); /* for `status` */
 /* ironmesh.backups/1 of a home folder; b NULL: without a daemon. */

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/passphrase.h"
 #include "base/text.h"
+#include "daemon/backups.h"
 #include "daemon/daemon.h"
 #include "daemon/home.h"
 #include "daemon/import.h"
@@ -152,6 +153,7 @@ struct source {
 static enum err copy_home(const char *home, struct source *s, const struct backup_watch *watch, struct fault *f)
 {
 	struct snapshot *snap = NULL;
+	char config[PATH_MAX];
 	int lock = -1;
 	enum err e = owner_become(home, f);
 
@@ -159,7 +161,7 @@ static enum err copy_home(const char *home, struct source *s, const struct backu
 		e = home_lock(home, &lock, f);
 	if (e == ERR_OK) {
 		snapshot_sweep(home);
-		e = snapshot_begin(home, &snap, f);
+		e = snapshot_begin(home, config_elsewhere(home, config), &snap, f);
 	}
 	if (e == ERR_OK && snapshot_folder(home, s->folder, sizeof s->folder) != ERR_OK)
 		e = fault_set(f, ERR_LIMIT, EXIT_USAGE, "the path of the home folder is too long");

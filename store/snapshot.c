@@ -21,6 +21,7 @@
 #define PAGES 256 /* of the database, between two looks at the watch */
 #define ROOM_LEFT (16ull << 20)
 #define BEGIN_NAME ".backup-"
+#define SERVICE "service-"
 
 struct kept {
 	char name[STATE_NAME_MAX];
@@ -30,7 +31,7 @@ struct kept {
 };
 
 struct snapshot {
-	const char *home;
+	const char *home, *config;
 	struct kept *files;
 	size_t n;
 	sqlite3 *db; /* in a read transaction; NULL: there is no database */
@@ -103,18 +104,11 @@ static void leave_out(struct snapshot *s, const char *name)
 	buf_add_str(&s->left, text_safe(bytes_str(name), safe, sizeof safe));
 }
 
-static bool keep(void *ctx, const char *name, const struct state_row *row)
+static bool keep_as(struct snapshot *s, const char *folder, const char *file, const char *name, const struct state_row *row)
 {
-	struct snapshot *s = ctx;
 	struct kept *k, *more;
 	char path[4096];
 
-	if (!row) {
-		leave_out(s, name);
-		return true;
-	}
-	if (row->how == STATE_NOT)
-		return true;
 	more = s->n < STATE_MEMBERS_MAX ? reallocarray(s->files, s->n + 1, sizeof *more) : NULL;
 	if (!more) {
 		s->err = fault_set(s->f, s->n < STATE_MEMBERS_MAX ? ERR_NOMEM : ERR_LIMIT, EXIT_GENERIC,
@@ -125,7 +119,7 @@ static bool keep(void *ctx, const char *name, const struct state_row *row)
 	k = &s->files[s->n++];
 	*k = (struct kept){ .row = row, .fd = -1 };
 	snprintf(k->name, sizeof k->name, "%s", name);
-	s->err = path_join(path, sizeof path, s->home, name);
+	s->err = path_join(path, sizeof path, folder, file);
 	if (s->err == ERR_OK)
 		s->err = row->how == STATE_DATABASE ? open_db(s, path, k, s->f) : open_file(path, k, s->f);
 	if (s->err == ERR_OK && k->bytes > row->max_bytes) {
@@ -137,7 +131,33 @@ static bool keep(void *ctx, const char *name, const struct state_row *row)
 	return s->err == ERR_OK;
 }
 
-enum err snapshot_begin(const char *home, struct snapshot **out, struct fault *f)
+static bool keep(void *ctx, const char *name, const struct state_row *row)
+{
+	struct snapshot *s = ctx;
+
+	if (!row) {
+		leave_out(s, name);
+		return true;
+	}
+	/* Of an earlier restore: what is in force is taken below. */
+	if (row->how == STATE_NOT || (s->config && strncmp(name, SERVICE, sizeof(SERVICE) - 1) == 0))
+		return true;
+	return keep_as(s, s->home, name, name, row);
+}
+
+static bool keep_config(void *ctx, const char *file, const struct state_row *row)
+{
+	struct snapshot *s = ctx;
+	char name[STATE_NAME_MAX];
+	const struct state_row *as;
+
+	if (!row || (strcmp(row->name, "ironmesh.conf") != 0 && strcmp(row->name, "conf.d/%.conf") != 0) ||
+	    snprintf(name, sizeof name, SERVICE "%s", file) >= (int)sizeof name || !(as = state_find(bytes_str(name))))
+		return true;
+	return keep_as(s, s->config, file, name, as);
+}
+
+enum err snapshot_begin(const char *home, const char *config, struct snapshot **out, struct fault *f)
 {
 	struct snapshot *s = calloc(1, sizeof *s);
 	struct fault local;
@@ -146,9 +166,12 @@ enum err snapshot_begin(const char *home, struct snapshot **out, struct fault *f
 	if (!s)
 		return fault_set(f, ERR_NOMEM, EXIT_RETRY, "no memory for the backup");
 	s->home = home;
+	s->config = config && access(config, R_OK | X_OK) == 0 ? config : NULL;
 	s->f = f ? f : &local;
 	buf_init(&s->left, 2048);
 	e = state_each(home, keep, s, s->f);
+	if (e == ERR_OK && s->err == ERR_OK && s->config)
+		e = state_each(s->config, keep_config, s, s->f);
 	if (e == ERR_OK)
 		e = s->err;
 	if (e != ERR_OK) {

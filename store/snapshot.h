@@ -15,8 +15,9 @@
 
 struct snapshot;
 
-/* ERR_NOTFOUND: a file that must be there is not. ERR_STORE: the database refuses. ERR_LIMIT, ERR_IO, ERR_NOMEM. */
-enum err snapshot_begin(const char *home, struct snapshot **out, struct fault *f) MUST_CHECK;
+/* `config` (may be NULL): a folder elsewhere, whose ironmesh.conf and conf.d come along under names that begin with "service-".
+ * ERR_NOTFOUND: a file that must be there is not. ERR_STORE: the database refuses. ERR_LIMIT, ERR_IO, ERR_NOMEM. */
+enum err snapshot_begin(const char *home, const char *config, struct snapshot **out, struct fault *f) MUST_CHECK;
 /* Into `folder`, which is made (0700); ERR_EXISTS when it is there. What was copied before an error stays for snapshot_remove().
  * Once. ERR_STORE: disk full; ERR_CLOSED: ended by the watch. */
 enum err snapshot_copy(struct snapshot *s, const char *folder, const struct backup_watch *w, struct fault *f) MUST_CHECK;

@@ -46,6 +46,8 @@ static const struct state_row TABLE[] = {
 	{ "ironmesh.conf", STATE_PLAIN, MIB, false, "the configuration" },
 	{ "conf.d/%.conf", STATE_PLAIN, MIB, false, "a part of the configuration" },
 	{ "tokens.json", STATE_PLAIN, 64 * KIB, false, "who may use the HTTP API, hashed" },
+	{ "service-ironmesh.conf", STATE_PLAIN, MIB, false, "the configuration of the system service, which lies elsewhere" },
+	{ "service-conf.d/%.conf", STATE_PLAIN, MIB, false, "a part of it" },
 	{ "backups.json", STATE_PLAIN, MIB, false, "what is known of the backups" },
 
 	{ "http-sessions.json", STATE_NOT, 0, false, "sessions of the dashboard: a restored node signs everybody out" },
@@ -58,6 +60,7 @@ static const struct state_row TABLE[] = {
 	{ "restored", STATE_NOT, 0, false, "says that this folder was restored: a restore writes its own" },
 	{ ".backup-%/%", STATE_NOT, 0, false, "of a backup that is being made" },
 	{ ".backup-%/conf.d/%", STATE_NOT, 0, false, "of a backup that is being made" },
+	{ ".backup-%/service-conf.d/%", STATE_NOT, 0, false, "of a backup that is being made" },
 	{ "backups/%", STATE_NOT, 0, false, "a backup itself" },
 	{ "backups/.%.tmp", STATE_NOT, 0, false, "of a backup that is being written" },
 	{ ".%.tmp", STATE_NOT, 0, false, "of a file that is being replaced" },

@@ -192,7 +192,7 @@ static void measure(void)
 	int fd;
 
 	began = now_s();
-	must(snapshot_begin(home, &snap, &f), &f, "snapshot");
+	must(snapshot_begin(home, NULL, &snap, &f), &f, "snapshot");
 	moment = now_s() - began;
 	began = now_s();
 	must(snapshot_copy(snap, copy, NULL, &f), &f, "copy");

@@ -115,6 +115,30 @@ def every_file_is_in_a_row():
     os.unlink(os.path.join(alice.home, "notes.txt"))
 
 
+def the_configuration_of_the_service_comes_along():
+    """It lies elsewhere; a restore lays it into the home folder, and touches nothing else."""
+    etc = path("etc")
+    os.makedirs(etc + "/conf.d")
+    for name in ("ironmesh.conf", "conf.d/a.conf", "mesh.pass"):
+        with open(os.path.join(etc, name), "w") as f:
+            f.write("[log]\n")
+    os.environ["CONFIGURATION_DIRECTORY"] = etc
+    try:
+        home = path("service")
+        subprocess.run([lab.binary, "keys", "generate", "--home", home, "--name", "s", "--clear"], check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        order("backup", path("service.backup"), home=home)
+        members = backupfile.read(path("service.backup"), PASS.encode())[1]
+        assert set(members) == {"keys.json", "service-ironmesh.conf", "service-conf.d/a.conf"}, set(members)
+        order("restore", path("service.backup"), "--force", home=home)
+        assert open(os.path.join(home, "service-conf.d", "a.conf")).read() == "[log]\n"
+        order("backup", path("service.backup"), "--force", home=home)
+        assert set(backupfile.read(path("service.backup"), PASS.encode())[1]) == set(members)
+    finally:
+        del os.environ["CONFIGURATION_DIRECTORY"]
+    assert not left_in(home)
+
+
 def what_it_says_of_itself():
     made = order("backup", "verify", path("rows.backup"), home=alice.home)
     assert made["verified"] and made["identity_opened"] and made["pins"] >= 1, made
@@ -544,7 +568,7 @@ def a_stop_does_not_wait_for_a_backup():
 
 
 sys.exit(lab.run(
-    a_node_with_a_random_state, every_file_is_in_a_row, what_it_says_of_itself, a_lost_disk_is_restored,
+    a_node_with_a_random_state, every_file_is_in_a_row, the_configuration_of_the_service_comes_along, what_it_says_of_itself, a_lost_disk_is_restored,
     a_restored_node_does_not_count_on, under_messages_nothing_is_lost_and_nobody_waits, not_while_a_daemon_runs, a_cheap_copy,
     a_wrong_passphrase, every_cut_and_every_flip, archives_that_somebody_made_to_do_harm, a_dry_run_changes_nothing,
     killed_while_it_is_made, the_command_dies_and_the_daemon_cleans_up, killed_while_it_is_restored, a_full_disk,

@@ -112,7 +112,7 @@ static struct snapshot *begin(void)
 	struct snapshot *s;
 	struct fault f = { 0 };
 
-	if (snapshot_begin(home, &s, &f) != ERR_OK)
+	if (snapshot_begin(home, NULL, &s, &f) != ERR_OK)
 		fail_msg("%s", f.what);
 	return s;
 }
