@@ -10,7 +10,7 @@ DEB_FUZZ := clang libclang-rt-14-dev
 deps:
 	@tests/lib/install-packages $(DEB_BUILD)
 deps-test:
-	@tests/lib/install-packages $(DEB_BUILD) $(DEB_TEST)
+	@tests/lib/install-packages $(DEB_BUILD) $(DEB_TEST) $(DEB_BROWSER)
 deps-fuzz:
 	@tests/lib/install-packages $(DEB_BUILD) $(DEB_FUZZ)
 
@@ -61,6 +61,7 @@ fuzz-run: $(FUZZ_BIN)
 -include tests/mesh/mesh.mk
 -include tests/bench/bench.mk
 -include tests/diff/im2_diff.mk
+-include tests/browser/browser.mk
 
 # --- real daemons ----------------------------------------------------------------------------------
 PYTHON ?= /usr/bin/python3
@@ -89,7 +90,7 @@ check: deps-test
 	@$(MAKE) --no-print-directory -j$(J) check-build
 	@$(MAKE) --no-print-directory check-run
 .PHONY: check-build
-check-build: all $(UNIT_BIN) $(FUZZ_BIN) $(SIM_BIN) $(MESH_BIN) $(B)/tests/diff/im2_tables $(B)/tests/diff/http_tables
+check-build: all $(UNIT_BIN) $(FUZZ_BIN) $(SIM_BIN) $(MESH_BIN) $(B)/tests/diff/im2_tables $(B)/tests/diff/http_tables $(B)/tests/bench/big_home
 check-run:
 	@$(MAKE) --no-print-directory check-layers
 	@tests/lib/check-layers-test
@@ -101,6 +102,7 @@ check-run:
 	@$(if $(SIM_BIN),$(MAKE) --no-print-directory sim-check)
 	@$(MAKE) --no-print-directory mesh-check
 	@$(MAKE) --no-print-directory integration
+	@$(MAKE) --no-print-directory browser
 	@echo "all checks passed ($(MODE))"
 
 # --- documents made from the program -----------------------------------------------------------------

@@ -153,6 +153,14 @@ class App extends Panel {
     asked?.answer(yes);
   }
 
+  private setAside = async (a: Attention): Promise<void> => {
+    try {
+      await api.call("attention.dismiss", { key: a.key, count: a.count });
+    } catch (e) {
+      complain(e);
+    }
+  };
+
   private header(): TemplateResult {
     const s = model.status;
     const c = model.connection;
@@ -185,9 +193,9 @@ class App extends Panel {
     return html`<section class="attention" aria-labelledby="attention-title"><h2 id="attention-title" class="sr">Needs you</h2>
       <ul>${repeat(shown, (a) => a.key, (a) => html`<li class=${a.severity}>
         ${state(a.severity)}
-        <div class="what"><strong><bdi>${oneLine(a.what, 240)}</bdi></strong>${a.count > 1 ? html` <span class="badge">${count(a.count)}<span class="sr"> times</span></span>` : nothing} <span class="dim">${when(a.since_ms)}</span>
-          <p>${oneLine(a.means, 400)}</p></div>
-        <div class="do">${a.subject?.peer ? html`<a class="button quiet" href=${`#peers/${a.subject.peer}`}>Details</a>` : nothing}
+        <div class="what"><strong><bdi>${oneLine(a.what, 240)}</bdi></strong>${a.count > 1 ? html` <span class="badge">${count(a.count)}<span class="sr"> times</span></span>` : nothing} ${a.since_ms ? html`<span class="dim">${when(a.since_ms)}</span>` : nothing}
+          ${a.means ? html`<p>${oneLine(a.means, 400)}</p>` : nothing}</div>
+        <div class="do">${a.dismiss && model.role === "admin" ? html`<button type="button" class="quiet" @click=${() => this.setAside(a)}>Set aside</button>` : nothing}${a.subject?.peer ? html`<a class="button quiet" href=${`#peers/${a.subject.peer}`}>Details</a>` : nothing}
           ${a.action && model.role !== "read" ? html`<button type="button" class="primary" ?disabled=${this.acting === a.key} @click=${() => this.act(a)}>${oneLine(a.action.label, 40)}</button>` : a.next ? command(a.next) : nothing}</div></li>`)}</ul>
       ${items.length > 3 ? html`<button type="button" class="quiet more" aria-expanded=${this.all} @click=${() => {
         this.all = !this.all;
@@ -207,13 +215,13 @@ class App extends Panel {
       received += x.received;
       if (x.p95_ms !== null) p95 = x.p95_ms;
     }
-    return html`<dl class="figures strip">
+    return html`<section aria-label="At a glance"><dl class="figures strip">
       <div><dt>Peers online</dt><dd>${count(s.peers.online)} <span class="dim">of ${count(s.peers.total)}</span></dd></div>
       <div><dt>Waiting</dt><dd>${count(s.queue.depth)}</dd></div>
       <div><dt>New messages</dt><dd>${count(s.inbox.new)}</dd></div>
       <div><dt>Delivered, last hour</dt><dd>${samples ? count(delivered) : "–"}</dd></div>
       <div><dt>Received, last hour</dt><dd>${samples ? count(received) : "–"}</dd></div>
-      <div><dt>Time until delivered, p95</dt><dd>${millis(p95)}</dd></div></dl>`;
+      <div><dt>Time until delivered, p95</dt><dd>${millis(p95)}</dd></div></dl></section>`;
   }
 
   private panel(): TemplateResult {

@@ -2,7 +2,7 @@
 import { html, nothing, type TemplateResult } from "lit/html.js";
 import { call } from "./api";
 import { model, type Line } from "./model";
-import { Panel, complain, copy, empty, foreign, icon, say } from "./parts";
+import { Panel, complain, copy, empty, foreign, icon, said, say } from "./parts";
 import { keep, prefs } from "./prefs";
 import { absolute, clock, count, oneLine } from "./text";
 import type { Column } from "./vtable";
@@ -32,7 +32,7 @@ class Events extends Panel {
     { id: "at", label: "Time", width: "92px", cell: (l) => html`<time datetime=${new Date(l.at_ms).toISOString()} title=${absolute(l.at_ms)}>${clock(l.at_ms)}</time>` },
     { id: "type", label: "Event", width: "22%", cell: (l) => this.kind(l) },
     { id: "peer", label: "Peer", width: "20%", hide: "w3", cell: (l) => (l.peer ? html`<a href=${`#peers/${l.peer}`}>${foreign(l.label || l.peer.slice(0, 8), 60)}</a>` : html`<span class="dim">–</span>`) },
-    { id: "text", label: "What", cell: (l) => html`<bdi title=${oneLine(l.text, 500)}>${oneLine(l.text || l.reason || "", 240)}</bdi>${l.msg_id && l.peer ? html` <a href=${`#messages/${l.peer}`}>message</a>` : nothing}` },
+    { id: "text", label: "What", cell: (l) => html`<bdi title=${said(l)}>${said(l)}</bdi>${l.msg_id && l.peer ? html` <a href=${`#messages/${l.peer}`}>message</a>` : nothing}` },
   ];
   private readonly auditColumns: Column<Entry>[] = [
     { id: "at", label: "Time", width: "180px", cell: (e) => oneLine(typeof e.timestamp === "number" ? absolute(e.timestamp < 1e11 ? e.timestamp * 1000 : e.timestamp) : e.timestamp, 30) },
@@ -49,7 +49,7 @@ class Events extends Panel {
       const l = all[i];
       if (f.kinds.length && !f.kinds.some((k) => l.type.startsWith(k))) continue;
       if (words.length) {
-        const hay = `${l.type} ${l.label ?? ""} ${l.peer ?? ""} ${l.text} ${l.reason ?? ""} ${l.event ?? ""}`.toLowerCase();
+        const hay = `${l.type} ${l.label ?? ""} ${l.peer ?? ""} ${said(l)} ${l.event ?? ""}`.toLowerCase();
         if (!words.every((w) => hay.includes(w))) continue;
       }
       out.push(l);

@@ -82,7 +82,6 @@ function take(m: any): void {
   if (m.at_ms) model.clockSeen(m.at_ms);
   if (m.type === "started") {
     model.role = m.role;
-    pause = FIRST_PAUSE_MS;
     if (whole && !m.gap && m.boot === boot) return live();
     seq = m.seq;
     boot = m.boot;
@@ -94,6 +93,7 @@ function take(m: any): void {
 }
 
 function live(): void {
+  pause = FIRST_PAUSE_MS;
   if (model.connection.state === "live") return;
   model.connected({ state: "live", since: Date.now(), retry: 0 });
   model.news({ put: [], reload: ["*"] });
@@ -131,13 +131,19 @@ function apply(d: Delta): void {
   if (d.messages) model.news({ put: d.messages.put ?? [], reload: d.messages.reload ?? [] });
 }
 
+/** What is being looked at comes first. */
+function order(): Section[] {
+  const shown = ({ messages: "conversations", queue: "queue", mesh: "mesh", charts: "stats", events: "events" } as Record<string, Section>)[location.hash.slice(1).split("/")[0]] ?? "peers";
+  return ["status", "attention", shown, ...SECTIONS.filter((s) => s !== "status" && s !== "attention" && s !== shown)];
+}
+
 async function snapshot(): Promise<void> {
   const mine = ++round;
   whole = false;
   held = [];
   let first = -1;
   try {
-    for (const section of SECTIONS) {
+    for (const section of order()) {
       const all: any[] = [];
       let after: string | null = null;
       do {

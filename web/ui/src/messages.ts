@@ -62,6 +62,9 @@ customElements.define("im-messages", Messages);
 const PAGE = 60;
 const GUESS = 76;
 const MARGIN = 900;
+// What was written here, while this page is open: the daemon keeps the text of what it sent only until it is delivered.
+const written = new Map<string, string>();
+const WRITTEN_KEPT = 200;
 type Opened = { steps?: Step[]; problem?: unknown };
 
 /*
@@ -156,7 +159,7 @@ class Thread extends Panel {
       if (i === undefined) {
         this.items.push(m);
         added = true;
-      } else this.items[i] = m.body === undefined && m.body_b64 === undefined ? { ...this.items[i], ...m } : m;
+      } else this.items[i] = together(this.items[i], m);
     }
     if (!added) return;
     this.items.sort((a, b) => b.at_ms - a.at_ms || (a.dir === b.dir ? b.seq - a.seq : a.dir === "in" ? -1 : 1));
@@ -172,7 +175,7 @@ class Thread extends Panel {
       const i = this.at.get(m.key);
       if (i === undefined) fresh ||= !this.items.length || m.at_ms >= this.items[this.items.length - 1].at_ms;
       else {
-        this.items[i] = { ...this.items[i], ...m };
+        this.items[i] = together(this.items[i], m);
         if (this.opened.has(m.key)) this.timeline(m.key);
       }
     }
@@ -258,6 +261,8 @@ class Thread extends Panel {
     try {
       const r = await call("send", { to: this.peer, body: text, priority: this.priority });
       this.draft.delete(this.peer);
+      written.set(r.msg_id, text.slice(0, 2048));
+      if (written.size > WRITTEN_KEPT) written.delete(written.keys().next().value!);
       say(`On this node's disk; ${r.state}.`, "ok");
       this.refresh();
       if (this.scroller) this.scroller.scrollTop = 0;
@@ -293,8 +298,9 @@ class Thread extends Panel {
       return html`<p class="hidden-body">${icon("shut")} <span>${bytes(m.size)}, hidden</span> <button type="button" class="quiet" @click=${() => this.reveal(m)}>Show</button></p>`;
     if (m.body_b64 !== undefined && m.body_b64 !== null)
       return html`<p class="hidden-body">${icon("info")} <span>${bytes(m.size)} of bytes that are not text${m.content_type ? html` (<bdi>${oneLine(m.content_type, 60)}</bdi>)` : nothing}</span></p>`;
-    if (m.body === undefined || m.body === null) return html`<p class="hidden-body">${icon("info")} <span>The text is not kept any more.</span></p>`;
-    return html`<div class="text" dir="auto">${body(m.body)}</div>${m.truncated
+    const text = m.body ?? written.get(m.msg_id);
+    if (text === undefined) return html`<p class="hidden-body">${icon("info")} <span>${bytes(m.size)}. The text is not kept any more.</span></p>`;
+    return html`<div class="text" dir="auto">${body(text)}</div>${m.truncated
       ? html`<p class="hidden-body"><span>The first part of ${bytes(m.size)}.</span> <button type="button" class="quiet" @click=${() => readBody(m)}>Show all</button></p>` : nothing}`;
   }
   private reveal = async (m: Message): Promise<void> => {
@@ -384,6 +390,11 @@ class Thread extends Panel {
 }
 customElements.define("im-thread", Thread);
 
+/** A newer row of a message; the text that was there stays when the newer one brings none. */
+function together(was: Message, is: Message): Message {
+  const bare = (is.body ?? null) === null && (is.body_b64 ?? null) === null;
+  return bare ? { ...was, ...is, body: was.body, body_b64: was.body_b64, truncated: was.truncated } : is;
+}
 function alive(m: Message): boolean {
   return ["queued", "sent", "stored"].includes(m.state);
 }

@@ -5,10 +5,10 @@ export type Status = {
   health: { word: string; reasons: string[] };
   peers: { online: number; total: number; trusted: number; pending: number; blocked: number; revoked: number };
   outbox: Record<string, number>; inbox: { new: number; read: number; held: number };
-  queue: { depth: number; bytes: number; oldest_ms: number };
-  store: { file_bytes: number; wal_bytes: number; free_bytes: number | null; read_only: boolean };
+  queue: { depth: number; bytes: number };
+  store: { file_bytes: number; wal_bytes: number }; disk_free_bytes?: number | null;
   transports: { kind: string; state: string; detail?: string }[];
-  im2: { setting: string; mesh_key: string }; routing: { mode: string; destinations: number }; warnings: string[];
+  routing: { mode: string; destinations: number };
 };
 export type Peer = {
   key: string; id: string | null; fingerprint: string | null; name: string; alias: string; label: string; name_safe: boolean;
@@ -33,12 +33,12 @@ export type Edge = {
 export type More = { key: string; kind: "more"; nodes_left_out: number };
 export type Action = { method: string; params: Record<string, unknown>; label: string; confirm: string | null };
 export type Attention = {
-  key: string; id: string; kind: string; severity: "info" | "warning" | "error"; what: string; means: string; since_ms: number;
-  count: number; subject: { peer: string | null; label: string | null; msg_id: string | null }; action: Action | null; next: string;
+  key: string; id: string; kind: string; severity: "info" | "warning" | "error"; what: string; means: string | null; since_ms: number;
+  count: number; subject: { peer: string | null; label: string | null; msg_id: string | null }; action: Action | null; next: string; dismiss?: boolean;
 };
 export type Line = {
   key: string; n: number; at_ms: number; type: string; peer: string | null; label: string | null; msg_id: string | null;
-  reason: string | null; via: string | null; next: string | null; event: string | null; text: string;
+  reason: string | null; via: string | null; next: string | null; event: string | null; address: string | null;
 };
 export type Sample = {
   key: string; at_ms: number; span_ms: number; submitted: number; sent: number; delivered: number; read: number; failed: number;
@@ -48,7 +48,7 @@ export type Sample = {
 export type Message = {
   key: string; dir: "in" | "out"; seq: number; msg_id: string; peer: string; at_ms: number; state: string; type: string; priority: string;
   kind: string; conversation: string | null; reply_to: string | null; size: number; attempts?: number; reason: string | null;
-  expires_ms?: number; via?: unknown; held?: boolean; body?: string; body_b64?: string; truncated?: boolean; content_type?: string;
+  expires_ms?: number; via?: unknown; held?: boolean; body?: string | null; body_b64?: string | null; truncated?: boolean; content_type?: string;
 };
 export type Step = { at_ms: number; state: string; via: string | null; detail: string | null };
 
@@ -70,8 +70,8 @@ export class Model {
   readonly loaded = new Set<Section>();
   connection: Connection = { state: "connecting", since: Date.now(), retry: 0 };
   role: "read" | "send" | "admin" = "read";
-  /** Rises whenever the rows of peers change in number or in a field; sorted views are keyed by it. */
-  peersRevision = 0;
+  /** Keys of peers that changed since the sorted view of them last looked; it empties the set. */
+  readonly peersChanged = new Set<string>();
   private skew = 0;
   private listeners = new Map<Topic, Set<() => void>>();
   private newsListeners = new Set<(news: MessageNews) => void>();
@@ -100,6 +100,7 @@ export class Model {
     else {
       const map = this.rows[section];
       for (const row of rows) map.set(row.key, row);
+      if (section === "peers") for (const row of rows) this.peersChanged.add(row.key);
       if (section === "events") trim(map, EVENTS_KEPT);
       if (section === "stats") trim(map, SAMPLES_KEPT);
     }
@@ -107,7 +108,10 @@ export class Model {
   }
   del(section: Section, keys: string[]): void {
     if (section === "status" || !keys.length) return;
-    for (const key of keys) this.rows[section].delete(key);
+    for (const key of keys) {
+      this.rows[section].delete(key);
+      if (section === "peers") this.peersChanged.add(key);
+    }
     this.changed(section);
   }
   /** A section anew: what a fresh snapshot does not name is gone. */
@@ -115,7 +119,7 @@ export class Model {
     if (section !== "status") {
       const names = new Set(rows.map((r) => r.key));
       const map = this.rows[section];
-      for (const key of map.keys()) if (!names.has(key)) map.delete(key);
+      this.del(section, [...map.keys()].filter((key) => !names.has(key)));
     }
     this.put(section, rows);
     this.loaded.add(section);
@@ -141,7 +145,6 @@ export class Model {
     return () => this.newsListeners.delete(fn);
   }
   changed(topic: Topic): void {
-    if (topic === "peers") this.peersRevision++;
     this.due.add(topic);
     this.frame ||= requestAnimationFrame(() => {
       this.frame = 0;

@@ -8,7 +8,7 @@ import { absolute, bytes, count, oneLine, span } from "./text";
 type Part = { value?: any; problem?: any };
 const ASKS: Record<string, () => Promise<any>> = {
   backups: () => call("backup.list"),
-  config: () => call("config.show"),
+  config: () => call("config.show", { effective: true }),
   status: () => call("status"),
   sessions: () => get("sessions"),
 };
@@ -97,8 +97,9 @@ class NodePanel extends Panel {
     return html`<div class="column scrolls"><div class="panel-head"><h2>This node</h2></div><div class="cards">
       <section class="card"><h3>Identity</h3>${s ? html`<dl><dt>Name</dt><dd>${oneLine(s.name, 80)}</dd><dt>Fingerprint</dt><dd class="fingerprint"><code>${s.fingerprint}</code>${copyButton(s.fingerprint, "Copy the fingerprint")}</dd>
         <dt>Version</dt><dd>${oneLine(s.version, 40)}</dd><dt>Running since</dt><dd><time title=${absolute(s.started_ms)}>${span(model.now() - s.started_ms)}</time></dd><dt>Listens at</dt><dd>${s.listen.map((l) => html`<code>${oneLine(l, 80)}</code> `)}</dd>
-        <dt>Native wire</dt><dd>${s.im2?.setting}, mesh key ${s.im2?.mesh_key}</dd><dt>Routing</dt><dd>${s.routing?.mode}</dd>
-        <dt>Store</dt><dd>${bytes(s.store.file_bytes)}${s.store.free_bytes !== null ? html`, ${bytes(s.store.free_bytes)} free on the disk` : nothing}</dd></dl>` : empty("Reading…", "")}</section>
+        <dt>Routing</dt><dd>${s.routing.mode}, ${count(s.routing.destinations)} reachable</dd>${
+          this.parts.status?.value?.im2 ? html`<dt>Native wire</dt><dd>${this.parts.status.value.im2.setting}, mesh key ${this.parts.status.value.im2.mesh_key}</dd>` : nothing}
+        <dt>Store</dt><dd>${bytes(s.store.file_bytes)}${s.disk_free_bytes ? html`, ${bytes(s.disk_free_bytes)} free on the disk` : nothing}</dd></dl>` : empty("Reading…", "")}</section>
       <section class="card"><h3>Backups</h3>${this.section("backups", (v) => this.backups(v))}</section>
       <section class="card"><h3>Walls</h3>${this.section("status", (v) => this.walls(v))}</section>
       ${model.role === "admin" ? html`<section class="card"><h3>Sessions of this page</h3>${this.section("sessions", (v) => this.sessions(v))}</section>` : nothing}
@@ -109,6 +110,9 @@ class NodePanel extends Panel {
 customElements.define("im-node", NodePanel);
 
 function flatten(c: any): { key: string; value: string; from: string }[] {
-  const rows: any[] = c.settings ?? [];
-  return rows.map((r) => ({ key: r.section ? `${r.section}.${r.key}` : r.key, value: Array.isArray(r.value) ? r.value.join(", ") : String(r.value ?? ""), from: String(r.from ?? r.source ?? "") }));
+  return (c.values ?? []).map((r: any) => ({
+    key: r.section ? `${r.section}${r.name ? ` "${r.name}"` : ""}.${r.key}` : (r.option ?? ""),
+    value: String(r.value ?? "–"),
+    from: r.source === "default" ? "default" : String(r.where ?? r.source ?? ""),
+  }));
 }

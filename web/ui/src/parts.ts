@@ -1,7 +1,7 @@
 // The small things that every panel is made of. A state is always an icon and a word.
 import { html, svg, nothing, render, type TemplateResult } from "lit/html.js";
 import { Fault } from "./api";
-import { model, type Topic } from "./model";
+import { model, type Line, type Topic } from "./model";
 import { absolute, ago, bodyParts, oneLine, shortId, until } from "./text";
 
 /**
@@ -117,7 +117,7 @@ export function when(at: number, future = false): TemplateResult {
 
 export function peerName(label: string, id: string | null, unsafe = false): TemplateResult {
   return html`<span class="who"><bdi>${oneLine(label, 80)}</bdi>${id ? html` <code class="fp">${shortId(id)}</code>` : nothing}${
-    unsafe ? html`<span class="state warn" title="This name looks like another peer's: compare the fingerprint.">${icon("alert")}<span>look-alike</span></span>` : nothing}</span>`;
+ unsafe ? html` <span class="state warn" title="This name looks like another peer's: compare the fingerprint.">${icon("alert")}<span>look-alike</span></span>` : nothing}</span>`;
 }
 
 export function command(text: string): TemplateResult {
@@ -135,6 +135,12 @@ export async function copy(text: string): Promise<void> {
   } catch {
     say("This browser does not let the page copy; select the text instead.", "bad");
   }
+}
+
+/** What an event says besides its type. */
+export function said(l: Line): string {
+  const parts = [l.type === "audit" ? "in the audit log" : l.reason, l.via && `via ${l.via}`, l.address && `at ${l.address}`];
+  return parts.filter(Boolean).map((p) => oneLine(p, 240)).join(", ");
 }
 
 /** What is true when there is nothing to show, and what to do next. */

@@ -2,7 +2,7 @@
 import { html, nothing, type TemplateResult } from "lit/html.js";
 import { call } from "./api";
 import { model, type Peer } from "./model";
-import { Panel, ask, command, complain, copyButton, empty, faultCard, foreign, icon, peerName, say, state, when } from "./parts";
+import { Panel, ask, command, complain, copyButton, empty, faultCard, foreign, icon, peerName, said, say, state, when } from "./parts";
 import { keep, prefs } from "./prefs";
 import { count, millis, oneLine, shortId } from "./text";
 import type { Column, VTable } from "./vtable";
@@ -18,11 +18,19 @@ const CHIPS: [string, string, (p: Peer) => boolean][] = [
   ["relay", "Relay", (p) => p.online && p.transport === "relay"],
 ];
 
-const text = new Intl.Collator("en", { numeric: true });
+// Numbers in names count as numbers, and comparing is comparing strings: ten thousand are sorted in milliseconds.
+const sortNames = new WeakMap<Peer, string>();
+function sortName(p: Peer): string {
+  let name = sortNames.get(p);
+  if (name === undefined) sortNames.set(p, (name = p.label.toLowerCase().replace(/\d+/g, (n) => n.padStart(9, "0"))));
+  return name;
+}
+const words = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+const MANY = 500;
 const KEYS: Record<string, (a: Peer, b: Peer) => number> = {
-  name: (a, b) => text.compare(a.label, b.label),
-  state: (a, b) => a.state.localeCompare(b.state),
-  link: (a, b) => Number(b.online) - Number(a.online) || (a.transport ?? "").localeCompare(b.transport ?? ""),
+  name: (a, b) => words(sortName(a), sortName(b)),
+  state: (a, b) => words(a.state, b.state),
+  link: (a, b) => Number(b.online) - Number(a.online) || words(a.transport ?? "", b.transport ?? ""),
   seen: (a, b) => (b.online ? Infinity : b.last_seen_ms) - (a.online ? Infinity : a.last_seen_ms) || 0,
   rtt: (a, b) => (a.rtt_ms ?? 1e12) - (b.rtt_ms ?? 1e12),
   queued: (a, b) => b.queued - a.queued,
@@ -58,26 +66,51 @@ class Peers extends Panel {
   topics = ["peers" as const];
   private view: Peer[] = [];
   private viewOf = "";
+  private placed = new Map<string, Peer>(); // what stands in the view, as it was when it was placed
 
-  private list(): Peer[] {
+  private fits(p: Peer): boolean {
     const f = prefs.peers;
-    const of = `${model.peersRevision} ${JSON.stringify(f)}`;
-    if (of === this.viewOf) return this.view;
-    this.viewOf = of;
-    const words = f.text.toLowerCase().split(/\s+/).filter(Boolean);
-    const chips = CHIPS.filter(([id]) => f.chips.includes(id)).map(([, , is]) => is);
-    this.view = [];
-    for (const p of model.peers.values()) {
-      if (!chips.every((is) => is(p))) continue;
-      if (words.length) {
-        const hay = `${p.label} ${p.name} ${p.alias ?? ""} ${p.id ?? ""} ${p.address ?? ""} ${p.state}`.toLowerCase();
-        if (!words.every((w) => hay.includes(w))) continue;
-      }
-      this.view.push(p);
+    for (const [id, , is] of CHIPS) if (f.chips.includes(id) && !is(p)) return false;
+    if (!f.text.trim()) return true;
+    const hay = `${p.label} ${p.name} ${p.alias ?? ""} ${p.id ?? ""} ${p.address ?? ""} ${p.state}`.toLowerCase();
+    return f.text.toLowerCase().split(/\s+/).every((w) => hay.includes(w));
+  }
+  private compare = (a: Peer, b: Peer): number => {
+    const f = prefs.peers;
+    const by = (KEYS[f.sort] ?? KEYS.name)(a, b);
+    return (f.down ? -by : by) || words(sortName(a), sortName(b)) || words(a.key, b.key);
+  };
+  private place(p: Peer): number {
+    let low = 0;
+    let high = this.view.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.compare(this.view[middle], p) < 0) low = middle + 1;
+      else high = middle;
     }
-    const compare = KEYS[f.sort] ?? KEYS.name;
-    const sign = f.down ? -1 : 1;
-    this.view.sort((a, b) => sign * compare(a, b) || text.compare(a.label, b.label) || (a.key < b.key ? -1 : 1));
+    return low;
+  }
+
+  /** Sorted anew only when the question is another one; what changed is moved. */
+  private list(): Peer[] {
+    const changed = model.peersChanged;
+    const of = JSON.stringify(prefs.peers);
+    if (of !== this.viewOf || changed.size > MANY) {
+      this.viewOf = of;
+      this.view = [...model.peers.values()].filter((p) => this.fits(p)).sort(this.compare);
+      this.placed = new Map(this.view.map((p) => [p.key, p]));
+    } else {
+      for (const key of changed) {
+        const was = this.placed.get(key);
+        const is = model.peers.get(key);
+        if (was) this.view.splice(this.place(was), 1);
+        this.placed.delete(key);
+        if (!is || !this.fits(is)) continue;
+        this.view.splice(this.place(is), 0, is);
+        this.placed.set(key, is);
+      }
+    }
+    changed.clear();
     return this.view;
   }
 
@@ -265,7 +298,7 @@ class PeerDetail extends Panel {
           <dt>Round trip</dt><dd>${millis(p.rtt_ms)}</dd>
           ${m?.session ? html`<dt>Session</dt><dd>since ${when(m.session.since_ms)}, ${count(m.session.rekeys)} new keys</dd>` : nothing}
         </dl></section>
-      <section><h4>Recent history</h4>${events.length ? html`<ol class="plain history">${events.map((e) => html`<li>${when(e.at_ms)} <span>${oneLine(e.text || e.type, 160)}</span></li>`)}</ol>`
+      <section><h4>Recent history</h4>${events.length ? html`<ol class="plain history">${events.map((e) => html`<li>${when(e.at_ms)} <span>${oneLine(e.type, 40)}${said(e) ? html` <span class="dim">${said(e)}</span>` : nothing}</span></li>`)}</ol>`
         : html`<p class="dim">Nothing since the daemon started.</p>`}</section>
       ${m?.problem ? faultCard(m.problem) : nothing}
       ${p.id ? html`<section><h4>More by command</h4>${command(`ironmesh peers show ${p.id.slice(0, 8)}`)}</section>` : nothing}

@@ -82,7 +82,7 @@ class Queue extends Panel {
     const chosen = model.queue.get(this.peer);
     return html`<div class="column"><div class="panel-head"><h2>Queue</h2>
       <dl class="figures"><div><dt>Waiting</dt><dd>${count(q?.depth)}</dd></div><div><dt>Size</dt><dd>${bytes(q?.bytes ?? 0)}</dd></div>
-        <div><dt>Oldest</dt><dd>${q?.oldest_ms ? span(now - q.oldest_ms) : "–"}</dd></div><div><dt>Peers</dt><dd>${count(rows.length)}</dd></div></dl></div>
+        <div><dt>Oldest</dt><dd>${rows.length ? span(now - rows[0].oldest_ms) : "–"}</dd></div><div><dt>Peers</dt><dd>${count(rows.length)}</dd></div></dl></div>
       <im-table .caption=${"Queue by peer"} .columns=${COLUMNS} .open=${this.open} .selected=${this.peer}
         .nothing=${empty("Nothing waits.", "Every message has reached its peer, or has ended. What became of each:", "ironmesh outbox list")} .rows=${rows}></im-table>
       ${this.peer ? html`<section class="below" aria-labelledby="waiting-title"><header><h3 id="waiting-title" tabindex="-1">Waiting for ${foreign(chosen?.label ?? this.peer.slice(0, 8), 60)}</h3>
