@@ -116,8 +116,10 @@ void web_conn_drop(struct conn *c)
 }
 
 /* --- a head ------------------------------------------------------------------------------------------------ */
+/* What lws has and does not hand over must not count as absent. */
 static struct bytes keep(struct web *w, int n)
 {
+	w->scratch_bad = w->scratch_bad || n < 0;
 	struct bytes b = bytes_of(w->scratch + w->scratch_n, n > 0 ? (size_t)n : 0);
 
 	if (n > 0)
@@ -184,6 +186,7 @@ static bool read_head(struct conn *c, struct request_head *r)
 
 	memset(r, 0, sizeof *r);
 	c->w->scratch_n = 0;
+	c->w->scratch_bad = false;
 	r->verb = verb_of(lws_http_get_uri_and_method(c->wsi, &path, &n));
 	if (!path || n <= 0)
 		return false;
@@ -203,7 +206,7 @@ static bool read_head(struct conn *c, struct request_head *r)
 	r->chunked = lws_hdr_total_length(c->wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0;
 	length = header(c, WSI_TOKEN_HTTP_CONTENT_LENGTH);
 	r->has_length = length_of(length, &r->length);
-	return length.n == 0 || r->has_length;
+	return !c->w->scratch_bad && (length.n == 0 || r->has_length);
 }
 
 

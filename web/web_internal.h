@@ -121,6 +121,7 @@ struct web {
 	void *done_ctx;
 	char scratch[HEAD_BYTES + 4096]; /* the head that is being handled */
 	size_t scratch_n;
+	bool scratch_bad;
 	uint8_t chunk[LWS_PRE + WRITE_BYTES];
 };
 
