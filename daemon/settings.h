@@ -64,8 +64,8 @@ const char *setting_kind_word(enum setting_kind k);
 bool setting_number(const struct setting *s, const char *text, uint64_t *out);
 /* "0 to 65535", "10s to 7d or 0", "off, on or require"; "" when nothing is to be said. */
 const char *setting_range(const struct setting *s, char *out, size_t cap);
-/* A key that was renamed: what it is called now, or NULL. */
-const struct setting *setting_former(const char *section, const char *key);
+/* A key by another name than its own, or NULL. */
+const struct setting *setting_other_name(const char *section, const char *key);
 const char *setting_section_text(const char *section); /* one line */
 bool setting_section_known(const char *section, bool *named);
 

@@ -146,9 +146,9 @@ static void on_pair(void *ctx, unsigned line, const char *section, const char *n
 
 	if (!setting_section_known(section, &named) || named != (name != NULL))
 		return; /* said at its header */
-	if (!s && (s = setting_former(section, key))) {
-		snprintf(what, sizeof what, "'%s' in [%s] is now '%s' in [%s]", key, section, s->key, s->section);
-		complain(r, line, true, what, "The old name is taken for one more release.");
+	if (!s && (s = setting_other_name(section, key))) {
+		snprintf(what, sizeof what, "'%s' in [%s] is called '%s' in [%s]", key, section, s->key, s->section);
+		complain(r, line, true, what, "It is taken all the same; better write the right name.");
 	}
 	if (!s) {
 		unknown_key(r, line, section, key);

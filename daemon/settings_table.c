@@ -161,10 +161,10 @@ static const struct {
 	{ "peer", "A peer that is dialled; one section for each." },
 };
 
-/* Names that are still taken, with a warning, for one release. */
+/* What people write instead, taken with a warning that says the right name. A key that is renamed comes here too. */
 static const struct {
 	const char *section, *key, *now_section, *now_key;
-} formers[] = {
+} others[] = {
 	{ "identity", "passphrase_file", "mesh", "passphrase_file" },
 	{ "identity", "mesh", "mesh", "name" },
 	{ "trust", "tofu", "trust", "trust_on_first_use" },
@@ -191,11 +191,11 @@ const struct setting *setting_by_option(const char *option)
 	return NULL;
 }
 
-const struct setting *setting_former(const char *section, const char *key)
+const struct setting *setting_other_name(const char *section, const char *key)
 {
-	for (size_t i = 0; i < sizeof formers / sizeof formers[0]; i++)
-		if (strcmp(formers[i].section, section) == 0 && strcmp(formers[i].key, key) == 0)
-			return setting_find(formers[i].now_section, formers[i].now_key);
+	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+		if (strcmp(others[i].section, section) == 0 && strcmp(others[i].key, key) == 0)
+			return setting_find(others[i].now_section, others[i].now_key);
 	return NULL;
 }
 

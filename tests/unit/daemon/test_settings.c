@@ -177,7 +177,7 @@ static void all_mistakes_are_found_at_once(void **state)
 	assert_non_null(strstr(f.what, "and more"));
 }
 
-static void an_old_name_is_taken_with_a_warning(void **state)
+static void another_name_is_taken_with_a_warning(void **state)
 {
 	write_file("ironmesh.conf", "[trust]\ntofu = yes\n");
 	assert_int_equal(LOAD(), ERR_OK);
@@ -294,7 +294,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(peers_add_up_and_lists_are_replaced, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_mistake_is_told_with_its_line_and_what_was_meant, setup, teardown),
 		cmocka_unit_test_setup_teardown(all_mistakes_are_found_at_once, setup, teardown),
-		cmocka_unit_test_setup_teardown(an_old_name_is_taken_with_a_warning, setup, teardown),
+		cmocka_unit_test_setup_teardown(another_name_is_taken_with_a_warning, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_else_can_write_decides_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(paths_are_relative_to_their_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(set_reaches_every_key, setup, teardown),
