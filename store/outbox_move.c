@@ -13,7 +13,7 @@
 /* `?N` is appended while there is room; the longest of what is appended fits above it. A new row holds the room of one
  * step: its first update makes it no longer, and moves nothing in its page. */
 #define APPEND_TRACK(n)                                                                            \
-	" track = CASE WHEN " n " = x'' THEN track WHEN track = x'0000000000000000' THEN " n          \
+	" track = CASE WHEN track = x'0000000000000000' THEN " n                                      \
 	" WHEN length(track) <= 448 THEN CAST(track || " n " AS BLOB) ELSE track END"
 _Static_assert(TRACK_MAX - 448 >= 2 * TRACK_STEP_MAX, "room");
 
@@ -233,7 +233,12 @@ enum err outbox_flush(struct store *s)
 	if (!n)
 		return ERR_OK;
 	s->receipts_n = 0; /* first: what follows asks for statements, which would flush again */
-	qsort(s->receipts, n, sizeof(s->receipts[0]), by_number);
+	for (size_t i = 1; i < n; i++) {
+		if (s->receipts[i].row > s->receipts[i - 1].row)
+			continue;
+		qsort(s->receipts, n, sizeof(s->receipts[0]), by_number);
+		break;
+	}
 	for (size_t i = 1; e == ERR_OK && i <= n; i++) {
 		if (i < n && s->receipts[i].row == s->receipts[i - 1].row + 1 &&
 		    one_try(&s->receipts[from].t, &s->receipts[i].t))

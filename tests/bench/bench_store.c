@@ -124,7 +124,8 @@ static void one(enum kind kind, unsigned i, const uint8_t *body)
 				       .body = bytes_of(body, BODY)};
 		check(outbox_put(store, &m, &seq, wires[i]), "outbox_put");
 	} else if (kind == RECEIPT) {
-		check(outbox_receipt(store, &peer, id, OUTBOX_DELIVERED, NULL, now, NULL, &seq),
+		struct outbox_try t = {.at_ms = now - 2, .via = OUTBOX_VIA_SESSION, .hops = 1};
+		check(outbox_receipt(store, &peer, id, OUTBOX_DELIVERED, NULL, now, &t, &seq),
 		      "receipt");
 	} else {
 		struct inbox_new m = {.author = peer,
