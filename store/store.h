@@ -6,8 +6,8 @@
  * reach SQLite, under a random database key that is stored wrapped by DERIVE_DB_WRAP; so no text of
  * a message is in the database, the WAL or a journal.
  *
- * In clear, for whoever reads the file: node ids (peer, author, via), msg ids, priority, state, number
- * of attempts, times, the size of each body, and whether an inbox row was proven and reported. Who
+ * In clear, for whoever reads the file: node ids (peer, author, via, neighbours that carried it), msg ids, priority,
+ * state, number of attempts, times of each step, the size of each body, and whether an inbox row was proven and reported. Who
  * writes to the file can delete rows, change states and times of change, or put an older copy of the
  * file back; a body that is altered or moved to another row, and a changed author, id, priority,
  * `proven`, time of creation or expiry, is ERR_CORRUPT when it is read.

@@ -719,6 +719,35 @@ def a_snapshot_is_taken_and_released():
     wait_for(lambda: not os.path.exists(folder), what="the end of the snapshot")
 
 
+def what_the_dashboard_shows_is_told():
+    heads = alice.call("conversations.list")
+    assert heads["schema"] == "ironmesh.conversations/1" and heads["next"] is None, heads
+    one = heads["conversations"][0]
+    page = alice.call("conversations.show", peer=one["peer"], limit=1)
+    assert page["schema"] == "ironmesh.conversation/1" and len(page["messages"]) == 1, page
+    key = page["messages"][0]["key"]
+    assert alice.call("messages.show", key=key)["timeline"], key
+    assert alice.call("messages.body", key=key)["key"] == key
+    for params in ({"peer": one["peer"], "before": "x"}, {"peer": one["peer"], "before": "1:1", "after": "1:1"},
+                   {"peer": one["peer"], "conversation": "12"}, {"peer": one["peer"], "limit": 501}):
+        assert alice.refused("conversations.show", "usage", **params).exit == 2
+    assert alice.refused("conversations.list", "usage", after="nonsense").exit == 2
+    assert alice.refused("messages.body", "usage", key="out:0").exit == 2
+    assert alice.call("queue.list")["schema"] == "ironmesh.queue/1"
+    assert alice.call("attention.list")["schema"] == "ironmesh.attention/1"
+    assert alice.call("attention.dismiss", key="warning:0", count=1)["key"] == "warning:0"
+    assert alice.call("stats.history", range="day")["span_ms"] == 60000
+    assert alice.refused("stats.history", "usage", range="year").exit == 2
+    assert alice.call("mesh.graph")["nodes"][0]["self"] is True
+    for section in ("status", "attention", "peers", "conversations", "queue", "mesh", "stats", "events"):
+        assert alice.call("feed.snapshot", section=section)["section"] == section
+    page = alice.call("peers.list", limit=1)
+    assert len(page["peers"]) >= 1 and (page["omitted"] == 0) == (page["next"] is None), page
+    at = alice.call("feed.subscribe")
+    assert at["schema"] == "ironmesh.feed.subscribed/1" and at["gap"] is False, at
+    assert alice.call("feed.unsubscribe")["subscribed"] is False
+
+
 def an_identity_ends_by_its_own_word():
     if lab.im2 == "off":
         carol.refused("keys.revoke", "unsupported")
@@ -759,4 +788,4 @@ sys.exit(lab.run(the_daemons_start, version_and_status_say_who_answers,
                  what_bob_can_do_is_said_and_found, ways_and_hints_are_listed, an_invite_is_made_listed_and_revoked,
                  only_administrators_revoke_for_the_mesh, rotation_gives_a_new_identity_and_keeps_the_rest,
                  the_door_of_the_dashboard_opens_and_tokens_are_made,
-                 a_snapshot_is_taken_and_released, an_identity_ends_by_its_own_word, all_stop_in_order, every_method_of_the_document_was_called))
+                 a_snapshot_is_taken_and_released, what_the_dashboard_shows_is_told, an_identity_ends_by_its_own_word, all_stop_in_order, every_method_of_the_document_was_called))
