@@ -347,8 +347,13 @@ static void tell_alarms(struct gather *g)
 		snprintf(what, sizeof what, tls ? "the TLS key at %.100s has changed" : "somebody else answers as %.100s", safe);
 		t.means = tls ? "The identity is the same. A new certificate, or somebody in between." :
 				"Its key is another one. Either it was set up anew, or somebody pretends to be it. Nothing is sent to the new key.";
-		snprintf(next, sizeof next, tls ? "ironmesh peers show %s" : "ironmesh trust repin %s %s",
-			 tls ? a->was.hex : safe, tls ? "" : a->now.hex);
+		/* The subject is a stranger's word, and this is pasted into a shell. */
+		if (tls)
+			snprintf(next, sizeof next, "ironmesh peers show %s", a->was.hex);
+		else if (!strchr(safe, '\''))
+			snprintf(next, sizeof next, "ironmesh trust repin '%s' %s", safe, a->now.hex);
+		else
+			snprintf(next, sizeof next, "ironmesh trust list");
 		snprintf(t.key, sizeof t.key, "key-changed:%.12s:%.12s:%.24s", a->was.hex, a->now.hex, safe);
 		tell(g, &t);
 	}

@@ -11,7 +11,7 @@
  *
  * Nobody listens for FEED_SLEEP_MS: it sleeps, and an event costs one comparison.
  *
- * Callbacks of subscribers must not call into the node.
+ * Callbacks of subscribers must not call into the node, and must not end a subscription.
  */
 #ifndef DAEMON_FEED_H
 #define DAEMON_FEED_H

@@ -238,6 +238,29 @@ static void a_pending_peer_has_one_button(void **state)
 	assert_null(item(key));
 }
 
+/* What is said to be typed is typed: a name cannot bring a command along. */
+static void a_changed_key_names_its_subject_as_one_word(void **state)
+{
+	static const char *const subjects[] = {"bob; touch x", "bob' $(touch x) '"};
+	struct node_id bob = edge_peer(&e, "bob");
+
+	for (int i = 0; i < 2; i++) {
+		struct pin_alarm a = {.was = bob, .now_ed = {(uint8_t)(i + 1)}, .at_ms = 1753500000000, .count = 1};
+		char key[120], expect[160];
+
+		snprintf(a.subject, sizeof a.subject, "%s", subjects[i]);
+		node_id_of(a.now_ed, &a.now);
+		assert_int_equal(pins_alarm(e.pins, &a), ERR_OK);
+		snprintf(key, sizeof key, "key-changed:%.12s:%.12s:%.24s", a.was.hex, a.now.hex, a.subject);
+		snprintf(expect, sizeof expect, i ? "ironmesh trust list%.0s" : "ironmesh trust repin 'bob; touch x' %s", a.now.hex);
+		json_t *is = item(key);
+		assert_non_null(is);
+		assert_string_equal(json_str(is, "next"), expect);
+		assert_true(json_is_null(json_object_get(is, "action"))); /* no button trusts another key */
+		json_decref(is);
+	}
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -245,6 +268,7 @@ int main(void)
 		T(events_are_counted_in_their_span), T(rings_hold_an_hour_and_a_day), T(a_sleep_of_the_machine_is_no_catching_up),
 		T(quantiles_lie_in_their_buckets), T(what_a_part_sets_is_told_until_it_clears_it), T(set_items_are_bounded),
 		T(a_failed_message_can_be_set_aside_until_another_fails), T(a_pending_peer_has_one_button),
+		T(a_changed_key_names_its_subject_as_one_word),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
