@@ -397,20 +397,19 @@ def a_node_without_a_key_of_a_mesh_is_said():
 
 
 def a_changed_key_that_waits_is_said():
-    bob = node("bob", run=False)
-    alice.start("--peer", bob.address, "--trust-on-first-use")
+    alma, bob = node("alma", run=False), node("bob", run=False)
+    alma.start("--peer", bob.address, "--trust-on-first-use")
     bob.start("--trust-on-first-use")
-    alice.wait_online("bob")
+    alma.wait_online("bob")
     bob.stop()
     shutil.rmtree(bob.home)
     os.mkdir(bob.home, 0o700)
     shutil.copytree(node("bob2", run=False).home, bob.home, dirs_exist_ok=True)
     bob.start("--trust-on-first-use")
-    wait_for(lambda: alice.status()["alarms"], 30, what="an alarm")
-    expect(alice, "alarms", "failure", "trust list")
+    wait_for(lambda: alma.status()["alarms"], 30, what="an alarm")
+    expect(alma, "alarms", "failure", "trust list")
     bob.stop()
-    alice.stop()
-    alice.options = []
+    alma.stop()
 
 
 def a_message_that_waits_for_too_long_is_said_with_its_reason():
