@@ -217,7 +217,7 @@ def operations():
             assert status()["id"]
         if item.text.startswith("apt purge"):
             assert not booted.run("find", "/proc", "-maxdepth", "1", "-user", "ironmesh").stdout
-            assert not os.path.exists(FRESH + UNITS[0]) and not os.path.exists(FRESH + "/etc/ironmesh")
+            assert not os.path.exists(FRESH + UNITS[0]) and not os.path.exists(FRESH + "/etc/ironmesh/ironmesh.conf")
             assert os.path.exists(FRESH + "/var/lib/ironmesh/keys.json")
 
 
