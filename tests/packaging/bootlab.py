@@ -26,6 +26,10 @@ mount -t tmpfs tmpfs "$r/dev/shm"
 mount -t tmpfs -o mode=755 tmpfs "$r/run"
 mount -t tmpfs -o mode=1777 tmpfs "$r/tmp"
 ip link set lo up
+ip link add wire type veth peer name wall
+ip addr add 10.77.0.1/24 dev wire
+ip link set wire up
+ip link set wall up
 hostname freshroot
 cd "$r"
 mkdir -p .outside
