@@ -23,7 +23,7 @@ static const struct doctor_check TABLE[] = {
 	{ "audit", "the audit log is one unbroken chain", doctor_audit },
 	{ "certificate", "TLS key and certificate are whole and belong together", doctor_certificate },
 	{ "leftovers", "nothing is left of work that was interrupted", doctor_leftovers },
-	{ "configuration", "ironmesh.conf and conf.d are valid", doctor_configuration },
+	{ "configuration", "ironmesh.conf and conf.d are valid, and in effect", doctor_configuration },
 	{ "daemon", "the daemon answers on its control socket", doctor_daemon },
 	{ "version", "the running daemon is this program", doctor_version },
 	{ "clock", "the clock is plausible, and has not jumped", doctor_clock },

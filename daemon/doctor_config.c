@@ -2,6 +2,26 @@
 #include "daemon/config.h"
 #include "daemon/doctor_internal.h"
 
+/* What the files say is right, and the daemon runs with something else. */
+static bool not_in_effect(struct doctor *d)
+{
+	const json_t *o = json_object_get(d->status, "config"), *later = json_object_get(o, "needs_restart");
+	const char *error = json_str(o, "error");
+
+	if (error) {
+		doctor_say(d, DOCTOR_WARNING, "the last reload was refused: %s", error);
+		doctor_means(d, "The daemon runs with the configuration that it had before.");
+		doctor_fix(d, "ironmesh config reload --home %s", d->home_word);
+	} else if (json_array_size(later)) {
+		doctor_say(d, DOCTOR_WARNING, "%zu setting(s) are in effect only after a restart", json_array_size(later));
+		doctor_means(d, "`ironmesh config diff` shows which.");
+		doctor_fix(d, "sudo systemctl restart ironmesh   (or stop the daemon and start it again)");
+	} else {
+		return false;
+	}
+	return true;
+}
+
 void doctor_configuration(struct doctor *d)
 {
 	char name[] = "run", *argv[] = { name, NULL };
@@ -26,7 +46,7 @@ void doctor_configuration(struct doctor *d)
 				   c.settings.problems[i].what);
 			doctor_means(d, "%s", c.settings.problems[i].means);
 		}
-		if (!c.settings.problems_n)
+		if (!not_in_effect(d) && !c.settings.problems_n)
 			doctor_say(d, DOCTOR_OK, c.settings.files_n ? "%zu file(s)" : "no file, everything has its default",
 				   c.settings.files_n);
 	}

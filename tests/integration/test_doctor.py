@@ -387,6 +387,21 @@ def walls_that_were_left_out_are_said():
     alice.options = []
 
 
+def a_configuration_that_is_not_in_effect_is_said():
+    conf = path(alice, "ironmesh.conf")
+    write(conf, b"[log]\nlevel = info\n")
+    alice.start()
+    is_healthy(alice)
+    write(conf, b"[log]\nlevel = loud\n")
+    alice.cli("config", "reload")
+    write(conf, b"[log]\nlevel = debug\n")
+    c = expect(alice, "configuration", "warning", "refused", "config reload")
+    run_fix(c)
+    is_healthy(alice)
+    os.unlink(conf)
+    alice.stop()
+
+
 def a_node_without_a_key_of_a_mesh_is_said():
     d = node("lonely", run=False)
     d.command = lambda options: [lab.binary, "run", "--home", d.home, "--name", "lonely", "--port", str(d.port), "--bind",
@@ -767,7 +782,7 @@ if __name__ == "__main__":
              a_port_that_is_taken_is_said_with_by_whom, messages_that_wait_while_no_daemon_runs_are_said,
              repairs_are_made_and_said_and_a_dry_run_makes_none, a_clock_that_is_wrong_is_said,
              limits_that_are_too_low_are_said, a_daemon_that_is_stuck_is_said, a_program_that_was_replaced_is_said,
-             walls_that_were_left_out_are_said, a_node_without_a_key_of_a_mesh_is_said, a_changed_key_that_waits_is_said,
+             walls_that_were_left_out_are_said, a_configuration_that_is_not_in_effect_is_said, a_node_without_a_key_of_a_mesh_is_said, a_changed_key_that_waits_is_said,
              a_message_that_waits_for_too_long_is_said_with_its_reason, scheduled_backups_that_fail_are_said,
              files_of_another_user_are_named, root_on_the_folder_of_another_user_looks_with_his_rights,
              a_disk_that_is_full_or_read_only_is_said, swap_in_clear_is_said_when_keys_cannot_be_locked,
