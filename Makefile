@@ -5,6 +5,7 @@
 #   make check          install what is missing, run every test that fits in minutes
 #   make MODE=asan check | MODE=debug|release|asan|tsan|cov   (objects in build/<mode>/)
 #   make web             the page of the daemon again (only after a change in web/ui; needs Node)
+#   make check-docs | make man | make dist | make deb | make package-check
 #   make bench | make fuzz T=60 | make sim | make check-layers | make format | make install
 #
 # A room is a folder; each becomes one archive. Link order follows the include table of

@@ -264,8 +264,11 @@ def targets():
         assert p.returncode == 0, (t, p.stderr[-300:])
 
 
-@check("links between the documents lead somewhere")
+@check("links between the documents lead somewhere, and docs/README.md leads to every page")
 def links():
+    index = re.findall(r"\]\(([a-z0-9-]+\.md)\)", read("docs/README.md"))
+    pages = [f for f in os.listdir(os.path.join(ROOT, "docs")) if f.endswith(".md") and f != "README.md"]
+    assert sorted(set(index)) == sorted(pages), set(index) ^ set(pages)
     for name in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "THREAT_MODEL.md"] + [
         "docs/" + f for f in os.listdir(os.path.join(ROOT, "docs")) if f.endswith(".md")
     ]:
