@@ -2,7 +2,7 @@
 // empty page of the same browser in the same run, which is as fast as a page can be.
 import { execFileSync } from "node:child_process";
 import http from "node:http";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { Lab, ROOT, until } from "./lab.mjs";
 
 const PEERS = Number(process.env.PEERS || 10_000);
@@ -20,9 +20,8 @@ const paint = (page) => page.evaluate(() => new Promise((done) => {
 
 const empty = http.createServer((_q, a) => a.writeHead(200, { "Content-Type": "text/html" }).end("<!doctype html><title>empty</title><p>.</p>"));
 try {
+  execFileSync(resolve(process.env.BIG_HOME || resolve(ROOT, "build/release/tests/bench/big_home")), [join(lab.folder, "big"), "--peers", String(PEERS), "--messages", "100000"]);
   const daemon = await lab.daemon("big");
-  execFileSync("rm", ["-rf", daemon.home]);
-  execFileSync(resolve(process.env.BIG_HOME || resolve(ROOT, "build/release/tests/bench/big_home")), [daemon.home, "--peers", String(PEERS), "--messages", "100000"]);
   await daemon.start();
   await new Promise((done) => empty.listen(0, "127.0.0.1", done));
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { Lab, PATIENCE, ROOT, go, quiet, row, until } from "./lab.mjs";
 
 const lab = new Lab("big");
@@ -10,9 +10,8 @@ const maker = resolve(process.env.BIG_HOME || resolve(ROOT, "build/release/tests
 let daemon, page;
 
 before(async () => {
+  execFileSync(maker, [join(lab.folder, "big"), "--peers", "10000", "--messages", "100000", "--hostile"], { timeout: 4 * PATIENCE });
   daemon = await lab.daemon("big");
-  execFileSync("rm", ["-rf", daemon.home]);
-  execFileSync(maker, [daemon.home, "--peers", "10000", "--messages", "100000", "--hostile"], { timeout: 4 * PATIENCE });
   await daemon.start();
   page = await lab.page(daemon);
 });

@@ -26,6 +26,7 @@ export async function until(what, fn, ms = PATIENCE) {
       if (got) return got;
       last = undefined;
     } catch (e) {
+      if (e.final) throw e;
       last = e;
     }
     if (Date.now() > end) throw new Error(`waited ${ms / 1000} s in vain for: ${what}${last ? ` (${last.message})` : ""}`);
@@ -33,7 +34,7 @@ export async function until(what, fn, ms = PATIENCE) {
   }
 }
 
-let nextPort = 30000 + ((process.pid * 131) % 20000);
+let nextPort = 20000 + ((process.pid * 131) % 9000); // below those that the kernel gives away
 async function port() {
   for (;;) {
     const n = nextPort++;
@@ -80,7 +81,10 @@ class Daemon {
     const process = this.process;
     this.ended = new Promise((done) => process.on("exit", (code, signal) => done(code ?? signal)));
     await until(`${this.name} to answer`, async () => {
-      if (process.exitCode !== null) throw new Error(`${this.name} ended with ${process.exitCode}:\n${this.tail()}`);
+      if (process.exitCode !== null) {
+        this.process = null;
+        throw Object.assign(new Error(`${this.name} ended with ${process.exitCode}:\n${this.tail()}`), { final: true });
+      }
       return this.call("status");
     });
     return this;

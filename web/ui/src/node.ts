@@ -88,7 +88,7 @@ class NodePanel extends Panel {
   };
   private sessions(v: any): TemplateResult {
     return html`<table class="plain-table"><caption class="sr">Sessions</caption><thead><tr><th scope="col">Session</th><th scope="col">May</th><th scope="col">Opened</th><th scope="col">Used</th><th scope="col">Ends</th><th scope="col">Actions</th></tr></thead>
-      <tbody>${v.sessions.map((s: any) => html`<tr><th scope="row"><code>${oneLine(s.id, 12)}</code>${s.own ? html` <span class="dim">this page</span>` : nothing}</th><td>${s.role}</td><td>${when(s.created_ms)}</td><td>${when(s.used_ms)}</td><td>${when(s.expires_ms, true)}</td>
+      <tbody>${v.sessions.map((s: any) => html`<tr><th scope="row"><code>${oneLine(s.id, 200).slice(0, 8)}</code>${s.own ? html` <span class="dim">this page</span>` : nothing}</th><td>${s.role}</td><td>${when(s.created_ms)}</td><td>${when(s.used_ms)}</td><td>${when(s.expires_ms, true)}</td>
         <td>${s.own ? nothing : html`<button type="button" class="small danger" @click=${() => this.end(s)}>End</button>`}</td></tr>`)}</tbody></table>`;
   }
 
