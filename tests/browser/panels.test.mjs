@@ -245,6 +245,20 @@ test("a refusal says what happened, what it means, and the next command", async 
   await lab.shot(page, "fault");
 });
 
+test("a burst of more than one page leaves no hole in the thread", async () => {
+  await page.evaluate((id) => (location.hash = `#messages/${id}`), await bob.id());
+  await message("and hello from bob").waitFor();
+  await bob.call("send_many", { to: await alice.id(), messages: Array.from({ length: 150 }, (_, i) => `burst ${i}`) });
+  await message("burst 149").waitFor();
+  const seen = new Set();
+  const list = thread().locator(".scroll");
+  await until("all of the burst to be read backwards", async () => {
+    for (const text of await thread().locator(".message .text").allTextContents()) if (text.startsWith("burst ")) seen.add(text);
+    await list.evaluate((e) => (e.scrollTop -= 400));
+    return seen.size === 150;
+  });
+});
+
 test("charts are drawn, and have their numbers as a table", async () => {
   await go(page, "Charts");
   await page.locator(".plot canvas").first().waitFor();

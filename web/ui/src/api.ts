@@ -69,7 +69,14 @@ export async function open(): Promise<Session> {
   const code = /^#code=([\w-]+)/.exec(location.hash)?.[1];
   if (!code) return get("session");
   history.replaceState(null, "", location.pathname);
-  const session: Session = await request("POST", "session", { code });
+  let session: Session;
+  try {
+    session = await request("POST", "session", { code });
+  } catch (e) {
+    // A code that was used: whoever used it here before is still let in.
+    if (csrf) return get("session").catch(() => Promise.reject(e));
+    throw e;
+  }
   csrf = session.csrf ?? "";
   localStorage.setItem(KEY, csrf);
   return session;

@@ -31,7 +31,7 @@ export function start(): void {
 export function connect(): void {
   clearTimeout(timer);
   drop();
-  const ws = new WebSocket(`ws://${location.host}/api/v1/live`);
+  const ws = new WebSocket(`${location.protocol.replace("http", "ws")}//${location.host}/api/v1/live`);
   socket = ws;
   ws.onopen = () => ws.send(JSON.stringify({ type: "start", csrf: api.token(), feed: whole ? { since: seq, boot } : true }));
   ws.onmessage = (e) => ws === socket && take(JSON.parse(e.data));

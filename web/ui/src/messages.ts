@@ -137,6 +137,12 @@ class Thread extends Panel {
     try {
       const got = await call("conversations.show", { peer, limit: PAGE, bodies: !shoulder, ...(shoulder ? {} : { body_max: 2048 }), ...(before ? { before } : {}) });
       if (peer !== this.peer || shoulder !== this.shoulder) return;
+      // More came than one page holds: what is between is not known, so the thread begins anew at its end.
+      if (!before && this.items.length && got.messages.length && !got.messages.some((m: Message) => this.at.has(m.key))) {
+        this.items = [];
+        this.at.clear();
+        this.older = null;
+      }
       this.merge(got.messages);
       if (before || !this.older) this.older = got.older;
       this.problem = null;
