@@ -678,7 +678,7 @@ def colours_are_for_terminals():
 
 
 def completion_offers_commands_and_peers():
-    assert im("completion", "words", "--", "se").text == "send\n"
+    assert im("completion", "words", "--", "sen").text == "send\n"
     assert "bob\n" in im("completion", "words", "--", "send", *home(alice), "").text
     assert im("completion", "words", "--", "run", "--trust").text == "--trust-on-first-use\n"
     for shell in ("bash", "zsh", "fish"):

@@ -404,7 +404,7 @@ def keys_are_shown():
     assert show["encrypted"] is False and show["path"].endswith("keys.json")
     assert len(base64.b64decode(show["public_key"])) == len(base64.b64decode(show["x25519_public"])) == 32
     assert alice.call("keys.fingerprint")["fingerprint"].replace(" ", "") == alice.id
-    for method in ("keys.generate", "keys.migrate"):
+    for method in ("keys.generate", "keys.migrate", "keys.encrypt"):
         used.add(method)
         alice.refused(method, "state", **({"name": "x"} if method == "keys.generate" else {}))
 
@@ -748,6 +748,34 @@ def what_the_dashboard_shows_is_told():
     assert alice.call("feed.unsubscribe")["subscribed"] is False
 
 
+def settings_are_shown_and_read_again():
+    shown = alice.call("config.show", effective=True)
+    assert shown["schema"] == "ironmesh.config/1" and shown["source"] == "daemon", shown["source"]
+    assert {v["key"]: v["value"] for v in shown["values"] if v["section"] == "trust"}["trust_on_first_use"] == "yes", shown
+    assert any(k["section"] == "lan" and k["key"] == "port" and not k["reload"] for k in alice.call("config.keys")["keys"])
+    assert alice.call("config.diff")["now"] == "files"
+    with open(os.path.join(alice.home, "ironmesh.conf"), "w") as f:
+        f.write("[limits]\nrekey_interval = 45m\n")
+    os.chmod(f.name, 0o600)
+    got = alice.call("config.reload")
+    assert [(c["key"], c["now"]) for c in got["changes"]] == [("rekey_interval", "45m")] and got["needs_restart"] == [], got
+    with open(f.name, "w") as f:
+        f.write("[limits]\nrekey_intervall = 45m\n")
+    assert alice.refused("config.reload", "usage").exit == 10
+    os.unlink(f.name)
+    assert [c["now"] for c in alice.call("config.reload")["changes"]] == ["30m"]
+    for method in ("config.path", "config.check"):
+        used.add(method)
+        alice.refused(method, "state")
+
+
+def a_peer_is_looked_at_from_outside():
+    assert alice.refused("doctor.peer", "usage", address="nonsense").exit == 2
+    got = alice.call("doctor.peer", 40, address=carol.address)
+    assert got["schema"] == "ironmesh.doctor.handshake/1" and got["address"] == carol.address, got
+    assert got["steps"] and all(step["took_ms"] >= 0 for step in got["steps"]), got
+
+
 def an_identity_ends_by_its_own_word():
     if lab.im2 == "off":
         carol.refused("keys.revoke", "unsupported")
@@ -788,4 +816,5 @@ sys.exit(lab.run(the_daemons_start, version_and_status_say_who_answers,
                  what_bob_can_do_is_said_and_found, ways_and_hints_are_listed, an_invite_is_made_listed_and_revoked,
                  only_administrators_revoke_for_the_mesh, rotation_gives_a_new_identity_and_keeps_the_rest,
                  the_door_of_the_dashboard_opens_and_tokens_are_made,
-                 a_snapshot_is_taken_and_released, what_the_dashboard_shows_is_told, an_identity_ends_by_its_own_word, all_stop_in_order, every_method_of_the_document_was_called))
+                 a_snapshot_is_taken_and_released, what_the_dashboard_shows_is_told, settings_are_shown_and_read_again, a_peer_is_looked_at_from_outside,
+                 an_identity_ends_by_its_own_word, all_stop_in_order, every_method_of_the_document_was_called))
