@@ -54,7 +54,7 @@ static json_t *ask_daemon(struct cli *c, json_t *asked)
 		(void)json_object_set_new(asked, "audit", audit);
 	queue = answer(c, "queue.list", json_pack("{s:i}", "limit", 100));
 	if (queue)
-		(void)json_object_set(asked, "queue", json_object_get(queue, "rows"));
+		(void)json_object_set(asked, "queue", json_object_get(queue, "queue"));
 	json_decref(queue);
 	return asked;
 }

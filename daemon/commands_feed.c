@@ -158,13 +158,17 @@ enum err command_mesh_graph(struct call *c)
 enum err command_queue_list(struct call *c)
 {
 	struct store_stats st;
+	uint64_t oldest;
 	struct buf b;
-	enum err e;
+	enum err e = outbox_oldest(c->cx->store, &oldest);
 
+	if (e != ERR_OK)
+		return store_refused(c, e);
 	store_stats(c->cx->store, &st);
 	begin(&b, "ironmesh.queue/1");
 	row_uint(&b, ",\"depth\":", st.outbox_waiting);
 	row_uint(&b, ",\"bytes\":", st.outbox_bytes);
-	e = feed_page(c->cx->feed, "queue", arg_text(c, "after"), (size_t)arg_int(c, "limit", 500), &b);
+	row_uint(&b, ",\"oldest_ms\":", oldest);
+	e = feed_list(c->cx->feed, "queue", "queue", arg_text(c, "after"), (size_t)arg_int(c, "limit", 500), &b);
 	return e == ERR_OK || b.err != ERR_OK ? result_written(c, &b) : page_failed(c, &b, e);
 }

@@ -61,5 +61,8 @@ uint64_t feed_seq(const struct feed *f);
 /* A page of a section as the inside of a JSON object: "boot", "seq", "at_ms", "section", "rows", "next". ERR_NOTFOUND: no
  * such section. ERR_MALFORMED: `after` is none of ours. */
 enum err feed_page(struct feed *f, const char *section, const char *after, size_t limit, struct buf *out) MUST_CHECK;
+/* Of that only the rows, under this name, and "next". */
+enum err feed_list(struct feed *f, const char *section, const char *name, const char *after, size_t limit,
+		   struct buf *out) MUST_CHECK;
 
 #endif

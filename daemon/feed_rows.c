@@ -586,7 +586,7 @@ static enum err read_after(struct page *p, const char *after)
 	return ERR_OK;
 }
 
-enum err feed_page(struct feed *f, const char *section, const char *after, size_t limit, struct buf *out)
+enum err feed_list(struct feed *f, const char *section, const char *name, const char *after, size_t limit, struct buf *out)
 {
 	struct page p = { .f = f, .out = out, .limit = limit < FEED_PAGE_MAX ? limit : FEED_PAGE_MAX };
 	enum err e = read_after(&p, after);
@@ -596,9 +596,7 @@ enum err feed_page(struct feed *f, const char *section, const char *after, size_
 	feed_wake(f);
 	around_init(&p.around, f->cx);
 	buf_init(&p.row, 65536);
-	buf_printf(out, ",\"boot\":\"%s\",\"seq\":%" PRIu64 ",\"at_ms\":%" PRIu64, f->boot, f->seq, env_wall(f->env));
-	row_text(out, ",\"section\":", section);
-	buf_add_str(out, ",\"rows\":[");
+	buf_printf(out, ",\"%s\":[", name);
 	p.from = out->n;
 	e = page_section(&p, section);
 	if (p.full && p.last[0])
@@ -608,4 +606,11 @@ enum err feed_page(struct feed *f, const char *section, const char *after, size_
 	buf_fini(&p.row);
 	around_fini(&p.around);
 	return e == ERR_OK ? out->err : e;
+}
+
+enum err feed_page(struct feed *f, const char *section, const char *after, size_t limit, struct buf *out)
+{
+	buf_printf(out, ",\"boot\":\"%s\",\"seq\":%" PRIu64 ",\"at_ms\":%" PRIu64, f->boot, f->seq, env_wall(f->env));
+	row_text(out, ",\"section\":", section);
+	return feed_list(f, section, "rows", after, limit, out);
 }

@@ -144,12 +144,12 @@ def queued_and_cancelled_ones_have_theirs():
     line = timeline(alice, dead["msg_id"])
     assert states(line) == ["accepted", "cancelled"] and "operator" in line[1]["detail"], line
     queue = alice.call("queue.list")
-    assert queue["depth"] == 1 and queue["rows"][0]["peer"] == bob.id and queue["rows"][0]["queued"] == 1, queue
+    assert queue["depth"] == 1 and queue["queue"][0]["peer"] == bob.id and queue["queue"][0]["queued"] == 1 and queue["oldest_ms"], queue
     bob.start(*APART)
     alice.wait_online(bob.id)
     wait_for(lambda: "delivered" in states(timeline(alice, sent["msg_id"])), 15, what="the delivery")
     assert states(timeline(alice, sent["msg_id"])) == ["accepted", "handed", "delivered"]
-    assert alice.call("queue.list")["rows"] == []
+    assert alice.call("queue.list")["queue"] == []
     # Sent again after it was cancelled is not possible; after it expired it is, and the old end stays in the list.
     brief = None
     bob.stop()
