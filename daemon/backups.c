@@ -124,10 +124,12 @@ static void answer(struct backups *b, json_t *v)
 		return;
 	}
 	r->cancel = NULL;
-	if (b->err == ERR_OK)
+	if (b->err == ERR_OK) {
 		request_answer(r, v);
-	else
-		request_fail(r, &b->fault);
+		return;
+	}
+	json_decref(v);
+	request_fail(r, &b->fault);
 }
 
 static void save_ledger(struct backups *b)
