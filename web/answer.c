@@ -151,6 +151,7 @@ int status_of(enum err e)
 	case ERR_LIMIT:
 		return 413;
 	case ERR_UNTRUSTED:
+	case ERR_AUTH:
 	case ERR_KEY_CHANGED:
 	case ERR_DOWNGRADE:
 		return 422;

@@ -228,8 +228,10 @@ static enum err read_query(struct conn *c, struct fault *f)
 		return fault_set(f, ERR_NOMEM, EXIT_RETRY, "the daemon has no memory for this");
 	for (int i = 0; e == ERR_OK; i++) {
 		n = lws_hdr_copy_fragment(c->wsi, c->w->scratch, sizeof c->w->scratch, WSI_TOKEN_HTTP_URI_ARGS, i);
-		if (n <= 0)
+		if (n < 0)
 			break;
+		if (n == 0)
+			continue; /* "a=1&&b=2" */
 		e = query_add(c->params, bytes_of(c->w->scratch, (size_t)n), kind_of, c, f);
 	}
 	return e;
@@ -255,6 +257,8 @@ int web_conn_request(struct conn *c, bool upgrade)
 		return 0;
 	}
 	c->verb = r.verb;
+	/* lws waits for a body that nobody has announced; what comes would be none of the next request. */
+	c->close = upgrade || (!r.has_length && !r.chunked && (r.verb == VERB_POST || r.verb == VERB_OTHER));
 	c->body_want = r.chunked ? 1 : r.has_length ? (size_t)r.length : 0;
 	if (!routes_check(c, &r, upgrade) || upgrade)
 		return 0;
@@ -307,6 +311,20 @@ void web_conn_send(struct conn *c)
 	lws_callback_on_writable(c->wsi);
 }
 
+/*
+ * What came behind a request lws keeps for the next one. When that has a body, lws 4.1.6 takes what it kept as the body, from the
+ * first line of the very request on, and loops over the rest for ever. So no connection goes on with anything kept, its own or
+ * that of another one: whoever sends ahead has one answer.
+ */
+static int answered(struct conn *c)
+{
+	bool over = c->close || lws_service_adjust_timeout(c->w->lws, 1, 0) == 0;
+
+	forget_request(c);
+	web_conn_phase(c, CONN_HEAD, IDLE_MS);
+	return over || lws_http_transaction_completed(c->wsi) ? -1 : 0;
+}
+
 /* Headers and the beginning of the body in one write; then the rest. */
 int web_conn_writable(struct conn *c)
 {
@@ -316,6 +334,12 @@ int web_conn_writable(struct conn *c)
 
 	if (c->phase != CONN_SEND)
 		return 0;
+	if (lws_partial_buffered(c->wsi)) {
+		lws_callback_on_writable(c->wsi);
+		return 0;
+	}
+	if (c->sent == total)
+		return answered(c);
 	n = total - c->sent < WRITE_BYTES ? total - c->sent : WRITE_BYTES;
 	for (size_t done = 0; done < n;) {
 		size_t at = c->sent + done;
@@ -329,16 +353,12 @@ int web_conn_writable(struct conn *c)
 	if (lws_write(c->wsi, w->chunk + LWS_PRE, n, first ? LWS_WRITE_HTTP_HEADERS : LWS_WRITE_HTTP) < 0)
 		return -1;
 	c->sent += n;
-	if (c->sent < total) {
+	if (c->sent < total || lws_partial_buffered(c->wsi)) {
 		web_conn_phase(c, CONN_SEND, SEND_MS);
 		lws_callback_on_writable(c->wsi);
 		return 0;
 	}
-	forget_request(c);
-	web_conn_phase(c, CONN_HEAD, IDLE_MS);
-	if (c->close)
-		return -1;
-	return lws_http_transaction_completed(c->wsi) ? -1 : 0;
+	return answered(c);
 }
 
 int web_conn_refuse_upgrade(struct conn *c)

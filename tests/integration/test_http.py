@@ -320,7 +320,7 @@ def commands_answer_as_on_the_control_socket():
     got = page.get("/api/v1/outbox.list?limit=1&state=delivered").json["messages"]
     assert len(got) == 1 and got[0]["msg_id"] == sent.json["msg_id"]
     assert bob.take_body("over http")
-    for query, word in (("limit=x", "whole number"), ("limit=0", "limit"), ("colour=1", "colour"), ("limit=1&limit=2", "twice"),
+    for query, word in (("limit=x", "whole number"), ("limit=0", "limit"), ("colour=1", "colour"), ("limit=1&limit=2", "twice"), ("&limit=1&&colour=1", "colour"),
                         ("state=%ff", "text")):
         bad = page.get("/api/v1/outbox.list?" + query)
         assert bad.status == 400 and word in bad.error["message"] and bad.error["data"]["err"] == "usage", (query, bad)
@@ -330,6 +330,8 @@ def commands_answer_as_on_the_control_socket():
     nobody = page.call("send", {"to": "nobody-here", "body": "x"})
     assert nobody.status == 404 and nobody.error["data"]["err"] == "not-found" and nobody.error["data"]["exit"] == 4
     assert nobody.error["data"].get("next"), nobody
+    wrong = page.call("trust.verify", {"peer": "bob", "fingerprint": "0" * 32})
+    assert wrong.status == 422 and wrong.error["data"]["err"] == "auth", wrong
     missing = page.call("stat")
     assert missing.status == 404 and "no method" in missing.error["message"]
     assert page.call("wait", {"msg_id": sent.json["msg_id"], "wait_ms": 60001}).status == 400
@@ -349,15 +351,58 @@ def a_wait_is_given_up_with_its_connection():
 
 
 def one_connection_serves_many_requests():
+    kind = {"Content-Type": "application/json", "Origin": web.origin}
     sock = web.connect()
-    sock.sendall(web.text("GET", "/livez") * 3 + page.text("GET", "/api/v1/version"))
-    rest = b""
     for _ in range(3):
-        got, rest = read_answer(sock, rest)
-        assert got.status == 200 and got.body == b"ok\n"
-    got, rest = read_answer(sock, rest)
-    assert got.json["schema"] == "ironmesh.version/1" and rest == b""
+        sock.sendall(web.text("GET", "/livez"))
+        got, rest = read_answer(sock)
+        assert got.status == 200 and got.body == b"ok\n" and rest == b""
+        sock.sendall(page.text("POST", "/api/v1/version", kind, b"{}"))
+        got, rest = read_answer(sock)
+        assert got.json["schema"] == "ironmesh.version/1" and rest == b""
+    for piece in (page.text("POST", "/api/v1/version", {**kind, "Content-Length": "2"}), b"{}"):
+        sock.sendall(piece)
+        time.sleep(0.05)
+    assert read_answer(sock)[0].status == 200
     sock.close()
+
+
+def who_sends_ahead_has_one_answer_and_stops_nobody():
+    kind = {"Content-Type": "application/json", "Origin": web.origin}
+    get, post = web.text("GET", "/livez"), page.text("POST", "/api/v1/version", kind, b"{}")
+    nobody = web.text("POST", "/api/v1/session", kind, b'{"code": "x"}')
+    wait = tokens["send"].text("POST", "/api/v1/inbox.take", kind, b'{"wait_ms": 300}')
+    for ahead in (get + post, post + post, get + nobody, post + get + post, wait + get + post, wait + wait, (get + post) * 50,
+                  get + page.text("GET", "/livez", {"Content-Length": "5"}, b"hello")):
+        with web.connect() as sock:
+            sock.sendall(ahead)
+            got, rest = read_answer(sock)
+            assert got.status == 200, (ahead[:40], got)
+            try:
+                assert (rest or sock.recv(65536)) == b"", (ahead[:40], rest)
+            except ConnectionError:
+                pass
+        assert alice.call("status", timeout=2) and web.get("/livez").status == 200
+    # In pieces, while a command runs.
+    with web.connect() as sock:
+        sock.sendall(wait + post[:20])
+        time.sleep(0.1)
+        sock.sendall(post[20:])
+        assert read_answer(sock)[0].status == 200
+    assert alice.call("status", timeout=2)
+
+
+def a_body_of_no_length_is_no_request():
+    kind = {"Content-Type": "application/json", "Content-Length": None}
+    for odd in ({}, {"Content-Length ": "2"}, {"Content-Length": ""}):
+        with web.connect() as sock:
+            sock.sendall(tokens["read"].text("POST", "/api/v1/version", {**kind, **odd}) + b"{}" + web.text("GET", "/livez"))
+            got, rest = read_answer(sock)
+            assert got.status == 200 and got.headers["connection"] == "close" and rest == b"", (odd, got)
+            try:
+                assert sock.recv(100) == b""
+            except ConnectionError:
+                pass
 
 
 # --- limits -------------------------------------------------------------------------------------------------------------
@@ -680,6 +725,7 @@ TESTS = [nothing_listens_until_it_is_asked_for, a_browser_is_given_a_file_and_no
          what_is_kept_of_sessions_is_hashed, tokens_have_roles, a_wrong_token_is_nobody,
          wrong_tokens_are_limited_and_a_right_one_is_not_locked_out, a_revoked_token_is_refused_at_once,
          commands_answer_as_on_the_control_socket, a_wait_is_given_up_with_its_connection, one_connection_serves_many_requests,
+         who_sends_ahead_has_one_answer_and_stops_nobody, a_body_of_no_length_is_no_request,
          too_much_is_refused_before_it_is_read, what_is_no_http_is_closed, who_is_slow_keeps_nobody_out,
          a_body_that_does_not_come_is_not_waited_for, a_stream_tells_what_happens, the_feed_comes_with_numbers_and_says_when_it_has_a_gap, a_stream_of_a_token_has_no_csrf,
          a_stream_is_closed_with_a_reason, there_are_sixteen_streams, a_slow_page_costs_no_memory, metrics_are_open_metrics,
