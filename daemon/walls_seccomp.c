@@ -5,6 +5,7 @@
 #include "daemon/walls_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <net/if.h>
 #include <seccomp.h>
@@ -18,14 +19,13 @@
 #include <unistd.h>
 
 static const char *const allowed[] = {
-	/* files */
+	/* files; fchmod, utimensat and fcntl are below */
 	"read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "open",
 	"openat", "close", "close_range", "stat", "fstat", "lstat", "newfstatat", "fstatat64", "statx", "lseek", "_llseek",
-	"access", "faccessat", "fcntl", "fcntl64", "flock", "fsync", "fdatasync", "sync_file_range",
-	"fallocate", "truncate", "ftruncate", "getdents", "getdents64", "getcwd", "chdir", "fchdir", "rename", "renameat",
-	"renameat2", "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "link", "linkat", "readlink", "readlinkat", "chmod",
-	"fchmod", "fchmodat", "fchown", "umask", "utimensat", "statfs", "fstatfs", "fadvise64", "readahead", "sendfile",
-	"copy_file_range",
+	"access", "faccessat", "flock", "fsync", "fdatasync", "sync_file_range",
+	"fallocate", "ftruncate", "getdents", "getdents64", "getcwd", "chdir", "fchdir", "rename", "renameat",
+	"renameat2", "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "link", "linkat", "readlink", "readlinkat",
+	"fchown", "umask", "statfs", "fstatfs", "fadvise64", "readahead", "sendfile", "copy_file_range",
 	/* memory; mmap and mprotect are below */
 	"munmap", "mremap", "madvise", "brk", "mlock", "mlock2", "munlock", "msync", "mincore", "membarrier",
 	/* waiting */
@@ -70,8 +70,8 @@ static int add(scmp_filter_ctx c, uint32_t action, const char *name, unsigned ar
 	if (nr == __NR_SCMP_ERROR)
 		return 0;
 	nr = seccomp_rule_add_array(c, action, nr, args, arg);
-	/* A call that only other machines have; or what the default does anyway. */
-	return nr == -EDOM || nr == -EACCES || nr == -EINVAL ? 0 : nr;
+	/* A call that only other machines have; what the default does anyway; or the same number under two names. */
+	return nr == -EDOM || nr == -EACCES || nr == -EINVAL || nr == -EEXIST ? 0 : nr;
 }
 
 static int add_all(scmp_filter_ctx c, uint32_t action, const char *const *names, size_t n)
@@ -109,6 +109,25 @@ static int add_memory(scmp_filter_ctx c)
 static int add_own_signals(scmp_filter_ctx c)
 {
 	return add(c, SCMP_ACT_ALLOW, "tgkill", 1, &SCMP_CMP64(0, SCMP_CMP_EQ, (uint64_t)getpid()));
+}
+
+/* Landlock is not asked about modes and times, so what the user owns anywhere could be opened to others, or given the setuid
+ * bit. Nor about truncate() before its third version; ftruncate() needs a file that could be opened. */
+static int add_files(scmp_filter_ctx c)
+{
+	static const uint64_t commands[] = { F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW,
+					     12, 13, 14, /* locks of 32-bit machines */
+					     F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW };
+	const struct scmp_arg_cmp ours_alone = SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, 07777 & ~0600, 0);
+	const struct scmp_arg_cmp now = SCMP_CMP64(2, SCMP_CMP_EQ, 0);
+	int no = add(c, SCMP_ACT_ALLOW, "fchmod", 1, &ours_alone);
+
+	if (no == 0)
+		no = add(c, SCMP_ACT_ALLOW, "utimensat", 1, &now);
+	/* Not F_SETOWN: the kernel would send signals for us. */
+	if (no == 0)
+		no = add_values(c, "fcntl", 1, commands, sizeof(commands) / sizeof(commands[0]));
+	return no ? no : add_values(c, "fcntl64", 1, commands, sizeof(commands) / sizeof(commands[0]));
 }
 
 static int add_narrow(scmp_filter_ctx c)
@@ -175,6 +194,8 @@ const char *walls_seccomp_daemon(void)
 		no = add_memory(c);
 	if (no == 0)
 		no = add_own_signals(c);
+	if (no == 0)
+		no = add_files(c);
 	if (no == 0)
 		no = add_narrow(c);
 	return load(c, no);
