@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/owner.h"
 #include "base/passphrase.h"
 #include "base/text.h"
 #include "cli/commands.h"
@@ -350,31 +351,33 @@ static enum err compose(struct cli *c, struct plan *p, struct fault *f)
 
 /* --- doing it ----------------------------------------------------------------------------------- */
 
-/* What root writes into the home folder of another user belongs to that one. */
-static enum err give(const struct cli *c, const char *path, struct fault *f)
+static enum err make_passphrase(const struct cli *c, struct plan *p, struct secret *pass, struct fault *f)
 {
-	struct stat st;
+	enum err e = owner_become(c->home, f);
 
-	if (geteuid() != 0 || stat(c->home, &st) != 0 || st.st_uid == 0)
-		return ERR_OK;
-	if (lchown(path, st.st_uid, st.st_gid) != 0)
-		return fault_set(f, err_from_errno(errno), EXIT_GENERIC, "cannot give %.150s to its user: %s", path, strerror(errno));
-	return ERR_OK;
+	if (e == ERR_OK)
+		e = newmesh_passphrase(p->passphrase, pass, f);
+	owner_leave();
+	return e;
+}
+
+static void drop_passphrase(const struct cli *c, const struct plan *p)
+{
+	if (owner_become(c->home, NULL) == ERR_OK)
+		unlink(p->passphrase);
+	owner_leave();
 }
 
 static enum err make_identity(struct cli *c, struct plan *p, struct secret *pass, json_t **identity, struct fault *f)
 {
 	json_t *params = json_pack("{s:s}", "name", p->name);
-	enum err e = ERR_OK;
+	enum err e = p->by == MESH_NEW ? make_passphrase(c, p, pass, f) : ERR_OK;
+	bool made = p->by == MESH_NEW && e == ERR_OK;
 
-	if (p->by == MESH_NEW)
-		e = newmesh_passphrase(p->passphrase, pass, f);
-	if (e == ERR_OK && p->by == MESH_NEW)
-		e = give(c, p->passphrase, f);
 	if (e == ERR_OK)
 		e = c->host->call(c->home, secret_bytes(pass), "keys.generate", params, identity, f);
-	if (e != ERR_OK && p->by == MESH_NEW && f->err != ERR_EXISTS)
-		unlink(p->passphrase); /* made a moment ago, used by nothing */
+	if (e != ERR_OK && made)
+		drop_passphrase(c, p); /* used by nothing */
 	json_decref(params);
 	return e;
 }
@@ -383,17 +386,20 @@ static enum err write_config(struct cli *c, struct plan *p, struct fault *f)
 {
 	bool force = options_given(&c->opts, "force");
 	char folder[PATH_MAX];
-	enum err e;
+	/* In the home folder of another user root writes as that one; /etc/ironmesh is root's. */
+	enum err e = p->own_folder ? owner_become(c->home, f) : ERR_OK;
 
 	if (!p->own_folder && path_join(folder, sizeof(folder), p->folder, "conf.d") == ERR_OK) {
 		(void)!mkdir(p->folder, 0755);
 		(void)!mkdir(folder, 0755);
 	}
-	e = force ? file_write_secret(p->config, buf_bytes(&p->text), f) : file_create_secret(p->config, buf_bytes(&p->text), f);
+	if (e == ERR_OK)
+		e = force ? file_write_secret(p->config, buf_bytes(&p->text), f) : file_create_secret(p->config, buf_bytes(&p->text), f);
+	owner_leave();
 	/* The service reads it as its own user; nothing in it is secret. */
 	if (e == ERR_OK && !p->own_folder && chmod(p->config, 0644) != 0)
 		e = fault_set(f, err_from_errno(errno), EXIT_GENERIC, "cannot make %.150s readable: %s", p->config, strerror(errno));
-	return e == ERR_OK && p->own_folder ? give(c, p->config, f) : e;
+	return e;
 }
 
 static enum err make_home(const struct cli *c, struct fault *f)

@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 #include "daemon/loop.h"
-#include "daemon/owner.h"
+#include "base/owner.h"
 
 static const struct doctor_check TABLE[] = {
 	{ "home", "the home folder is there, ours, and closed to others", doctor_home },

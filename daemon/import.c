@@ -15,7 +15,7 @@
 #include "base/text.h"
 #include "daemon/home.h"
 #include "daemon/invites.h"
-#include "daemon/owner.h"
+#include "base/owner.h"
 #include "store/audit.h"
 #include "store/imb1.h"
 #include "store/import_db.h"
@@ -565,7 +565,7 @@ enum err import_work(const struct work *w, struct env *env, json_t **result, str
 			      m.came, "left", m.left, "warnings", m.warnings);
 	if (m.staged[0]) {
 		snapshot_sweep(m.staged);
-		snapshot_remove(m.staged);
+		restore_drop(m.staged);
 	}
 	if (m.staged_lock >= 0)
 		close(m.staged_lock);

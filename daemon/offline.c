@@ -8,7 +8,7 @@
 #include "daemon/daemon.h"
 #include "daemon/home.h"
 #include "daemon/loop.h"
-#include "daemon/owner.h"
+#include "base/owner.h"
 #include "daemon/restored.h"
 #include "daemon/rotation.h"
 #include "daemon/unlock.h"

@@ -19,7 +19,7 @@
 #include "daemon/home.h"
 #include "daemon/import.h"
 #include "daemon/loop.h"
-#include "daemon/owner.h"
+#include "base/owner.h"
 #include "daemon/unlock.h"
 #include "store/backup.h"
 #include "store/snapshot.h"

@@ -9,9 +9,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/home.h"
-#include "daemon/owner.h"
+#include "base/owner.h"
 #include "store/restore.h"
-#include "store/snapshot.h"
 
 struct restoring {
 	const struct work *w;
@@ -99,7 +98,7 @@ static enum err swap(struct restoring *r, struct env *env, struct fault *f)
 		return e;
 	r->staged[0] = '\0';
 	if (json_is_true(json_object_get(r->w->params, "discard_old")) && r->kept[0]) {
-		snapshot_remove(r->kept);
+		restore_drop(r->kept);
 		if (access(r->kept, F_OK) != 0)
 			r->kept[0] = '\0';
 	}
@@ -122,7 +121,7 @@ enum err state_work_restore(const struct work *w, struct env *env, json_t **resu
 	if (e == ERR_OK && !(v = answer(&r, dry)))
 		log_warn("no-memory-for-the-answer"); /* it is done all the same */
 	if (r.staged[0])
-		snapshot_remove(r.staged);
+		restore_drop(r.staged);
 	backup_close(r.b);
 	if (r.staged_lock >= 0)
 		close(r.staged_lock);

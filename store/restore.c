@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "base/text.h"
 #include "store/snapshot.h"
 
@@ -61,6 +62,47 @@ enum err restore_look(const char *home, enum restore_target *out, struct fault *
 	return ERR_OK;
 }
 
+/*
+ * Beside the home folder of another user root is on his ground: whatever has a name there may have become something else since
+ * it was looked at. So what is root's is reached by its descriptor, and in what is his root is he.
+ */
+struct held {
+	int fd;
+	struct stat st;
+	char path[4096]; /* for root the folder, whatever its name leads to now */
+};
+
+static bool hold(const char *path, struct held *out)
+{
+	out->fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (out->fd < 0)
+		return false;
+	if (geteuid() == 0)
+		snprintf(out->path, sizeof out->path, "/proc/self/fd/%d", out->fd);
+	else
+		snprintf(out->path, sizeof out->path, "%s", path);
+	return fstat(out->fd, &out->st) == 0;
+}
+
+static void drop(const char *path, struct held *h)
+{
+	if (owner_be(h->st.st_uid, h->st.st_gid, path, NULL) == ERR_OK)
+		snapshot_empty(h->path);
+	owner_leave();
+	if (rmdir(path) != 0)
+		log_warn("restore-left folder=%s why=%s", path, strerror(errno));
+}
+
+void restore_drop(const char *path)
+{
+	struct held h;
+
+	if (hold(path, &h))
+		drop(path, &h);
+	if (h.fd >= 0)
+		close(h.fd);
+}
+
 /* Folders of earlier runs; one that is still being filled is locked. */
 static void sweep(const char *home)
 {
@@ -73,17 +115,16 @@ static void sweep(const char *home)
 	snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - home) : 1, slash ? home : ".");
 	dir = opendir(*parent ? parent : "/");
 	while (dir && (d = readdir(dir))) {
-		int fd;
+		struct held h;
 
 		if (strncmp(d->d_name, name, n) != 0 || strncmp(d->d_name + n, STAGE_WORD, word) != 0 ||
 		    !hex_valid(bytes_str(d->d_name + n + word), 16) ||
 		    path_join(path, sizeof path, *parent ? parent : "/", d->d_name) != ERR_OK)
 			continue;
-		fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-			snapshot_remove(path);
-		if (fd >= 0)
-			close(fd);
+		if (hold(path, &h) && flock(h.fd, LOCK_EX | LOCK_NB) == 0)
+			drop(path, &h);
+		if (h.fd >= 0)
+			close(h.fd);
 	}
 	if (dir)
 		closedir(dir);
@@ -121,31 +162,35 @@ enum err restore_stage(const char *home, char staged[static 4096], int *lock, st
 
 /* --- the last things in it -------------------------------------------------------------------------------- */
 struct owner {
-	const char *folder;
+	int fd; /* of the folder; closed to the new owner until all that is in it is his */
 	uid_t uid;
 	gid_t gid;
 	int failed;
 };
 
+static void give_one(struct owner *o, const char *name)
+{
+	if (!o->failed && fchownat(o->fd, name, o->uid, o->gid, AT_SYMLINK_NOFOLLOW) != 0)
+		o->failed = errno;
+}
+
 static bool give(void *ctx, const char *name, const struct state_row *row)
 {
-	struct owner *o = ctx;
 	const char *slash = strchr(name, '/');
-	char path[4096];
+	char folder[STATE_NAME_MAX];
+	struct owner *o = ctx;
 
-	if (path_join(path, sizeof path, o->folder, name) != ERR_OK || lchown(path, o->uid, o->gid) != 0)
-		o->failed = errno ? errno : EIO;
-	if (slash && !o->failed) {
-		path[strlen(path) - strlen(slash)] = '\0';
-		if (lchown(path, o->uid, o->gid) != 0)
-			o->failed = errno;
+	give_one(o, name);
+	if (slash) {
+		snprintf(folder, sizeof folder, "%.*s", (int)(slash - name), name);
+		give_one(o, folder);
 	}
 	return !o->failed;
 }
 
-static enum err give_away(const char *home, const char *staged, struct fault *f)
+static enum err give_away(const char *home, const struct held *staged, struct fault *f)
 {
-	struct owner o = { .folder = staged };
+	struct owner o = { .fd = staged->fd };
 	struct stat st;
 	enum err e;
 
@@ -153,27 +198,32 @@ static enum err give_away(const char *home, const char *staged, struct fault *f)
 		return ERR_OK;
 	o.uid = st.st_uid;
 	o.gid = st.st_gid;
-	e = state_each(staged, give, &o, f);
-	if (e == ERR_OK && (o.failed || lchown(staged, o.uid, o.gid) != 0))
-		e = cannot(f, "give away", staged, o.failed ? o.failed : errno);
+	e = state_each(staged->path, give, &o, f);
+	if (e == ERR_OK && (o.failed || fchown(staged->fd, o.uid, o.gid) != 0))
+		e = cannot(f, "give away what was made for", home, o.failed ? o.failed : errno);
 	return e;
 }
 
 enum err restore_finish(const char *home, const char *staged, bool mark, uint64_t archive_ms, uint64_t wall_ms, struct fault *f)
 {
 	char path[4096], text[160];
-	enum err e = path_join(path, sizeof path, staged, RESTORED_MARK);
+	struct held h;
+	enum err e = ERR_OK;
 
-	if (e != ERR_OK)
-		return fault_set(f, e, EXIT_USAGE, "the path of the home folder is too long");
+	if (!hold(staged, &h) || h.st.st_uid != geteuid())
+		e = cannot(f, "open", staged, h.fd < 0 ? errno : EPERM);
+	if (e == ERR_OK)
+		e = path_join(path, sizeof path, h.path, RESTORED_MARK);
 	snprintf(text, sizeof text, "{\"archive_ms\":%llu,\"restored_ms\":%llu}\n", (unsigned long long)archive_ms,
 		 (unsigned long long)wall_ms);
-	if (mark)
+	if (e == ERR_OK && mark)
 		e = file_write_secret(path, bytes_str(text), f);
 	if (e == ERR_OK)
-		e = give_away(home, staged, f);
-	if (e == ERR_OK && dir_fsync_of(path) != ERR_OK)
-		e = cannot(f, "flush", staged, EIO);
+		e = give_away(home, &h, f);
+	if (e == ERR_OK && fsync(h.fd) != 0)
+		e = cannot(f, "flush", staged, errno);
+	if (h.fd >= 0)
+		close(h.fd);
 	return e;
 }
 

@@ -23,6 +23,8 @@ enum err restore_finish(const char *home, const char *staged, bool mark, uint64_
 /* The exchange. kept: where the old folder is now; "" when there was none. ERR_EXISTS: another program made the folder meanwhile;
  * ERR_UNSUPPORTED: the file system cannot, or HOME is a mount point. */
 enum err restore_swap(const char *home, const char *staged, uint64_t wall_ms, char kept[static 4096], struct fault *f) MUST_CHECK;
+/* Deletes such a folder: what rows of state.h name, and the folder. */
+void restore_drop(const char *path);
 /* Whether `home` is there, and holds anything. */
 enum restore_target { RESTORE_ABSENT, RESTORE_EMPTY, RESTORE_USED };
 enum err restore_look(const char *home, enum restore_target *out, struct fault *f) MUST_CHECK;

@@ -358,10 +358,16 @@ static bool remove_one(void *ctx, const char *name, const struct state_row *row)
 	return true;
 }
 
+void snapshot_empty(const char *folder)
+{
+	(void)!state_each(folder, remove_one, (void *)folder, NULL);
+}
+
 void snapshot_remove(const char *folder)
 {
-	if (access(folder, F_OK) != 0 || state_each(folder, remove_one, (void *)folder, NULL) != ERR_OK)
+	if (access(folder, F_OK) != 0)
 		return;
+	snapshot_empty(folder);
 	if (rmdir(folder) != 0)
 		log_warn("snapshot-left folder=%s why=%s", folder, strerror(errno));
 }

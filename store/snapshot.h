@@ -27,6 +27,7 @@ void snapshot_free(struct snapshot *s); /* ends the transaction; accepts NULL */
 
 /* Deletes a folder that snapshot_copy() or backup_unpack() filled: only what rows of state.h name, and the folder. */
 void snapshot_remove(const char *folder);
+void snapshot_empty(const char *folder); /* the same, and the folder stays */
 /* A fresh name for such a folder in `home`: ".backup-" and 16 hex digits. */
 enum err snapshot_folder(const char *home, char *out, size_t cap) MUST_CHECK;
 /* Deletes all such folders that an interrupted run has left, but for those that somebody holds by flock. The caller holds the lock of

@@ -195,6 +195,80 @@ def again():
     stop(p)
 
 
+USER = 4242
+BUSY = """
+import ctypes, os, sys
+libc, folder, roots = ctypes.CDLL(None), sys.argv[1], sys.argv[2]
+mine, link = folder + "/.ironmesh.restore-0123456789abcdef", folder + "/link"
+os.symlink(roots, link)
+print("go", flush=True)
+while True:
+    try:
+        os.mkdir(mine, 0o700)
+    except OSError:
+        pass
+    for i in range(200):
+        libc.renameat2(-100, mine.encode(), -100, link.encode(), 2)
+"""
+
+
+def of_a_user(name):
+    folder = os.path.join("/home", name)
+    os.mkdir(folder)
+    os.chown(folder, USER, USER)
+    return folder
+
+
+def of_root(name, *files):
+    folder = os.path.join("/root", name)
+    os.mkdir(folder, 0o755)
+    for f in files:
+        open(os.path.join(folder, f), "w").write("of root\n")
+    return folder
+
+
+@check("a link that a user has for his folder leads root nowhere")
+def links_of_a_user():
+    folder, roots = of_a_user("links"), of_root("linked", "known_peers.json")
+    home = os.path.join(folder, ".ironmesh")
+    os.symlink(roots, home)
+    os.lchown(home, USER, USER)
+    for words in (("setup", "--yes", "--name", "x"), ("setup", "--yes", "--name", "x", "--new-mesh"), ("peers",),
+                  ("keys", "generate", "--name", "x", "--clear"), ("doctor", "--fix")):
+        for path in (home, home + "/"):
+            p = ask(*words, "--home", path)
+            assert p.returncode != 0, p
+            assert os.listdir(roots) == ["known_peers.json"], (words, os.listdir(roots))
+    os.remove(home)
+    os.mkdir(home, 0o700)
+    os.chown(home, USER, USER)
+    p = ask("setup", "--yes", "--name", "x", "--new-mesh", "--home", home)
+    assert p.returncode == 0, p
+    for name in ["."] + os.listdir(home):
+        assert os.lstat(os.path.join(home, name)).st_uid == USER, name
+    assert {"ironmesh.conf", "keys.json", "passphrase"} <= set(os.listdir(home))
+
+
+@check("nor does what he puts in the place of a folder while root looks at it")
+def swaps_of_a_user():
+    names = ("key.pem", "cert.pem", "ironmesh.conf", "keys.json")
+    folder, roots, empty = of_a_user("swaps"), of_root("swapped", *names), of_root("nothing")
+    home = os.path.join(folder, ".ironmesh")
+    os.mkdir(home, 0o700)
+    os.chown(home, USER, USER)
+    busy = subprocess.Popen([sys.executable, "-c", BUSY, folder, roots], stdout=subprocess.PIPE, preexec_fn=as_user(USER, USER))
+    try:
+        busy.stdout.readline()
+        for i in range(60):
+            p = ask("import", empty, "--home", home)
+            assert p.returncode != 0, p
+            assert sorted(os.listdir(roots)) == sorted(names), (i, os.listdir(roots))
+            assert all(os.stat(os.path.join(roots, n)).st_uid == 0 for n in names)
+    finally:
+        busy.kill()
+        busy.wait()
+
+
 failed = sum(1 for e in results if e)
 print("test_service: %d passed, %d failed" % (len(results) - failed, failed))
 sys.exit(1 if failed else 0)
