@@ -26,6 +26,10 @@ ROOT_USER = os.geteuid() == 0
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 
 
+with open(lab.binary, "rb") as program:
+    SANITIZED = b"__asan_init" in program.read()
+
+
 def node(name, run=True, **more):
     """A node that has been up once: it has every file that a node has."""
     made = lab.daemon(name, clear_keys=False, **more)
@@ -36,6 +40,10 @@ def node(name, run=True, **more):
 
 
 alice = node("alice")
+alice.start()
+# A machine, or a build, that cannot have them all is not what is tested here.
+WALLS = all(w["state"] == "up" for w in alice.status()["walls"])
+alice.stop()
 
 
 def report(d, *args, prefix=(), env=None, timeout=60):
@@ -54,6 +62,8 @@ def found(d, *args, **more):
     """The findings by name; none may come twice."""
     out = {}
     for c in report(d, *args, **more)["checks"]:
+        if c["name"] == "walls" and not WALLS:
+            continue
         if c["state"] in ("warning", "failure"):
             assert c["name"] not in out, c
             assert c["what"] and c["fix"], c
@@ -330,8 +340,9 @@ def repairs_are_made_and_said_and_a_dry_run_makes_none():
 
 def a_clock_that_is_wrong_is_said():
     env = dict(os.environ, LD_PRELOAD=FAKETIME, FAKETIME_DONT_FAKE_MONOTONIC="1")
-    if not os.path.exists(FAKETIME):
-        return "skipped: libfaketime is not there"
+    if not os.path.exists(FAKETIME) or SANITIZED:
+        print("       (skipped: no libfaketime, or a build that takes no preload)")
+        return
     expect(alice, "clock", "failure", "timedatectl", env=dict(env, FAKETIME="-30d"))
     expect(alice, "clock", "failure", "2009", env=dict(env, FAKETIME="@2009-01-01 00:00:00"))
     alice.start()
@@ -381,6 +392,9 @@ def a_program_that_was_replaced_is_said():
 
 
 def walls_that_were_left_out_are_said():
+    if not WALLS:
+        print("       (skipped: not all walls stand here)")
+        return
     alice.start("--walls", "off")
     expect(alice, "walls", "warning", "seccomp", "--walls on")
     alice.stop()

@@ -135,8 +135,10 @@ def a_read_only_file_system_is_said_and_nothing_is_changed():
 
 
 def a_clock_that_jumps_stops_no_message():
-    if not os.path.exists(FAKETIME):
-        print("       (skipped: libfaketime is not there)")
+    with open(lab.binary, "rb") as program:
+        sanitized = b"__asan_init" in program.read()
+    if not os.path.exists(FAKETIME) or sanitized:
+        print("       (skipped: no libfaketime, or a build that takes no preload)")
         return
     stamp = os.path.join(lab.folder, "clock")
 
