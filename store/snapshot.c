@@ -358,9 +358,28 @@ static bool remove_one(void *ctx, const char *name, const struct state_row *row)
 	return true;
 }
 
+/* Folders of rows that a crash left without a file. */
+static void remove_empty(const char *folder)
+{
+	const struct state_row *r;
+	char path[4096], name[STATE_NAME_MAX];
+
+	for (size_t i = 0; (r = state_at(i)); i++) {
+		size_t n = strcspn(r->name, "/#@%");
+
+		if (r->name[n] != '/')
+			continue;
+		memcpy(name, r->name, n);
+		name[n] = '\0';
+		if (path_join(path, sizeof path, folder, name) == ERR_OK)
+			(void)!rmdir(path);
+	}
+}
+
 void snapshot_empty(const char *folder)
 {
 	(void)!state_each(folder, remove_one, (void *)folder, NULL);
+	remove_empty(folder);
 }
 
 void snapshot_remove(const char *folder)

@@ -411,7 +411,7 @@ static void the_exchange_is_one_step(void **state)
 		assert_true(has(kept, "keys.json"));
 		assert_false(has(target_home, "restored"));
 	}
-	/* What an interrupted one left goes with the next; what another one fills stays. */
+	/* What an interrupted one left goes with the next, a folder without a file too; what another one fills stays. */
 	assert_int_equal(restore_stage(target_home, staged, &lock, &f), ERR_OK);
 	{
 		char second[4096], third[4096];
@@ -419,6 +419,8 @@ static void the_exchange_is_one_step(void **state)
 
 		assert_int_equal(restore_stage(target_home, second, &lock2, &f), ERR_OK);
 		assert_true(has(staged, ""));
+		in(path, second, "conf.d");
+		assert_int_equal(mkdir(path, 0700), 0);
 		close(lock2);
 		assert_int_equal(restore_stage(target_home, third, &lock3, &f), ERR_OK);
 		assert_false(has(second, ""));
