@@ -4,6 +4,7 @@
 
 #define FIRST_TEXT  "the harbour opens at nine"
 #define SECOND_TEXT "bring the long rope"
+#define THIRD_TEXT  "the rope is aboard"
 
 /* An argument list without its braces and NULL. */
 #define RUN(d, code, ...) demo_command(d, code, (const char *const[]){ __VA_ARGS__, NULL })
@@ -32,6 +33,22 @@ static bool all_delivered(struct demo *d, struct demo_node *n)
 
 	json_decref(status);
 	return yes;
+}
+
+/* Whoever comes back out of a backup is the same one for its peers: nobody compares fingerprints again. */
+static bool lose_the_disk(struct demo *d, struct demo_node *alice, struct demo_node *bob)
+{
+	char backup[256];
+
+	snprintf(backup, sizeof(backup), "%s/alice.backup", d->dir);
+	return RUN(d, EXIT_DONE, "backup", backup, "--home", alice->home, "--passphrase-file", d->passphrase) &&
+	       demo_kill(d, alice) && demo_wipe(d, alice) &&
+	       RUN(d, EXIT_DONE, "restore", backup, "--home", alice->home, "--passphrase-file", d->passphrase) &&
+	       demo_start(d, alice, bob) && demo_until(d, alice, "start", answers) &&
+	       demo_until(d, alice, "a session with bob", online) &&
+	       RUN(d, EXIT_DONE, "outbox", "--home", alice->home) && demo_expect(d, "delivered", 2) &&
+	       RUN(d, EXIT_DONE, "send", "--home", alice->home, "bob", THIRD_TEXT, "--wait", "10s") &&
+	       demo_expect(d, "delivered in ", 1);
 }
 
 /* Each side shows the other's fingerprint: what two people would compare. */
@@ -89,10 +106,14 @@ static bool tell(struct demo *d)
 	    !demo_expect(d, SECOND_TEXT, 1))
 		return false;
 
+	demo_step(d, "Alice's disk is lost; her backup brings back all of her, and bob knows her at once");
+	if (!lose_the_disk(d, alice, bob))
+		return false;
+
 	demo_step(d, "The audit logs are whole, and no message is readable on disk");
 	if (!RUN(d, EXIT_DONE, "audit", "verify", "--home", alice->home) ||
 	    !RUN(d, EXIT_DONE, "audit", "verify", "--home", bob->home) ||
-	    !demo_nowhere(d, FIRST_TEXT) || !demo_nowhere(d, SECOND_TEXT))
+	    !demo_nowhere(d, FIRST_TEXT) || !demo_nowhere(d, SECOND_TEXT) || !demo_nowhere(d, THIRD_TEXT))
 		return false;
 
 	demo_step(d, "Both stop when they are told to");
@@ -152,7 +173,7 @@ static const struct opt opts[] = {
 const struct command cmd_demo = {
 	.name = "demo",
 	.args = "",
-	.summary = "two real nodes: a message, a crash, nothing lost, nothing twice",
+	.summary = "two real nodes: a message, a crash, a lost disk, nothing lost, nothing twice",
 	.examples = examples,
 	.text = "Starts two daemons on 127.0.0.1 in a temporary folder and runs the commands it shows.\n"
 		"Exit: 0 when every step did what it should, 1 otherwise.",

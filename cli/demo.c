@@ -362,6 +362,17 @@ bool demo_kill(struct demo *d, struct demo_node *n)
 	return true;
 }
 
+bool demo_wipe(struct demo *d, struct demo_node *n)
+{
+	struct stat st;
+
+	if (d->failed[0] || n->pid)
+		return demo_fail(d, "%s still runs", n->name);
+	fprintf(d->story, "$ rm -r %s\n", n->home);
+	nftw(n->home, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	return stat(n->home, &st) != 0 || demo_fail(d, "the home folder of %s cannot be removed", n->name);
+}
+
 bool demo_stop(struct demo *d, struct demo_node *n)
 {
 	int code;

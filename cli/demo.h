@@ -11,7 +11,7 @@
 
 #include "cli/command.h"
 
-#define DEMO_LIMIT_MS 60000u
+#define DEMO_LIMIT_MS 120000u
 
 struct demo_node {
 	const char *name;
@@ -49,6 +49,8 @@ bool demo_expect(struct demo *d, const char *text, unsigned times);
 bool demo_start(struct demo *d, struct demo_node *n, const struct demo_node *other);
 bool demo_kill(struct demo *d, struct demo_node *n);
 bool demo_stop(struct demo *d, struct demo_node *n); /* SIGTERM; must end with 0 */
+/* Its disk is lost: the home folder is removed. It must not run. */
+bool demo_wipe(struct demo *d, struct demo_node *n);
 /* A call on the control socket of a node; NULL when it does not answer. */
 json_t *demo_call(struct demo *d, struct demo_node *n, const char *method, json_t *params);
 /* Waits until `ready` says so; `what` is for the failure. */
