@@ -97,7 +97,7 @@ void logins_load(struct web *w)
 void logins_save(struct web *w)
 {
 	json_t *list = json_array(), *v;
-	char path[4096], cookie[65], csrf[65];
+	char path[4096] = "", cookie[65], csrf[65];
 	struct fault f = { 0 };
 	struct buf b;
 	enum err e = ERR_NOMEM;
@@ -117,8 +117,10 @@ void logins_save(struct web *w)
 	buf_init(&b, FILE_MAX);
 	if (v && json_write(&b, v, JSON_INSERTION) == ERR_OK && path_of(w, path))
 		e = json_array_size(list) ? file_write_secret(path, buf_bytes(&b), &f) : unlink(path) == 0 ? ERR_OK : ERR_NOTFOUND;
-	if (e != ERR_OK && e != ERR_NOTFOUND)
+	if (e != ERR_OK && e != ERR_NOTFOUND) {
 		log_warn("http-sessions-not-written what=\"%s\"", f.what);
+		(void)!unlink(path); /* rather none than one that has ended */
+	}
 	buf_fini(&b);
 	json_decref(v);
 }

@@ -15,6 +15,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from httplab import Http  # noqa: E402
 from ironlab import Lab, RpcError, body_of, wait_for  # noqa: E402
 
 lab = Lab("test_operate", __doc__)
@@ -71,6 +72,8 @@ def a_full_disk_refuses_what_is_new_and_loses_nothing():
     alice.start("--trust-on-first-use", "--peer", full.address)
     alice.wait_online("full")
     full.wait_online("alice")
+    pages = [full.call("http.code")["url"].split("/#code=") for _ in range(2)]
+    pages = [Http(int(url.rsplit(":", 1)[1])).sign_in(code) for url, code in pages]
     filler = fill(full)
     accepted, refused = [], None
     for i in range(3000):  # what the log of the database holds already is written over first
@@ -86,6 +89,11 @@ def a_full_disk_refuses_what_is_new_and_loses_nothing():
     assert full.alive and full.status()["pid"] == full.process.pid
     got = json.loads(full.cli("doctor", "--json").stdout)
     assert [c["name"] for c in got["checks"] if c["state"] == "failure"] == ["disk"], got
+    # A session that ended must not be there again after a restart.
+    page, session = pages[0]
+    assert page.ask("DELETE", "/api/v1/session", {"Origin": page.origin}).status == 200
+    path = os.path.join(full.home, "http-sessions.json")
+    assert not os.path.exists(path) or session.json["id"] not in open(path).read()
     # What others send stays theirs until it can be kept.
     theirs = ["to full %d %s" % (i, "y" * 3000) for i in range(50)]
     for body in theirs:
