@@ -127,11 +127,14 @@ class Peers extends Panel {
     keep();
     this.requestUpdate();
   }
+  // The view follows at once and not with the event of the address: keys may come faster than that.
   private open = (p: Peer): void => {
+    this.detail = p.key;
     location.hash = `#peers/${encodeURIComponent(p.key)}`;
   };
   closed = (): void => {
     const key = this.detail;
+    this.detail = "";
     location.hash = "#peers";
     this.updateComplete.then(() => this.querySelector<VTable<Peer>>("im-table")?.focusRow(key));
   };
@@ -216,7 +219,7 @@ class PeerDetail extends Panel {
       if (key === this.key) this.more = { problem: e };
     }
     this.requestUpdate();
-    this.updateComplete.then(() => this.contains(document.activeElement) || this.focusTitle());
+    this.updateComplete.then(() => document.activeElement === document.body && this.focusTitle());
   }
 
   private async act(what: string, fn: () => Promise<string>): Promise<void> {
