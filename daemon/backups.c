@@ -95,7 +95,7 @@ static void work(uv_work_t *w)
 		if (e == ERR_OK) {
 			b->bytes = made.bytes;
 			backup_manifest_fini(&made.manifest);
-			if (backups_prune(b->ledger.directory, &b->keys.id, b->keep, note_pruned, b) != ERR_OK)
+			if (backups_prune(b->file, &b->keys.id, b->keep, note_pruned, b) != ERR_OK)
 				log_warn("backups-not-pruned");
 		}
 	}
@@ -251,17 +251,23 @@ static enum err settle(struct backups *b, struct fault *f)
 	return e == ERR_OK ? e : fault_set(f, e, EXIT_RETRY, "the audit log cannot be written");
 }
 
+static enum err is_idle(const struct backups *b, struct fault *f)
+{
+	if (b->job == JOB_NONE && !b->stopping)
+		return ERR_OK;
+	fault_set(f, ERR_AGAIN, EXIT_RETRY, b->stopping ? "the daemon is stopping" : "a backup is being made");
+	fault_next(f, "ironmesh backup list");
+	return ERR_AGAIN;
+}
+
 static enum err begin(struct backups *b, enum job job, struct fault *f)
 {
 	struct command_ctx *cx = b->cx;
 	char config[PATH_MAX];
-	enum err e;
+	enum err e = is_idle(b, f);
 
-	if (b->job != JOB_NONE || b->stopping) {
-		fault_set(f, ERR_AGAIN, EXIT_RETRY, b->stopping ? "the daemon is stopping" : "a backup is being made");
-		fault_next(f, "ironmesh backup list");
-		return ERR_AGAIN;
-	}
+	if (e != ERR_OK)
+		return e;
 	b->wall_ms = env_wall(cx->env);
 	b->pruned_n = 0;
 	b->keep = (unsigned)b->ledger.keep;
@@ -294,7 +300,11 @@ static enum err begin(struct backups *b, enum job job, struct fault *f)
 static enum err begin_backup(struct backups *b, struct fault *f)
 {
 	char name[BACKUP_NAME_MAX];
+	enum err e = is_idle(b, f);
 
+	/* Before the name is made: it belongs to the thread while one works. */
+	if (e != ERR_OK)
+		return e;
 	if (!b->ledger.directory[0]) {
 		fault_set(f, ERR_WRONG_STATE, EXIT_CONFIG, "no directory for backups is configured");
 		fault_means(f, "the daemon makes backups by itself into backup.directory, with backup.passphrase_file");

@@ -39,8 +39,9 @@ json_t *ledger_rows_json(const struct ledger *l);
 /* "ironmesh-<16 digits of the id>-20261125T130500Z.backup" */
 #define BACKUP_NAME_MAX 64
 void backup_name(const struct node_id *id, uint64_t wall_ms, char out[static BACKUP_NAME_MAX]);
-/* Deletes the oldest backups of this node in `directory` above `keep`; fn is told each. */
-enum err backups_prune(const char *directory, const struct node_id *id, unsigned keep, void (*fn)(void *ctx, const char *path),
+/* Deletes the oldest backups of this node beside `newest`, the one just made, above `keep`; fn is told each. Whatever is there was made
+ * before `newest`: a name of a later time comes from a clock that was ahead, and counts as older than every other. */
+enum err backups_prune(const char *newest, const struct node_id *id, unsigned keep, void (*fn)(void *ctx, const char *path),
 		       void *ctx) MUST_CHECK;
 
 #endif

@@ -62,13 +62,13 @@ static enum err split(struct target *t, const char *file, struct fault *f)
 	return t->dirfd >= 0 ? ERR_OK : cannot(f, file, errno);
 }
 
-/* ".NAME.xxxxxxxx.tmp". Whoever writes one holds its lock. */
+/* ".NAME.<16 hex digits>.tmp". Whoever writes one holds its lock. */
 static bool is_temp_of(const char *entry, const char *name)
 {
 	size_t n = strlen(name);
 
 	return entry[0] == '.' && strncmp(entry + 1, name, n) == 0 && entry[1 + n] == '.' &&
-	       hex_valid(bytes_of(entry + 2 + n, strnlen(entry + 2 + n, 8)), 8) && strcmp(entry + 10 + n, ".tmp") == 0;
+	       hex_valid(bytes_of(entry + 2 + n, strnlen(entry + 2 + n, 16)), 16) && strcmp(entry + 18 + n, ".tmp") == 0;
 }
 
 static void sweep(const struct target *t)
@@ -96,8 +96,8 @@ static void sweep(const struct target *t)
 
 static enum err open_temp(struct target *t, const char *file, struct fault *f)
 {
-	uint8_t random[4];
-	char digits[9];
+	uint8_t random[8];
+	char digits[17];
 
 	sweep(t);
 	randombytes_buf(random, sizeof random);

@@ -15,6 +15,7 @@
 #define FILES_MAX 4096
 #define WORD_MAX 64
 #define ID_DIGITS 32
+#define RANDOM_DIGITS 16
 #define LOG_MAX (64 * MIB) /* it is rotated at 10 MiB; one group may come on top */
 
 static const struct state_row TABLE[] = {
@@ -58,12 +59,12 @@ static const struct state_row TABLE[] = {
 	{ "ironmesh.db-shm", STATE_NOT, 0, false, "is made anew from the database" },
 	{ "ironmesh.db-journal", STATE_NOT, 0, false, "is in the snapshot of the database" },
 	{ "restored", STATE_NOT, 0, false, "says that this folder was restored: a restore writes its own" },
-	{ ".backup-%/%", STATE_NOT, 0, false, "of a backup that is being made" },
-	{ ".backup-%/conf.d/%", STATE_NOT, 0, false, "of a backup that is being made" },
-	{ ".backup-%/service-conf.d/%", STATE_NOT, 0, false, "of a backup that is being made" },
+	{ ".backup-$/%", STATE_NOT, 0, false, "of a backup that is being made" },
+	{ ".backup-$/conf.d/%", STATE_NOT, 0, false, "of a backup that is being made" },
+	{ ".backup-$/service-conf.d/%", STATE_NOT, 0, false, "of a backup that is being made" },
 	{ "backups/%", STATE_NOT, 0, false, "a backup itself" },
-	{ "backups/.%.tmp", STATE_NOT, 0, false, "of a backup that is being written" },
-	{ ".%.tmp", STATE_NOT, 0, false, "of a file that is being replaced" },
+	{ "backups/.%.$.tmp", STATE_NOT, 0, false, "of a backup that is being written" },
+	{ ".%.$.tmp", STATE_NOT, 0, false, "of a file that is being replaced" },
 };
 #define ROWS (sizeof TABLE / sizeof TABLE[0])
 
@@ -86,7 +87,7 @@ static bool is_word(uint8_t c)
 /* Every length that a joker may have is tried; patterns have three of them at most. */
 static bool matches(const char *p, struct bytes s)
 {
-	size_t n = 0;
+	size_t n = 0, digits;
 
 	switch (*p) {
 	case '\0':
@@ -97,9 +98,11 @@ static bool matches(const char *p, struct bytes s)
 				return true;
 		return false;
 	case '@':
-		while (n < s.n && n < ID_DIGITS && is_hex(s.p[n]))
+	case '$':
+		digits = *p == '@' ? ID_DIGITS : RANDOM_DIGITS;
+		while (n < s.n && n < digits && is_hex(s.p[n]))
 			n++;
-		return n == ID_DIGITS && matches(p + 1, bytes_of(s.p + n, s.n - n));
+		return n == digits && matches(p + 1, bytes_of(s.p + n, s.n - n));
 	case '%':
 		if (s.n && s.p[0] == '.')
 			return false;

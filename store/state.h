@@ -5,8 +5,8 @@
  * of its home folder is in no row. Backup, restore and `doctor` walk this table and nothing else, so what is in no row is
  * not copied, and said to be left out.
  *
- * A name is a pattern: '#' stands for a number (1..20 decimal digits), '@' for a node id (32 lower-case hex digits), '%' for
- * one safe word (1..64 of A-Z a-z 0-9 . _ -, not beginning with a dot). Everything else stands for itself. A name that
+ * A name is a pattern: '#' stands for a number (1..20 decimal digits), '@' for a node id (32 lower-case hex digits), '$' for a
+ * random name (16 of them: only what this program made is ever removed as left over), '%' for one safe word (1..64 of A-Z a-z 0-9 . _ -, not beginning with a dot). Everything else stands for itself. A name that
  * matches holds no '/' but one that the row itself has.
  */
 #ifndef STORE_STATE_H

@@ -29,8 +29,8 @@ static void names_find_their_row(void **state)
 		{ "audit.log." ID ".5.head", "audit.log.@.#.head" },
 		{ "audit.log.broken-1753500000250-2.head", "audit.log.broken-#-#.head" },
 		{ "conf.d/00-first-start.conf", "conf.d/%.conf" },
-		{ ".backup-1a2b/keys.json", ".backup-%/%" },
-		{ ".known_peers.json.0011223344556677.tmp", ".%.tmp" },
+		{ ".backup-0011223344556677/keys.json", ".backup-$/%" },
+		{ ".known_peers.json.0011223344556677.tmp", ".%.$.tmp" },
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -45,7 +45,7 @@ static void nothing_else_does(void **state)
 		"", "keys.jso", "keys.json ", "keys.json.bak", "keys.json.139e3940.bak", "Keys.json", "./keys.json",
 		"../keys.json", "/keys.json", "audit.log.", "audit.log.x", "audit.log.-1", "audit.log.123456789012345678901",
 		"conf.d/../keys.json.conf", "conf.d/.hidden.conf", "conf.d/a/b.conf", "conf.d/.conf", "conf.d/", "conf.d",
-		"ironmesh.db/x", "audit.log.3\n", "known_peers.json." ID "0",
+		"ironmesh.db/x", "audit.log.3\n", ".backup-by-hand/keys.json", ".backup-00112233445566778/keys.json", ".notes.tmp", "known_peers.json." ID "0",
 	};
 	char longest[STATE_NAME_MAX + 8];
 
@@ -67,7 +67,7 @@ static void every_row_is_complete(void **state)
 		assert_false(r->required && r->how == STATE_NOT);
 	}
 	assert_true(state_is_folder(bytes_str("conf.d")));
-	assert_true(state_is_folder(bytes_str(".backup-12")));
+	assert_true(state_is_folder(bytes_str(".backup-0123456789abcdef")));
 	assert_false(state_is_folder(bytes_str("elsewhere")));
 }
 
