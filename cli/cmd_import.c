@@ -58,7 +58,7 @@ static enum err ask_and_import(struct cli *c, struct passes *p, json_t **r, stru
 static void show_report(const struct cli *c, const json_t *r)
 {
 	bool dry = json_is_true(json_object_get(r, "dry_run"));
-	const char *id = json_str(r, "id"), *name = json_str(r, "name"), *why;
+	const char *id = json_str(r, "id"), *name = json_str(r, "name"), *kept = json_str(r, "kept"), *why;
 	char safe[300], word[400];
 	const json_t *x;
 	size_t i;
@@ -77,6 +77,8 @@ static void show_report(const struct cli *c, const json_t *r)
 	json_array_foreach (json_object_get(r, "warnings"), i, x)
 		printf("%swarning%s %s\n", out_on(&c->out, STYLE_WARN), out_off(&c->out, STYLE_WARN),
 		       text_safe(bytes_str(json_string_value(x)), safe, sizeof safe));
+	if (kept)
+		out_field(&c->out, "the old folder", text_safe(bytes_str(kept), safe, sizeof safe));
 	if (dry)
 		out_note(&c->out, "nothing was changed");
 	else

@@ -36,7 +36,7 @@ struct import {
 	const struct work *w;
 	struct env *env;
 	char from[PATH_MAX];   /* a folder: the one given, or what was in the archive */
-	char staged[4096], temp[4096];
+	char staged[4096], temp[4096], kept[4096];
 	int lock, staged_lock; /* -1 */
 	enum restore_target target;
 	struct keyring *keyring;
@@ -484,18 +484,20 @@ static enum err begin(struct import *m, struct fault *f)
 	char keys[PATH_MAX];
 	enum err e = restore_look(m->w->home, &m->target, f);
 
-	if (e == ERR_OK && m->target == RESTORE_USED) {
-		e = owner_become(m->w->home, f);
-		if (e == ERR_OK)
-			e = home_lock(m->w->home, &m->lock, f);
-		owner_leave();
-	}
 	if (e == ERR_OK)
 		e = in_folder(m->w->home, HOME_KEYS, keys, f);
 	if (e == ERR_OK && access(keys, F_OK) == 0) {
 		e = fault_set(f, ERR_EXISTS, EXIT_USAGE, "there is an identity in %s", m->w->home);
 		fault_means(f, "a node has one; the imported one needs a folder of its own");
 		fault_next(f, "the same command with --home DIR");
+	}
+	if (e == ERR_OK && m->target == RESTORE_USED && (e = restore_of_ours(m->w->home, f)) == ERR_EXISTS)
+		fault_next(f, "the same command with --home DIR");
+	if (e == ERR_OK && m->target == RESTORE_USED) {
+		e = owner_become(m->w->home, f);
+		if (e == ERR_OK)
+			e = home_lock(m->w->home, &m->lock, f);
+		owner_leave();
 	}
 	if (e == ERR_OK)
 		e = restore_stage(m->w->home, m->staged, &m->staged_lock, f);
@@ -521,7 +523,6 @@ static enum err source(struct import *m, struct fault *f)
 static enum err all(struct import *m, struct fault *f)
 {
 	bool dry = json_is_true(json_object_get(m->w->params, "dry_run"));
-	char kept[4096];
 	enum err e = begin(m, f);
 
 	if (e == ERR_OK)
@@ -543,7 +544,7 @@ static enum err all(struct import *m, struct fault *f)
 	if (e == ERR_OK && !dry)
 		e = restore_finish(m->w->home, m->staged, false, 0, env_wall(m->env), f);
 	if (e == ERR_OK && !dry)
-		e = restore_swap(m->w->home, m->staged, env_wall(m->env), kept, f);
+		e = restore_swap(m->w->home, m->staged, m->target, env_wall(m->env), m->kept, f);
 	if (e == ERR_OK && !dry)
 		m->staged[0] = '\0';
 	return e;
@@ -553,14 +554,15 @@ enum err import_work(const struct work *w, struct env *env, json_t **result, str
 {
 	struct import m = { .w = w, .env = env, .lock = -1, .staged_lock = -1,
 			    .came = json_array(), .left = json_array(), .warnings = json_array() };
-	char from[PATH_MAX], home[PATH_MAX];
+	char from[PATH_MAX], home[PATH_MAX], kept[PATH_MAX];
 	json_t *v = NULL;
 	enum err e = m.came && m.left && m.warnings ? all(&m, f) : ERR_NOMEM;
 
 	if (e == ERR_OK)
-		v = json_pack("{s:s, s:s, s:s, s:b, s:s, s:s, s:O, s:O, s:O}", "schema", "ironmesh.import/1", "from",
+		v = json_pack("{s:s, s:s, s:s, s:o, s:b, s:s, s:s, s:O, s:O, s:O}", "schema", "ironmesh.import/1", "from",
 			      text_safe(bytes_str(json_str(w->params, "from")), from, sizeof from), "home",
-			      text_safe(bytes_str(w->home), home, sizeof home), "dry_run",
+			      text_safe(bytes_str(w->home), home, sizeof home), "kept",
+			      m.kept[0] ? json_string(text_safe(bytes_str(m.kept), kept, sizeof kept)) : json_null(), "dry_run",
 			      json_is_true(json_object_get(w->params, "dry_run")), "id", m.info.id.hex, "name", m.info.name, "came",
 			      m.came, "left", m.left, "warnings", m.warnings);
 	if (m.staged[0]) {

@@ -24,23 +24,28 @@ struct restoring {
 /* As long as the old folder has it, no daemon and no other command begins there. */
 static enum err lock_target(struct restoring *r, struct fault *f)
 {
-	enum err e = restore_look(r->w->home, &r->target, f);
+	bool force = json_is_true(json_object_get(r->w->params, "force")), is_node;
 	char keys[PATH_MAX], word[400];
+	enum err e = restore_look(r->w->home, &r->target, f);
 
 	if (e != ERR_OK || r->target != RESTORE_USED)
 		return e;
+	text_safe(bytes_str(r->w->home), word, sizeof word);
+	is_node = path_join(keys, sizeof keys, r->w->home, HOME_KEYS) == ERR_OK && access(keys, F_OK) == 0;
+	if (!force && !is_node && (e = restore_of_ours(r->w->home, f)) != ERR_OK) {
+		fault_next(f, "the same command with --into DIR   (or with --force: the folder as it is now is kept beside it)");
+		return e;
+	}
 	e = owner_become(r->w->home, f);
 	if (e == ERR_OK)
 		e = home_lock(r->w->home, &r->lock, f);
 	owner_leave();
-	text_safe(bytes_str(r->w->home), word, sizeof word);
 	if (e == ERR_WRONG_STATE) {
 		fault_set(f, e, EXIT_RETRY, "a daemon, or another command, works on %s", word);
 		fault_means(f, "its state cannot be replaced under it; nothing was changed");
 		fault_next(f, "stop the daemon (systemctl stop ironmesh), then repeat the command");
 	}
-	if (e != ERR_OK || json_is_true(json_object_get(r->w->params, "force")) ||
-	    path_join(keys, sizeof keys, r->w->home, HOME_KEYS) != ERR_OK || access(keys, F_OK) != 0)
+	if (e != ERR_OK || force || !is_node)
 		return e;
 	fault_set(f, ERR_EXISTS, EXIT_USAGE, "there is an identity in %s", word);
 	fault_means(f, "with --force the backup takes its place; the folder as it is now is kept beside it");
@@ -93,7 +98,7 @@ static enum err swap(struct restoring *r, struct env *env, struct fault *f)
 	enum err e = restore_finish(r->w->home, r->staged, true, backup_manifest(r->b)->created_ms, wall, f);
 
 	if (e == ERR_OK)
-		e = restore_swap(r->w->home, r->staged, wall, r->kept, f);
+		e = restore_swap(r->w->home, r->staged, r->target, wall, r->kept, f);
 	if (e != ERR_OK)
 		return e;
 	r->staged[0] = '\0';

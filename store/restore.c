@@ -103,6 +103,32 @@ void restore_drop(const char *path)
 		close(h.fd);
 }
 
+struct stranger {
+	char name[STATE_NAME_MAX];
+};
+
+static bool is_strange(void *ctx, const char *name, const struct state_row *row)
+{
+	struct stranger *x = ctx;
+
+	if (!row)
+		text_safe(bytes_str(name), x->name, sizeof x->name);
+	return row != NULL;
+}
+
+enum err restore_of_ours(const char *home, struct fault *f)
+{
+	struct stranger x = { .name = "" };
+	char safe[160];
+	enum err e = state_each(home, is_strange, &x, f);
+
+	if (e != ERR_OK || !x.name[0])
+		return e;
+	fault_set(f, ERR_EXISTS, EXIT_USAGE, "%s is no home folder: %s is in it", text_safe(bytes_str(home), safe, sizeof safe), x.name);
+	fault_means(f, "the whole folder would be replaced; nothing was changed");
+	return ERR_EXISTS;
+}
+
 /* Folders of earlier runs; one that is still being filled is locked. */
 static void sweep(const char *home)
 {
@@ -238,7 +264,10 @@ static enum err cannot_swap(const char *home, int no, struct fault *f)
 	fault_set(f, ERR_UNSUPPORTED, EXIT_GENERIC, "%s cannot be replaced in one step: %s", safe,
 		  no == EBUSY ? "it is a mount point" : "its file system does not do that");
 	fault_means(f, "nothing was changed");
-	fault_next(f, "mv %s %s.old   (or restore with --into a folder that does not exist)", safe, safe);
+	if (no == EBUSY)
+		fault_next(f, "the same command with --into %s/NEW   (then run the daemon with --home there)", safe);
+	else
+		fault_next(f, "mv %s %s.old   (then repeat the command)", safe, safe);
 	return ERR_UNSUPPORTED;
 }
 
@@ -261,7 +290,18 @@ static enum err name_old(const char *home, uint64_t wall_ms, char out[static 409
 	return ERR_EXISTS;
 }
 
-enum err restore_swap(const char *home, const char *staged, uint64_t wall_ms, char kept[static 4096], struct fault *f)
+static enum err came_meanwhile(const char *home, struct fault *f)
+{
+	char safe[160];
+
+	fault_set(f, ERR_EXISTS, EXIT_RETRY, "another program made something in %s meanwhile",
+		  text_safe(bytes_str(home), safe, sizeof safe));
+	fault_means(f, "nothing was changed");
+	fault_next(f, "look at it, then repeat the command");
+	return ERR_EXISTS;
+}
+
+enum err restore_swap(const char *home, const char *staged, enum restore_target seen, uint64_t wall_ms, char kept[static 4096], struct fault *f)
 {
 	enum restore_target target;
 	char path[4096];
@@ -272,10 +312,13 @@ enum err restore_swap(const char *home, const char *staged, uint64_t wall_ms, ch
 	if (e != ERR_OK)
 		return e;
 	kept[0] = '\0';
+	/* What was not there when it was looked at has no lock of ours. */
+	if (target != seen && target == RESTORE_USED)
+		return came_meanwhile(path, f);
 	if (target == RESTORE_ABSENT) {
 		if (renameat2(AT_FDCWD, staged, AT_FDCWD, path, RENAME_NOREPLACE) != 0 &&
 		    ((errno != EINVAL && errno != ENOSYS) || rename(staged, path) != 0))
-			return cannot_swap(path, errno, f);
+			return errno == EEXIST || errno == ENOTEMPTY ? came_meanwhile(path, f) : cannot_swap(path, errno, f);
 	} else {
 		e = name_old(path, wall_ms, kept);
 		if (e != ERR_OK)

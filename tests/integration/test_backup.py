@@ -541,6 +541,56 @@ def the_daemon_makes_them_itself():
     alice.stop()
 
 
+def a_second_one_does_not_rename_the_first():
+    """A command that is refused meanwhile changes nothing of the one that runs."""
+    folder = path("one")
+    alice.start("--backup-directory", folder, "--backup-passphrase-file", pass_path, "--backup-every", "0", "--backup-keep", "2")
+    control = alice.connect()
+    asked = control.ask("backup.now")
+    wait_for(lambda: alice.status()["backup"]["running"], what="the backup")
+    second = int(time.time())
+    wait_for(lambda: int(time.time()) > second, what="another second, and another name")
+    assert alice.refused("backup.now").message == "a backup is being made"
+    made = control.answer(asked, 60)["file"]
+    control.close()
+    assert os.listdir(folder) == [os.path.basename(made)], (made, os.listdir(folder))
+    assert os.path.exists(alice.call("backup.list")["backups"][0]["file"])
+
+
+def only_what_is_ours_is_deleted_and_never_the_newest():
+    """A clock that was ahead has left names of times to come; and what only looks like ours stays."""
+    folder, begin = path("one"), "ironmesh-" + alice.id[:16]
+    alike = [begin + "-20200101T000000Z.backup.old", begin + "-2020-01-01T00:00:00Z.backup", "ironmesh-0123456789abcdef-20200101T000000Z.backup",
+             "." + begin + "-20200101T000000Z.backup.tmp", ".mine-20200101T000000Z.backup.0123456789abcdef.tmp"]
+    rest = "." + begin + "-20200101T000000Z.backup.0123456789abcdef.tmp"
+    for name in alike + [rest, begin + "-20980101T000000Z.backup", begin + "-20990101T000000Z.backup"]:
+        open(os.path.join(folder, name), "w").close()
+    made = os.path.basename(alice.call("backup.now", 60)["file"])
+    there = sorted(os.listdir(folder))
+    assert made in there and rest not in there, there
+    assert set(alike) <= set(there) and len(there) == len(alike) + 2, there
+    assert begin + "-20980101T000000Z.backup" not in there, "the oldest goes first"
+    alice.stop()
+    by_hand = os.path.join(alice.home, ".backup-by-hand")
+    os.mkdir(by_hand, 0o700)
+    shutil.copy(os.path.join(alice.home, "keys.json"), by_hand)
+    alice.start()
+    alice.stop()
+    assert os.path.exists(os.path.join(by_hand, "keys.json")), "somebody's own copy was swept away"
+    shutil.rmtree(by_hand)
+
+
+def a_folder_of_something_else_is_not_taken():
+    folder = path("Documents")
+    os.mkdir(folder)
+    with open(os.path.join(folder, "thesis.txt"), "w") as f:
+        f.write("years of work")
+    before = tree(folder)
+    got = order("restore", path("cheap.backup"), "--into", folder, check=False)
+    assert got["exit"] == 2 and "thesis.txt is in it" in got["stderr"], got
+    assert tree(folder) == before and not beside(folder)
+
+
 def by_the_clock():
     folder = path("clock")
     alice.start("--backup-directory", folder, "--backup-passphrase-file", pass_path, "--backup-every", "10s")
@@ -571,4 +621,5 @@ sys.exit(lab.run(
     a_restored_node_does_not_count_on, under_messages_nothing_is_lost_and_nobody_waits, not_while_a_daemon_runs, a_cheap_copy,
     a_wrong_passphrase, every_cut_and_every_flip, archives_that_somebody_made_to_do_harm, a_dry_run_changes_nothing,
     killed_while_it_is_made, the_command_dies_and_the_daemon_cleans_up, killed_while_it_is_restored, a_full_disk,
-    the_daemon_makes_them_itself, by_the_clock, a_stop_does_not_wait_for_a_backup))
+    the_daemon_makes_them_itself, a_second_one_does_not_rename_the_first, only_what_is_ours_is_deleted_and_never_the_newest,
+    a_folder_of_something_else_is_not_taken, by_the_clock, a_stop_does_not_wait_for_a_backup))

@@ -309,9 +309,9 @@ static void an_end_by_the_watch_leaves_nothing(void **state)
 	{
 		char path[256];
 
-		in(path, w.dir, ".out.backup.0123abcd.tmp");
+		in(path, w.dir, ".out.backup.0123456789abcdef.tmp");
 		world_write(path, "x", 1);
-		in(path, w.dir, ".other.backup.0123abcd.tmp");
+		in(path, w.dir, ".other.backup.0123456789abcdef.tmp");
 		world_write(path, "x", 1);
 	}
 	assert_int_equal(backup_make(copy, file, PASS, CHEAP, false, 1, NULL, &made, &f), ERR_OK);
@@ -396,7 +396,7 @@ static void the_exchange_is_one_step(void **state)
 	in(path, staged, "keys.json");
 	world_write(path, "one", 3);
 	assert_int_equal(restore_finish(target_home, staged, true, 5, 6, &f), ERR_OK);
-	assert_int_equal(restore_swap(target_home, staged, 1753500000250, kept, &f), ERR_OK);
+	assert_int_equal(restore_swap(target_home, staged, RESTORE_ABSENT, 1753500000250, kept, &f), ERR_OK);
 	close(lock);
 	assert_string_equal(kept, "");
 	assert_true(has(target_home, "keys.json") && has(target_home, "restored"));
@@ -405,7 +405,11 @@ static void the_exchange_is_one_step(void **state)
 		assert_int_equal(restore_stage(target_home, staged, &lock, &f), ERR_OK);
 		in(path, staged, "keys.json");
 		world_write(path, i ? "three" : "two", i ? 5 : 3);
-		assert_int_equal(restore_swap(target_home, staged, 1753500000250, kept, &f), ERR_OK);
+		/* One that nobody has locked is not replaced. */
+		assert_int_equal(restore_swap(target_home, staged, RESTORE_ABSENT, 1753500000250, kept, &f), ERR_EXISTS);
+		assert_int_equal(restore_swap(target_home, staged, RESTORE_EMPTY, 1753500000250, kept, &f), ERR_EXISTS);
+		assert_true(has(staged, "keys.json"));
+		assert_int_equal(restore_swap(target_home, staged, RESTORE_USED, 1753500000250, kept, &f), ERR_OK);
 		close(lock);
 		assert_true(strstr(kept, i ? ".before-restore-20250726T032000Z-1" : ".before-restore-20250726T032000Z"));
 		assert_true(has(kept, "keys.json"));
