@@ -234,14 +234,17 @@ enum err state_work_backup(const struct work *w, struct env *env, json_t **resul
 }
 
 /* --- verify ---------------------------------------------------------------------------------------------- */
-/* In the home folder when there is one, as it is closed to others and may hold what it holds anyway. */
+/* In the home folder when there is one, as it is closed to others and may hold what it holds anyway. Elsewhere nobody else removes
+ * what was left. */
 static enum err place(const char *home, char out[static PATH_MAX], struct fault *f)
 {
 	const char *tmp = getenv("TMPDIR");
 	struct stat st;
 
-	if (stat(home, &st) != 0 || !S_ISDIR(st.st_mode) || access(home, W_OK) != 0)
+	if (stat(home, &st) != 0 || !S_ISDIR(st.st_mode) || faccessat(AT_FDCWD, home, W_OK, AT_EACCESS) != 0) {
 		home = tmp && *tmp ? tmp : "/tmp";
+		snapshot_sweep(home);
+	}
 	if (snapshot_folder(home, out, PATH_MAX) != ERR_OK)
 		return fault_set(f, ERR_LIMIT, EXIT_USAGE, "the path of the home folder is too long");
 	if (mkdir(out, 0700) != 0)
@@ -273,7 +276,10 @@ enum err state_work_verify(const struct work *w, struct env *env, json_t **resul
 
 	if (e != ERR_OK)
 		return e;
+	/* The file was opened as who we are; what is unpacked in the folder of another user, he can move about. */
 	if (!look)
+		e = owner_become(w->home, f);
+	if (e == ERR_OK && !look)
 		e = place(w->home, folder, f);
 	if (folder[0])
 		held = hold(folder);
@@ -288,6 +294,7 @@ enum err state_work_verify(const struct work *w, struct env *env, json_t **resul
 		snapshot_remove(folder);
 	if (held >= 0)
 		close(held);
+	owner_leave();
 	if (e != ERR_OK)
 		return e;
 	if (v && !look)

@@ -3,6 +3,8 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -51,6 +53,28 @@ static enum err lock_target(struct restoring *r, struct fault *f)
 	fault_means(f, "with --force the backup takes its place; the folder as it is now is kept beside it");
 	fault_next(f, "the same command with --force, or with --into DIR");
 	return ERR_EXISTS;
+}
+
+/* In a folder of another user root works as that user: he could lead it anywhere by moving what it makes there. */
+static enum err become_owner_of_parent(const struct restoring *r, struct fault *f)
+{
+	char home[PATH_MAX], parent[PATH_MAX];
+	struct stat of_home, st;
+	char *slash;
+	size_t n = strlen(r->w->home);
+
+	if (geteuid() != 0 || n >= sizeof home)
+		return ERR_OK;
+	memcpy(home, r->w->home, n + 1);
+	while (n > 1 && home[n - 1] == '/')
+		home[--n] = '\0';
+	slash = strrchr(home, '/');
+	if (slash)
+		*(slash == home ? slash + 1 : slash) = '\0';
+	if (!realpath(slash ? home : ".", parent) || stat(parent, &st) != 0 || st.st_uid == 0 ||
+	    (stat(r->w->home, &of_home) == 0 && of_home.st_uid != st.st_uid))
+		return ERR_OK;
+	return owner_become(parent, f);
 }
 
 static enum err stage(struct restoring *r, struct env *env, struct fault *f)
@@ -119,6 +143,8 @@ enum err state_work_restore(const struct work *w, struct env *env, json_t **resu
 
 	if (e == ERR_OK)
 		e = backup_open(json_str(w->params, "file"), w->archive, &r.b, f);
+	if (e == ERR_OK)
+		e = become_owner_of_parent(&r, f);
 	if (e == ERR_OK)
 		e = stage(&r, env, f);
 	if (e == ERR_OK && !dry)

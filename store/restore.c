@@ -86,9 +86,12 @@ static bool hold(const char *path, struct held *out)
 
 static void drop(const char *path, struct held *h)
 {
+	bool root = geteuid() == 0; /* else the caller is somebody already, and stays so */
+
 	if (owner_be(h->st.st_uid, h->st.st_gid, path, NULL) == ERR_OK)
 		snapshot_empty(h->path);
-	owner_leave();
+	if (root)
+		owner_leave();
 	if (rmdir(path) != 0)
 		log_warn("restore-left folder=%s why=%s", path, strerror(errno));
 }

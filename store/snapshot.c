@@ -396,6 +396,7 @@ void snapshot_sweep(const char *home)
 	DIR *dir = opendir(home);
 	struct dirent *d;
 	char path[4096];
+	struct stat st;
 
 	while (dir && (d = readdir(dir))) {
 		int fd;
@@ -404,7 +405,7 @@ void snapshot_sweep(const char *home)
 		    path_join(path, sizeof path, home, d->d_name) != ERR_OK)
 			continue;
 		fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		if (fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() && flock(fd, LOCK_EX | LOCK_NB) == 0)
 			snapshot_remove(path);
 		if (fd >= 0)
 			close(fd);

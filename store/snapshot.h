@@ -30,7 +30,7 @@ void snapshot_remove(const char *folder);
 void snapshot_empty(const char *folder); /* the same, and the folder stays */
 /* A fresh name for such a folder in `home`: ".backup-" and 16 hex digits. */
 enum err snapshot_folder(const char *home, char *out, size_t cap) MUST_CHECK;
-/* Deletes all such folders that an interrupted run has left, but for those that somebody holds by flock. The caller holds the lock of
+/* Deletes all such folders of ours that an interrupted run has left, but for those that somebody holds by flock. The caller holds the lock of
  * `home`. */
 void snapshot_sweep(const char *home);
 

@@ -513,6 +513,35 @@ def a_full_disk():
     assert done.stdout.split() == [], done
 
 
+def root_works_as_the_owner_of_the_folder():
+    """Nothing of root's lies in the folder of another user, where he could lead root anywhere by moving it."""
+    if os.geteuid() != 0:
+        print("       not root: left out")
+        return
+    user, place = 65534, path("other")
+    os.chmod(lab.folder, 0o711)
+    os.mkdir(place, 0o700)
+    os.chown(place, user, user)
+    home = os.path.join(place, "node")
+    order("restore", path("cheap.backup"), "--into", home)
+
+    def strangers():
+        out = []
+        for where, folders, files in os.walk(place):
+            out += [n for n in [where] + [os.path.join(where, f) for f in folders + files] if os.lstat(n).st_uid != user]
+        return out
+    assert not strangers(), strangers()
+    order("restore", path("cheap.backup"), "--into", home, "--force", "--discard-old")
+    assert not strangers() and os.listdir(place) == ["node"], (strangers(), os.listdir(place))
+    p = subprocess.Popen([lab.binary, "backup", "verify", path("drill.backup"), "--home", home, "--passphrase-file", pass_path],
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: left_in(home), step=0.001, what="what is unpacked to be checked")
+    p.send_signal(signal.SIGSTOP)
+    assert not strangers(), strangers()
+    p.send_signal(signal.SIGCONT)
+    assert p.wait(60) == 0 and not left_in(home)
+
+
 # --- the daemon by itself -----------------------------------------------------------------------------------------
 def the_daemon_makes_them_itself():
     folder = path("kept")
@@ -621,5 +650,6 @@ sys.exit(lab.run(
     a_restored_node_does_not_count_on, under_messages_nothing_is_lost_and_nobody_waits, not_while_a_daemon_runs, a_cheap_copy,
     a_wrong_passphrase, every_cut_and_every_flip, archives_that_somebody_made_to_do_harm, a_dry_run_changes_nothing,
     killed_while_it_is_made, the_command_dies_and_the_daemon_cleans_up, killed_while_it_is_restored, a_full_disk,
+    root_works_as_the_owner_of_the_folder,
     the_daemon_makes_them_itself, a_second_one_does_not_rename_the_first, only_what_is_ours_is_deleted_and_never_the_newest,
     a_folder_of_something_else_is_not_taken, by_the_clock, a_stop_does_not_wait_for_a_backup))
