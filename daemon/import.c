@@ -93,6 +93,8 @@ static bool is_there(const struct import *m, const char *name)
 static enum err copy(const char *from, const char *to, uint64_t max, struct fault *f)
 {
 	int in = open(from, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), out = -1;
+	bool link = in < 0 && errno == ELOOP;
+	uint64_t all = 0;
 	uint8_t *piece = malloc(PIECE);
 	struct stat st;
 	ssize_t n = -1;
@@ -109,6 +111,8 @@ static enum err copy(const char *from, const char *to, uint64_t max, struct faul
 
 		if (n < 0)
 			e = errno == EINTR ? ERR_OK : err_from_errno(errno);
+		else if ((all += (size_t)n) > max)
+			e = ERR_LIMIT; /* it grows */
 		while (e == ERR_OK && n > 0 && done < (size_t)n) {
 			ssize_t k = write(out, piece + done, (size_t)n - done);
 
@@ -126,7 +130,9 @@ static enum err copy(const char *from, const char *to, uint64_t max, struct faul
 		close(out);
 	free(piece);
 	if (e != ERR_OK)
-		fault_set(f, e, EXIT_GENERIC, "%s cannot be copied: %s", from, e == ERR_STORE ? "the disk is full" : err_word(e));
+		fault_set(f, e, EXIT_GENERIC, "%s cannot be copied: %s", from, link ? "it is a symbolic link" : e == ERR_STORE ? "the disk is full" : err_word(e));
+	if (link)
+		fault_next(f, "the same command on a copy of the folder (cp -rL)");
 	return e;
 }
 
@@ -190,8 +196,9 @@ static enum err take_identity(struct import *m, struct fault *f)
 	}
 	if (e == ERR_OK)
 		e = copy(from, to, KEYFILE_MAX_BYTES, f);
-	if (e == ERR_OK)
-		e = keyfile_load(to, m->w->key, m->env, &m->keyring, &m->info, f);
+	if (e != ERR_OK)
+		return e;
+	e = keyfile_load(to, m->w->key, m->env, &m->keyring, &m->info, f);
 	if (e == ERR_OK && m->info.migrated) {
 		keyring_free(m->keyring);
 		m->keyring = NULL;
@@ -359,25 +366,28 @@ static enum err take_ledger(struct import *m, struct store *s, struct fault *f)
 
 static enum err take_messages(struct import *m, struct store *s, struct fault *f)
 {
-	static const char *const files[] = { "data.db", "data.db-wal" };
+	/* By names of state.h, so that they go with the folder. */
+	static const char *const files[][2] = { { "data.db", HOME_STORE }, { "data.db-wal", HOME_STORE "-wal" } };
 	struct import_db in = { .mesh = m->w->mesh, .self = keyring_id(m->keyring), .store = s, .env = m->env };
+	const struct backup_watch watch = { .fn = m->w->watch, .ctx = m->w->ctx };
 	struct import_db_counts n;
 	char from[PATH_MAX], to[PATH_MAX], db[PATH_MAX];
 	enum err e = ERR_OK;
 
-	if (!is_there(m, files[0]))
+	if (!is_there(m, files[0][0]))
 		return ERR_OK;
 	/* SQLite writes beside what it opens; the source is only read. */
 	for (size_t i = 0; e == ERR_OK && i < 2; i++) {
-		e = in_folder(m->from, files[i], from, f);
+		e = in_folder(m->from, files[i][0], from, f);
 		if (e == ERR_OK)
-			e = in_folder(m->temp, files[i], to, f);
+			e = in_folder(m->temp, files[i][1], to, f);
 		if (e == ERR_OK && access(from, F_OK) == 0)
 			e = copy(from, to, DB_MAX, f);
 	}
 	if (e == ERR_OK)
-		e = in_folder(m->temp, files[0], db, f);
+		e = in_folder(m->temp, files[0][1], db, f);
 	in.path = db;
+	in.watch = &watch;
 	if (e == ERR_OK)
 		e = import_db(&in, &n, f);
 	if (e != ERR_OK)

@@ -20,6 +20,7 @@
 #define OVERHEAD (crypto_secretbox_NONCEBYTES + crypto_secretbox_MACBYTES)
 #define ROWS_MAX 100000 /* of each table, the newest */
 #define GROUP 500
+#define VALUE_MAX (64 << 20) /* more than any message of theirs */
 
 struct reading {
 	const struct import_db *in;
@@ -240,15 +241,42 @@ static enum err make_keys(struct reading *r, struct fault *f)
 #define LIMIT " LIMIT 100000"
 _Static_assert(ROWS_MAX == 100000, "as in the statements");
 
+static int go_on(void *ctx)
+{
+	return !backup_go_on(ctx, "read", 0, 0);
+}
+
+/* Whatever somebody has put in place of the tables: no view, no trigger, no function with effects, no value without a limit. */
+static enum err open_foreign(const struct import_db *in, sqlite3 **db)
+{
+	sqlite3_stmt *st = NULL;
+	const unsigned char *word;
+	enum err e = ERR_CORRUPT;
+
+	if (sqlite3_open_v2(in->path, db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+		return ERR_CORRUPT;
+	sqlite3_db_config(*db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+	sqlite3_db_config(*db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	sqlite3_db_config(*db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
+	sqlite3_db_config(*db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
+	sqlite3_limit(*db, SQLITE_LIMIT_LENGTH, VALUE_MAX);
+	sqlite3_limit(*db, SQLITE_LIMIT_ATTACHED, 0);
+	sqlite3_progress_handler(*db, 10000, go_on, (void *)(uintptr_t)in->watch);
+	if (sqlite3_exec(*db, "PRAGMA cell_size_check = ON", NULL, NULL, NULL) == SQLITE_OK &&
+	    sqlite3_prepare_v2(*db, "PRAGMA quick_check(1)", -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW &&
+	    (word = sqlite3_column_text(st, 0)) && strcmp((const char *)word, "ok") == 0)
+		e = ERR_OK;
+	sqlite3_finalize(st);
+	return e;
+}
+
 enum err import_db(const struct import_db *in, struct import_db_counts *out, struct fault *f)
 {
 	struct reading r = { .in = in };
-	enum err e = ERR_OK;
+	enum err e;
 
 	buf_init(&r.clear, STORE_BODY_MAX + OVERHEAD + 1);
-	if (sqlite3_open_v2(in->path, &r.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
-	    sqlite3_exec(r.db, "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA quick_check(1)", NULL, NULL, NULL) != SQLITE_OK)
-		e = ERR_CORRUPT;
+	e = open_foreign(in, &r.db);
 	if (e == ERR_OK)
 		e = make_keys(&r, f);
 	if (e == ERR_OK)
@@ -267,6 +295,8 @@ enum err import_db(const struct import_db *in, struct import_db_counts *out, str
 		e = store_commit(in->store);
 	else
 		store_rollback(in->store);
+	if (e != ERR_OK && sqlite3_errcode(r.db) == SQLITE_INTERRUPT)
+		e = ERR_CLOSED;
 	sqlite3_close(r.db);
 	secret_free(&r.key);
 	secret_free(&r.legacy);
@@ -274,7 +304,11 @@ enum err import_db(const struct import_db *in, struct import_db_counts *out, str
 	buf_fini(&r.clear);
 	if (e == ERR_OK)
 		*out = r.n;
-	else if (e != ERR_NOMEM)
+	else if (e == ERR_CLOSED)
+		fault_set(f, e, EXIT_GENERIC, "the import was ended before it was whole; nothing was changed");
+	else if (e != ERR_NOMEM) {
 		fault_set(f, e, EXIT_INTEGRITY, "the old database cannot be read: %s", err_word(e));
+		fault_next(f, "the same command on a copy of the folder without data.db   (messages stay behind)");
+	}
 	return e;
 }

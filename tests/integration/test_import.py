@@ -4,6 +4,7 @@ node keeps its identity, its peers see no new key, and what did not come over is
 import hashlib
 import json
 import os
+import resource
 import shutil
 import sqlite3
 import subprocess
@@ -70,6 +71,7 @@ def the_folder_of_the_vectors():
     assert digest(source) == before, "the source was changed"
     assert came(report) == came(dry)
     assert came(report) == {"identity": 1, "trusted peers": 1, "messages of the history": 3, "audit log": 1}, report["came"]
+    assert not [n for n in os.listdir(path("vector-home")) if n.startswith(".")], "a copy of the old database is left in the new home"
     node = lab.daemon("alice", home="vector-home")
     node.start("--walls", "on")
     assert node.id == oldstate.VECTOR_ID
@@ -308,5 +310,32 @@ def what_is_configured_comes_along():
     assert got["exit"] == 9 and not os.path.exists(path("n")), got
 
 
-sys.exit(lab.run(the_folder_of_the_vectors, peers_still_recognise_us, older_key_files, a_wrong_passphrase_changes_nothing,
+def a_folder_that_somebody_made_to_do_harm():
+    """A database that never ends or is all memory, and links: refused or left behind, in little time and memory."""
+    row = "'m' msg_id, 't' msg_type, %s payload, 'LOW' priority, 1.0 created_at, 0 delivered"
+    who = "'%s' peer_node_id, " % oldstate.VECTOR_BOB
+    endless = ("CREATE VIEW pending_messages AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT " + who + row % "'p'" +
+               ", x AS id FROM c")
+    huge = "CREATE VIEW pending_messages AS SELECT " + who + row % "zeroblob(900000000)" + ", 1 AS id"
+    made = ("CREATE TABLE pending_messages (id INTEGER PRIMARY KEY, peer_node_id, msg_id, msg_type, priority, created_at, delivered, "
+            "payload GENERATED ALWAYS AS (zeroblob(900000000))); INSERT INTO pending_messages (peer_node_id, msg_id, msg_type, created_at, "
+            "delivered) VALUES ('%s', 'm', 't', 1.0, 0)" % oldstate.VECTOR_BOB)
+    for i, (schema, code) in enumerate(((endless, 0), (huge, 0), (made, 9))):
+        source = oldstate.vectors(path("harm%d" % i))
+        os.unlink(os.path.join(source, "data.db"))
+        db = sqlite3.connect(os.path.join(source, "data.db"))
+        db.executescript(schema)
+        db.close()
+        got = order(source, path("harm-home"), "--dry-run", check=False)
+        assert got["exit"] == code, (schema, got)
+        if code == 0:
+            assert "messages that wait to be sent" not in came(got), got
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 700 << 10, "Argon2 takes 256 MiB; nothing needs more"
+    os.rename(os.path.join(source, "keys.json"), os.path.join(source, "elsewhere.json"))
+    os.symlink("elsewhere.json", os.path.join(source, "keys.json"))
+    got = order(source, path("harm-home"), check=False)
+    assert got["exit"] != 0 and "symbolic link" in got["stderr"] and "cp -rL" in got["stderr"], got
+
+
+sys.exit(lab.run(a_folder_that_somebody_made_to_do_harm, the_folder_of_the_vectors, peers_still_recognise_us, older_key_files, a_wrong_passphrase_changes_nothing,
                  trust_stores_that_anybody_can_write, its_archives, what_is_configured_comes_along))
