@@ -101,7 +101,8 @@ static struct login *login_of(struct web *w, struct bytes cookie)
 	struct bytes value;
 	size_t at = 0;
 
-	for (int i = 0; !s && i < 8 && cookie_next(cookie, w->cookie, &at, &value); i++)
+	/* All of them: another program of this machine may have set any number before ours. */
+	while (!s && cookie_next(cookie, w->cookie, &at, &value))
 		s = logins_find(&w->logins, value);
 	return s;
 }
