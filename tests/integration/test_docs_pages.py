@@ -75,6 +75,7 @@ class Place:
         self.variables = {}
         os.mkdir(os.path.join(folder, "bin"))
         os.symlink(BINARY, os.path.join(folder, "bin/ironmesh"))
+        os.symlink("/bin/true", os.path.join(folder, "bin/xdg-open"))  # no page opens on the desktop of who runs this
         self.log = open(os.path.join(folder, "log"), "ab")
 
     def env(self):

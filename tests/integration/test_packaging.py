@@ -115,7 +115,7 @@ def units():
 def install():
     stage = os.path.join(work.name, "stage")
     # With the program under test, whatever its mode is.
-    p = subprocess.run(["make", "-C", ROOT, "--no-print-directory", "-o", BINARY, "install", "DESTDIR=" + stage,
+    p = subprocess.run(["make", "-C", ROOT, "--no-print-directory", "-o", os.path.relpath(BINARY, ROOT), "install", "DESTDIR=" + stage,
                         "B=" + os.path.relpath(os.path.dirname(BINARY), ROOT), "MODE=release"], capture_output=True)
     assert p.returncode == 0, p.stderr.decode()[-600:]
     for path in ("usr/bin/ironmesh", "usr/lib/systemd/system/ironmesh.service", "usr/lib/systemd/system/ironmesh.socket",
