@@ -223,10 +223,12 @@ def operations():
 @check("a second build, elsewhere and without a cache, gives the same packages byte for byte")
 def reproducible():
     with tempfile.TemporaryDirectory(prefix="ironmesh-second-build-") as folder:
-        subprocess.run([os.path.join(ROOT, "packaging/build-deb"), folder], check=True, capture_output=True,
-                       env=dict(os.environ, CCACHE_DISABLE="1"))
+        # From the archive that the first was built from: no repository is there.
+        subprocess.run(["tar", "-C", folder, "-xzf", *glob.glob(DEBS + "/*.orig.tar.gz")], check=True)
+        builder = glob.glob(folder + "/ironmesh-*/packaging/build-deb")[0]
+        subprocess.run([builder, folder + "/debs"], check=True, capture_output=True, env=dict(os.environ, CCACHE_DISABLE="1"))
         for deb in glob.glob(DEBS + "/*.deb"):
-            assert filecmp.cmp(deb, os.path.join(folder, os.path.basename(deb)), shallow=False), deb
+            assert filecmp.cmp(deb, os.path.join(folder, "debs", os.path.basename(deb)), shallow=False), deb
 
 
 if booted:
