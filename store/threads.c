@@ -374,7 +374,8 @@ enum err thread_page(struct store *s, const struct node_id *peer, bool older, st
 		/* One side was not looked at to its next row: which comes first is not known. */
 		if ((!out.loaded && next_number(&out, older, &row)) || (!in.loaded && next_number(&in, older, &row)))
 			break;
-		bool take_out = !in.loaded || (out.loaded && (older ? out.at_ms >= in.at_ms : out.at_ms <= in.at_ms));
+		/* Of the same moment ours comes first, in both directions alike. */
+		bool take_out = !in.loaded || (out.loaded && (older ? out.at_ms > in.at_ms : out.at_ms <= in.at_ms));
 		struct side *d = take_out ? &out : &in;
 		rows[count++] = d->row;
 		pass(d, older, (uint64_t)(d->row.is_out ? d->row.out.seq : d->row.in.seq));

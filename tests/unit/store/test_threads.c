@@ -88,6 +88,20 @@ static void both_directions_in_the_order_of_time(void **state)
 	page(3, true, &at, 4, "", false);
 }
 
+static void of_the_same_moment_there_is_one_order(void **state)
+{
+	struct thread_mark at = {INT64_MAX, INT64_MAX};
+
+	world_out(s, &w, 1, "o1", 1, "a");
+	world_in(s, &w, 1, "i1", false, "b");
+	world_out(s, &w, 1, "o2", 1, "c");
+	world_in(s, &w, 1, "i2", false, "d");
+	assert_int_equal(store_commit(s), ERR_OK);
+	page(1, true, &at, 3, "i2 i1 o2", true);
+	page(1, true, &at, 3, "o1", false);
+	page(1, false, &at, 4, "o1 o2 i1 i2", false);
+}
+
 static void survives_reopening(void **state)
 {
 	struct thread_mark at = {INT64_MAX, INT64_MAX};
@@ -333,7 +347,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(both_directions_in_the_order_of_time), T(survives_reopening), T(what_is_rolled_back_was_never_said),
+		T(both_directions_in_the_order_of_time), T(of_the_same_moment_there_is_one_order), T(survives_reopening), T(what_is_rolled_back_was_never_said),
 		T(deleted_ones_are_left_out), T(pruned_ones_leave_the_table), T(heads_come_newest_first_in_pages),
 		T(every_step_is_kept), T(receipts_written_together_keep_their_tries), T(steps_are_bounded),
 		T(steps_of_nonsense_end), T(being_let_out_of_the_hold_has_a_time), T(no_query_of_a_thread_walks_a_table),
