@@ -1,9 +1,20 @@
 /*
  * main.c -- the front door: the only file that knows both the command line and the daemon.
  */
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "cli/cli.h"
 #include "daemon/daemon.h"
 #include "daemon/doctor.h"
+
+/* One of them that is closed would be the next file that is opened, and get what is said to people. */
+static void hold_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			_exit(EXIT_GENERIC);
+}
 
 int main(int argc, char **argv)
 {
@@ -19,5 +30,6 @@ int main(int argc, char **argv)
 		.doctor_check = daemon_doctor_check,
 	};
 
+	hold_standard_descriptors();
 	return cli_main(argc, argv, &host);
 }

@@ -278,6 +278,22 @@ def sigterm_and_sigint_end_with_0_and_leave_nothing():
     assert "ok" in alice.cli("audit", "verify", check=True).stdout.decode()
 
 
+def closed_descriptors_are_no_files_of_ours():
+    """What is said to people must not be written into the next file that was opened."""
+    for closed in ((2,), (0, 1), (0, 1, 2)):
+        p = subprocess.Popen(alice.command(["--log-level", "debug"]), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, preexec_fn=lambda: [os.close(fd) for fd in closed])
+        try:
+            wait_for(lambda: p.poll() is not None or alice.cli("status").returncode == 0, 30, what="the daemon")
+            assert p.poll() is None, (closed, p.returncode)
+            with open("/proc/%d/task/%d/children" % (p.pid, p.pid)) as f:
+                for pid in [p.pid] + [int(x) for x in f.read().split()]:
+                    assert all(os.readlink("/proc/%d/fd/%d" % (pid, fd)) == "/dev/null" for fd in closed), (pid, closed)
+        finally:
+            p.terminate()
+            assert p.wait(20) == 0, p.returncode
+
+
 def sighup_changes_nothing():
     alice.start()
     alice.process.send_signal(signal.SIGHUP)
@@ -429,7 +445,7 @@ sys.exit(lab.run(wrong_use_is_exit_2_and_says_what_to_do, an_open_passphrase_fil
                  ready_is_said_when_everything_answers_and_stopping_at_the_end, the_watchdog_hears_of_a_loop_that_turns,
                  sockets_of_the_service_manager_are_served,
                  the_manager_itself_starts_us_at_the_first_connection, odd_sockets_are_refused,
-                 sigterm_and_sigint_end_with_0_and_leave_nothing, sighup_changes_nothing,
+                 sigterm_and_sigint_end_with_0_and_leave_nothing, closed_descriptors_are_no_files_of_ours, sighup_changes_nothing,
                  a_socket_file_left_by_a_crash_is_in_nobodys_way, a_deep_home_folder_works,
                  the_passphrase_comes_from_where_the_help_says,
                  a_damaged_trust_store_is_said_aloud_and_left_alone, an_idle_daemon_sleeps,
