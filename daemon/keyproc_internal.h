@@ -18,7 +18,7 @@
  *   DH      32 bytes                                       -> 32 bytes
  *   DERIVE  `what`: enum derived_key                       -> 32 bytes
  *   NEXT    -> public of slot 1
- *   FILE    -> the text of a key file for this slot
+ *   FILE    -> the text of a key file for slot 1; of no other
  *   public: Ed25519 32 | X25519 32 | binding 64
  */
 #ifndef DAEMON_KEYPROC_INTERNAL_H

@@ -131,7 +131,8 @@ enum err keyserver_take(struct keyserver *s, const struct key_head *h, struct by
 	case KEY_NEXT:
 		return make_next(s, body, answer, error);
 	case KEY_FILE:
-		return write_file(s, k, body, answer, error);
+		/* Of the identity that is there the file was read: there is no reason to have it. */
+		return h->slot == 1 ? write_file(s, k, body, answer, error) : ERR_DENIED;
 	case KEY_OPEN:
 	case KEY_VERBS:
 		break;

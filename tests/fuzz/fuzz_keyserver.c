@@ -31,6 +31,8 @@ static void look_at(const struct keyserver *s, const struct key_head *h, struct 
 		BUG_ON(!sig_verify((enum sig_context)h->what, keyring_ed(k), body, answer.p));
 	} else if (error == ERR_OK && (h->verb == KEY_DH || h->verb == KEY_DERIVE)) {
 		BUG_ON(answer.n != 32);
+	} else if (h->verb == KEY_FILE) {
+		BUG_ON(!h->slot);
 	} else if (h->verb == KEY_NEXT) {
 		BUG_ON(answer.n != KEY_PUBLIC);
 	}

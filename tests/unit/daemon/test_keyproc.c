@@ -224,7 +224,13 @@ static void what_is_no_request_has_no_answer(void **state)
 	assert_int_equal(asked(&s, KEY_DH, 0, 0, bytes_of(room, X25519_BYTES + 1)), ERR_MALFORMED);
 	assert_int_equal(asked(&s, KEY_DERIVE, 0, DERIVE_COUNT, none), ERR_MALFORMED);
 	assert_int_equal(asked(&s, KEY_DERIVE, 0, 0, text), ERR_MALFORMED);
-	assert_int_equal(asked(&s, KEY_FILE, 0, 0, text), ERR_MALFORMED);
+	/* the text of a key file of the identity that is there is never needed; a clear one would be its seed */
+	assert_int_equal(asked(&s, KEY_FILE, 0, 0, none), ERR_DENIED);
+	assert_int_equal(asked(&s, KEY_FILE, 1, 0, none), ERR_WRONG_STATE);
+	assert_int_equal(asked(&s, KEY_NEXT, 0, 0, none), ERR_OK);
+	assert_int_equal(asked(&s, KEY_FILE, 1, 0, none), ERR_OK);
+	assert_int_equal(asked(&s, KEY_FILE, 1, 0, text), ERR_MALFORMED);
+	assert_int_equal(asked(&s, KEY_FILE, 0, 0, none), ERR_DENIED);
 	assert_int_equal(asked(&s, KEY_VERBS, 0, 0, none), ERR_UNSUPPORTED);
 	assert_int_equal(asked(&s, KEY_OPEN, 0, 0, text), ERR_MALFORMED);
 	keyserver_fini(&s);
