@@ -30,6 +30,12 @@ static bool address_of(const struct sockaddr_storage *from, char out[static 64])
 	return inet_ntop(AF_INET6, &six->sin6_addr, out, 64) != NULL;
 }
 
+/* It has said nothing yet, or nobody knows who it is and the rest is still to come. */
+static bool is_idle(const struct conn *c)
+{
+	return c->phase == CONN_HEAD || (c->phase == CONN_BODY && c->caller.role == ROLE_NONE);
+}
+
 /* Whoever has waited longest without a request makes room: a crowd that says nothing keeps nobody out. */
 static bool make_room(struct web *w)
 {
@@ -38,7 +44,7 @@ static bool make_room(struct web *w)
 	if (w->n_conns < CONNS_MAX)
 		return true;
 	for (size_t i = 0; i < CONNS_MAX; i++)
-		if (w->conns[i]->phase == CONN_HEAD && (!oldest || w->conns[i]->since_ms < oldest->since_ms))
+		if (is_idle(w->conns[i]) && (!oldest || w->conns[i]->since_ms < oldest->since_ms))
 			oldest = w->conns[i];
 	if (!oldest)
 		return false;

@@ -464,6 +464,18 @@ def who_is_slow_keeps_nobody_out():
         s.close()
 
 
+def bodies_of_nobody_keep_nobody_out():
+    slow = [web.connect(timeout=30) for _ in range(130)]
+    for s in slow:
+        s.sendall(web.text("POST", "/api/v1/session", {"Content-Type": "application/json", "Content-Length": "100"}, b"{"))
+    wait_for(lambda: alice.call("http.status")["connections"] >= 128, what="the crowd")
+    for _ in range(3):
+        assert web.get("/livez").status == 200
+        assert page.call("status").status == 200
+    for s in slow:
+        s.close()
+
+
 def a_body_that_does_not_come_is_not_waited_for():
     with web.connect(timeout=40) as sock:
         sock.sendall(tokens["send"].text("POST", "/api/v1/send", {"Content-Type": "application/json", "Content-Length": "100"}, b"{"))
@@ -727,7 +739,7 @@ TESTS = [nothing_listens_until_it_is_asked_for, a_browser_is_given_a_file_and_no
          commands_answer_as_on_the_control_socket, a_wait_is_given_up_with_its_connection, one_connection_serves_many_requests,
          who_sends_ahead_has_one_answer_and_stops_nobody, a_body_of_no_length_is_no_request,
          too_much_is_refused_before_it_is_read, what_is_no_http_is_closed, who_is_slow_keeps_nobody_out,
-         a_body_that_does_not_come_is_not_waited_for, a_stream_tells_what_happens, the_feed_comes_with_numbers_and_says_when_it_has_a_gap, a_stream_of_a_token_has_no_csrf,
+         bodies_of_nobody_keep_nobody_out, a_body_that_does_not_come_is_not_waited_for, a_stream_tells_what_happens, the_feed_comes_with_numbers_and_says_when_it_has_a_gap, a_stream_of_a_token_has_no_csrf,
          a_stream_is_closed_with_a_reason, there_are_sixteen_streams, a_slow_page_costs_no_memory, metrics_are_open_metrics,
          documented_metrics_are_those_that_are_there, dashboards_and_alerts_use_names_that_are_there,
          health_is_told_without_details, every_method_is_in_the_manual_of_the_api, a_session_outlives_a_restart,
