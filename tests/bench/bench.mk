@@ -36,6 +36,7 @@ bench: deps
 	@$(B)/tests/mesh/mesh --nodes 100 --only converge
 	@$(B)/tests/bench/bench_backup
 	@$(B)/tests/bench/bench_time
+	@$(MAKE) --no-print-directory bench-web
 
 # Minutes of processor time and gigabytes of memory.
 bench-mesh: deps

@@ -60,7 +60,7 @@ try {
   const metrics = async () => Object.fromEntries((await cdp.send("Performance.getMetrics")).metrics.map((m) => [m.name, m.value]));
   const idle = await metrics();
   line("JavaScript heap, MiB", (idle.JSHeapUsedSize / 1048576).toFixed(1));
-  line("elements in the document", idle.Nodes);
+  line("nodes of the document", idle.Nodes);
 
   const peers = (await daemon.call("peers.list", { limit: 100 })).peers;
   const shown = page.locator("im-peers tbody tr", { hasText: "last-change" });

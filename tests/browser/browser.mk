@@ -7,7 +7,9 @@ DEB_BROWSER := chromium
 endif
 endif
 
-.PHONY: browser-modules
+.PHONY: deps-browser browser-modules
+deps-browser:
+	@tests/lib/install-packages $(DEB_BROWSER)
 browser-modules:
 	@$(call npm_ci,tests/browser)
 
@@ -19,5 +21,5 @@ browser: $(B)/ironmesh $(B)/tests/bench/big_home browser-modules web-modules
 		timeout 900 $(NODE) --test --test-reporter=spec $(notdir $(BROWSER_TESTS))
 
 # First paint and the cost of a change with 10,000 peers, beside an empty page in the same browser.
-bench-web: $(B)/ironmesh $(B)/tests/bench/big_home browser-modules
+bench-web: deps-browser $(B)/ironmesh $(B)/tests/bench/big_home browser-modules
 	@cd tests/browser && IRONMESH=$(abspath $(B)/ironmesh) BIG_HOME=$(abspath $(B)/tests/bench/big_home) $(NODE) bench.mjs
