@@ -7,18 +7,30 @@
 
 /* --- asking ------------------------------------------------------------------------------- */
 
+/* Where the user is; a link stays one, since a start refuses it. */
+static enum err full_path(const char *file, char out[static HOME_MAX], struct fault *f)
+{
+	char here[HOME_MAX];
+
+	if (!utf8_valid(bytes_str(file)))
+		return fault_set(f, ERR_USAGE, EXIT_USAGE, "the name of that file is not valid UTF-8");
+	if (file[0] != '/' && !getcwd(here, sizeof(here)))
+		return fault_set(f, ERR_NOTFOUND, EXIT_USAGE, "the folder that this is run in is gone");
+	if (path_join(out, HOME_MAX, file[0] == '/' ? "" : here, file + (file[0] == '/')) != ERR_OK)
+		return fault_set(f, ERR_LIMIT, EXIT_USAGE, "the name of that file is too long");
+	return ERR_OK;
+}
+
 /* Of files: they are read by this program, as whoever runs it. The daemon is asked for what it runs with. */
 static enum err ask_files(struct cli *c, const char *method, const char *file, json_t *params, json_t **out, struct fault *f)
 {
 	char path[HOME_MAX];
-	enum err e;
+	enum err e = file ? full_path(file, path, f) : ERR_OK;
 
-	/* Relative to where the user is. */
-	if (file && !realpath(file, path))
-		snprintf(path, sizeof(path), "%s", file);
-	if (file)
+	if (file && e == ERR_OK)
 		json_object_set_new(params, "file", json_string(path));
-	e = c->host->call(c->home, (struct bytes){ 0 }, method, params, out, f);
+	if (e == ERR_OK)
+		e = c->host->call(c->home, (struct bytes){ 0 }, method, params, out, f);
 	json_decref(params);
 	return e;
 }

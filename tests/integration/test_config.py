@@ -82,6 +82,19 @@ def files_alone():
     assert done.returncode == 10 and b"others can write" in done.stderr and b"chmod go-w" in done.stderr, done.stderr
     done = node.cli("config", "check", "/nowhere.conf")
     assert done.returncode == 10, done
+    # What a start refuses is not called good, and no other file is looked at in its place.
+    os.chmod(other, 0o600)
+    os.symlink("other.conf", os.path.join(node.home, "link.conf"))
+    done = node.cli("config", "check", os.path.join(node.home, "link.conf"))
+    assert done.returncode == 10 and b"symbolic link" in done.stderr, done
+    odd = os.fsencode(node.home) + b"/\xff.conf"
+    with open(os.open(odd, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+        f.write("[log]\nlevel = loud\n")
+    for words in (["check"], ["show", "--config"], ["diff", "--config"]):
+        done = node.cli("config", *words, odd)
+        assert done.returncode == 2 and b"UTF-8" in done.stderr, done
+    done = subprocess.run([lab.binary, "--home", node.home, "config", "check", "other.conf"], cwd=node.home, capture_output=True)
+    assert done.returncode == 0 and done.stdout.decode() == other + ": good\n", done
 
 
 def the_daemon_says_what_it_runs_with():
