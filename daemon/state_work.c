@@ -145,10 +145,21 @@ static enum err given(json_t *v, json_t **result, struct fault *f)
 struct source {
 	char folder[PATH_MAX];
 	bool ours; /* made here, and removed here */
+	int held;  /* -1 */
 	uint64_t wall_ms;
 	char left[2048];
 	size_t left_n;
 };
+
+/* So that nobody takes it for what an interrupted run has left. */
+static int hold(const char *folder)
+{
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)!flock(fd, LOCK_EX | LOCK_NB);
+	return fd;
+}
 
 static enum err copy_home(const char *home, struct source *s, const struct backup_watch *watch, struct fault *f)
 {
@@ -170,6 +181,9 @@ static enum err copy_home(const char *home, struct source *s, const struct backu
 		s->left_n = snapshot_left_out(snap, s->left, sizeof s->left);
 		e = snapshot_copy(snap, s->folder, watch, f);
 	}
+	/* A daemon may start while it is packed. */
+	if (e == ERR_OK)
+		s->held = hold(s->folder);
 	snapshot_free(snap);
 	if (lock >= 0)
 		close(lock);
@@ -195,7 +209,7 @@ enum err state_work_backup(const struct work *w, struct env *env, json_t **resul
 	struct backup_watch watch = { .fn = w->watch, .ctx = w->ctx };
 	struct backup_made made;
 	struct state_report report;
-	struct source s = { .wall_ms = env_wall(env) };
+	struct source s = { .held = -1, .wall_ms = env_wall(env) };
 	json_t *v;
 	enum err e = ERR_OK;
 
@@ -221,6 +235,8 @@ enum err state_work_backup(const struct work *w, struct env *env, json_t **resul
 		snapshot_remove(s.folder);
 		owner_leave();
 	}
+	if (s.held >= 0)
+		close(s.held);
 	if (e != ERR_OK)
 		return e;
 	v = backup_json(file, made.bytes, &made.manifest);
@@ -250,16 +266,6 @@ static enum err place(const char *home, char out[static PATH_MAX], struct fault 
 	if (mkdir(out, 0700) != 0)
 		return fault_set(f, err_from_errno(errno), EXIT_GENERIC, "cannot make the folder %s: %s", out, strerror(errno));
 	return ERR_OK;
-}
-
-/* So that nobody takes it for what an interrupted run has left. */
-static int hold(const char *folder)
-{
-	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-	if (fd >= 0)
-		(void)!flock(fd, LOCK_EX | LOCK_NB);
-	return fd;
 }
 
 enum err state_work_verify(const struct work *w, struct env *env, json_t **result, struct fault *f)

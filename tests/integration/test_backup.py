@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """`ironmesh backup` and `restore` with real daemons: the drill of a lost disk, damaged and hostile archives, kill -9 at many
 moments, a full disk, backups by the daemon itself."""
+import fcntl
 import json
 import os
 import random
@@ -446,6 +447,27 @@ def the_command_dies_and_the_daemon_cleans_up():
     alice.stop()
 
 
+def a_daemon_starts_while_a_command_packs():
+    """The lock is free as soon as the state is copied; the copy is not what an interrupted run has left."""
+    p = subprocess.Popen([lab.binary, "backup", path("beside.backup"), "--force", "--home", alice.home, "--passphrase-file", pass_path],
+                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    wait_for(lambda: left_in(alice.home), step=0.001, what="the copy")
+    with open(os.path.join(alice.home, "lock"), "r+") as lock:
+        def is_free():
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                return False
+        wait_for(is_free, step=0.001, what="the lock")
+        p.send_signal(signal.SIGSTOP)
+    alice.start()
+    p.send_signal(signal.SIGCONT)
+    assert p.wait(60) == 0, p.stderr.read()
+    assert not left_in(alice.home)
+    alice.stop()
+
+
 def killed_while_it_is_restored():
     """At every moment the home folder is the old one or the new one."""
     home = path("victim")
@@ -649,7 +671,7 @@ sys.exit(lab.run(
     a_node_with_a_random_state, every_file_is_in_a_row, the_configuration_of_the_service_comes_along, what_it_says_of_itself, a_lost_disk_is_restored,
     a_restored_node_does_not_count_on, under_messages_nothing_is_lost_and_nobody_waits, not_while_a_daemon_runs, a_cheap_copy,
     a_wrong_passphrase, every_cut_and_every_flip, archives_that_somebody_made_to_do_harm, a_dry_run_changes_nothing,
-    killed_while_it_is_made, the_command_dies_and_the_daemon_cleans_up, killed_while_it_is_restored, a_full_disk,
+    killed_while_it_is_made, the_command_dies_and_the_daemon_cleans_up, a_daemon_starts_while_a_command_packs, killed_while_it_is_restored, a_full_disk,
     root_works_as_the_owner_of_the_folder,
     the_daemon_makes_them_itself, a_second_one_does_not_rename_the_first, only_what_is_ours_is_deleted_and_never_the_newest,
     a_folder_of_something_else_is_not_taken, by_the_clock, a_stop_does_not_wait_for_a_backup))
