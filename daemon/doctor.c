@@ -248,7 +248,7 @@ static void take_lock(struct doctor *d)
 }
 
 static const char *const OF_HOME[] = { "home", "permissions", "disk", "key", "trust", "database", "audit", "certificate",
-				       "leftovers", "configuration", "daemon" };
+				       "leftovers", "configuration", "daemon", "clock", "queue" };
 
 static bool looks_at_home(const char *name)
 {

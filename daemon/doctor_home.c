@@ -2,7 +2,9 @@
 #include "daemon/doctor_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/types.h>
@@ -202,6 +204,18 @@ static bool is_temp(const char *name)
 	return name[0] == '.' && n > 5 && strcmp(name + n - 4, ".tmp") == 0 && !strchr(name, '/');
 }
 
+/* Of a backup that is made now: by the daemon, or by a command, which holds it. */
+static bool in_use(const struct doctor *d, const char *folder)
+{
+	char path[PATH_MAX];
+	int fd = doctor_path(d, folder, path) ? open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+	bool held = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0;
+
+	if (fd >= 0)
+		close(fd);
+	return held || json_is_true(json_object_get(json_object_get(d->status, "backup"), "running"));
+}
+
 static bool look_for_rests(void *ctx, const char *name, const struct state_row *row)
 {
 	struct left *l = ctx;
@@ -215,8 +229,11 @@ static bool look_for_rests(void *ctx, const char *name, const struct state_row *
 	/* Whoever runs may be writing it now. */
 	if (env_wall(&l->d->env) / 1000 < (uint64_t)st.st_mtime + TEMP_AGE_S)
 		return true;
-	if (strncmp(name, ".backup-", 8) == 0 && !l->backup[0])
+	if (strncmp(name, ".backup-", 8) == 0 && !l->backup[0]) {
 		snprintf(l->backup, sizeof l->backup, "%.*s", (int)strcspn(name, "/"), name);
+		if (in_use(l->d, l->backup))
+			l->backup[0] = '\0';
+	}
 	if (!is_temp(name) || !S_ISREG(st.st_mode))
 		return true;
 	l->n++;

@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include "store/audit.h"
+#include "store/state.h"
 #include "transports/ws/ws.h"
 
 #define WAL_WARN (256ull << 20)
+#define COPIES_SHOWN 8
 #define CERT_SOON_S (7 * 86400)
 
 static bool present(const struct doctor *d, const char *name)
@@ -76,6 +78,46 @@ static enum err open_key(struct doctor *d, const char *path, struct fault *f)
 	return e;
 }
 
+/* Copies that a migration or a rotation has kept: what was in clear then lies there in clear. */
+struct copies {
+	struct doctor *d;
+	struct buf names; /* words for a shell */
+	unsigned n;
+};
+
+static bool look_at_copy(void *ctx, const char *name, const struct state_row *row)
+{
+	char path[PATH_MAX], word[DOCTOR_WORD_MAX];
+	struct copies *c = ctx;
+	struct keyfile_info info;
+	struct buf b;
+
+	if (!row || strncmp(name, "keys.json.", 10) != 0 || !doctor_path(c->d, name, path))
+		return true;
+	buf_init(&b, KEYFILE_MAX_BYTES);
+	if (buf_reserve(&b, KEYFILE_MAX_BYTES) && file_read_secret(path, &b, NULL) == ERR_OK &&
+	    keyfile_peek(buf_bytes(&b), &info, NULL) == ERR_OK && !info.encrypted && c->n++ < COPIES_SHOWN)
+		buf_printf(&c->names, " %s", doctor_word(c->d, name, word));
+	buf_wipe(&b);
+	buf_fini(&b);
+	return true;
+}
+
+static bool clear_copies(struct doctor *d)
+{
+	struct copies c = { .d = d };
+
+	buf_init(&c.names, (COPIES_SHOWN + 1) * DOCTOR_WORD_MAX);
+	if (state_each(d->home, look_at_copy, &c, NULL) == ERR_OK && c.n) {
+		doctor_say(d, DOCTOR_WARNING, "the key file is encrypted, and %u older cop%s of a key of this node %s not:%s", c.n,
+			   c.n == 1 ? "y" : "ies", c.n == 1 ? "is" : "are", buf_cstr(&c.names));
+		doctor_means(d, "Who can read it, or a backup with it, is this node, or was it before a rotation.");
+		doctor_fix(d, "rm%s   (when the daemon has started with the key file as it is)", buf_cstr(&c.names));
+	}
+	buf_fini(&c.names);
+	return c.n > 0;
+}
+
 void doctor_key(struct doctor *d)
 {
 	struct fault f = { 0 };
@@ -116,7 +158,7 @@ void doctor_key(struct doctor *d)
 		doctor_say(d, DOCTOR_WARNING, "the key of this node is stored without encryption");
 		doctor_means(d, "Who can read keys.json, or a copy of it, is this node.");
 		doctor_fix(d, "ironmesh keys encrypt --home %s --passphrase-file FILE", d->home_word);
-	} else {
+	} else if (!clear_copies(d)) {
 		doctor_say(d, DOCTOR_OK, "version %d, encrypted%s%s", d->key.version, d->keyring ? ", opens" : "; not opened: ",
 			   d->keyring ? "" : d->no_key);
 	}

@@ -211,6 +211,22 @@ def a_key_in_clear_is_said_and_encrypted():
     d.stop()
 
 
+def a_clear_copy_beside_an_encrypted_key_is_said():
+    """A migration or a rotation has kept the key as it was: in clear, when it was in clear then."""
+    d = lab.daemon("copies", clear_keys=True)
+    clear = open(path(d, "keys.json"), "rb").read()
+    run_fix(dict(expect(d, "key", "warning", "without encryption", args=()), fix="ironmesh keys encrypt --home %s --passphrase-file %s" %
+                 (d.home, d.pass_path)))
+    encrypted = open(path(d, "keys.json"), "rb").read()
+    write(path(d, "keys.json." + "0" * 32 + ".bak"), encrypted)
+    is_healthy(d)
+    write(path(d, "keys.json.legacy.bak"), clear)
+    c = expect(d, "key", "warning", "1 older copy", "keys.json.legacy.bak")
+    run_fix(c)
+    is_healthy(d)
+    assert open(path(d, "keys.json"), "rb").read() == encrypted
+
+
 def a_trust_store_that_was_changed_is_said():
     d = copy_of(alice, "trust")
     write(path(d, "known_peers.json"), b'{"version": 2, "ciphertext": "AAAA", "nonce": "AAAA"}')
@@ -269,6 +285,10 @@ def what_interrupted_writes_left_is_named_and_removed():
     os.mkdir(folder, 0o700)
     write(os.path.join(folder, "keys.json"), b"x")
     os.utime(os.path.join(folder, "keys.json"), (0, 0))
+    held = os.open(folder, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    is_healthy(alice)  # a command is packing it
+    os.close(held)
     c = expect(alice, "leftovers", "warning", "backup")
     run_fix(c)
     is_healthy(alice)
@@ -788,7 +808,7 @@ if __name__ == "__main__":
     tests = [a_node_that_is_well_is_healthy_with_and_without_a_daemon, nobody_else_gets_into_the_folder,
              files_that_are_open_to_others_are_named_and_closed, a_file_that_is_a_link_is_named_and_replaced,
              there_is_no_identity_at_all, a_key_file_that_is_gone_or_damaged_needs_a_backup,
-             another_passphrase_does_not_open_the_key, a_key_in_clear_is_said_and_encrypted,
+             another_passphrase_does_not_open_the_key, a_key_in_clear_is_said_and_encrypted, a_clear_copy_beside_an_encrypted_key_is_said,
              a_trust_store_that_was_changed_is_said, a_database_that_is_damaged_or_of_the_future_is_said,
              an_audit_log_that_was_changed_is_said_with_and_without_a_daemon, a_tls_key_that_is_damaged_is_said,
              what_interrupted_writes_left_is_named_and_removed, a_configuration_that_is_wrong_is_said_with_its_line,
