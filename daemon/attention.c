@@ -597,7 +597,7 @@ static void tell_warnings(struct gather *g)
 
 	for (size_t i = 0; i < sizeof info->warnings / sizeof info->warnings[0]; i++) {
 		struct told t = { .kind = "warning", .severity = ATTENTION_INFO, .count = 1, .what = info->warnings[i],
-				  .next = "ironmesh status" };
+				  .dismiss = true, .next = "ironmesh doctor" };
 
 		if (!info->warnings[i][0])
 			continue;

@@ -32,7 +32,7 @@ static struct step *add(struct line *l, uint64_t at_ms, const char *state)
 
 static const char *via_word(enum outbox_via via)
 {
-	static const char *const words[OUTBOX_VIAS] = { NULL, "session", "relay", "relay-0.9" };
+	static const char *const words[OUTBOX_VIAS] = { NULL, "direct", "relay", "relay-0.9" };
 
 	return words[via];
 }
@@ -104,7 +104,7 @@ static void of_received(struct line *l, const struct inbox_row *r)
 {
 	struct step *s = add(l, r->received_ms, "received");
 
-	s->via = node_id_eq(&r->author, &r->via) ? "session" : "relay";
+	s->via = node_id_eq(&r->author, &r->via) ? "direct" : "relay";
 	if (!node_id_eq(&r->author, &r->via))
 		snprintf(s->detail, sizeof s->detail, "brought by %s", row_label(l->cx, &r->via));
 	if (r->state == INBOX_HELD || r->freed_ms)

@@ -119,10 +119,10 @@ def a_delivered_message_has_its_steps():
     sent = alice.send(bob.id, "hello", wait_ms=8000)
     line = timeline(alice, sent["msg_id"])
     assert states(line) == ["accepted", "handed", "delivered"], line
-    assert in_order(line) and line[1]["via"] == "session", line
+    assert in_order(line) and line[1]["via"] == "direct", line
     row = bob.inbox()[0]
     shown = bob.call("messages.show", key="in:%d" % row["seq"])
-    assert states(shown["timeline"]) == ["received"] and shown["timeline"][0]["via"] == "session", shown
+    assert states(shown["timeline"]) == ["received"] and shown["timeline"][0]["via"] == "direct", shown
     bob.call("inbox.take", limit=1)
     shown = bob.call("messages.show", key="in:%d" % row["seq"])
     assert states(shown["timeline"]) == ["received", "read"], shown
