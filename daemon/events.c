@@ -14,7 +14,7 @@ struct events {
 	struct ring subscribers, inbox;
 	struct map *by_id; /* msg id -> struct message_waiter * */
 	struct ring *cursor; /* the next one of a walk; moved by whoever is removed */
-	uint64_t seq;
+	uint64_t seq, turn;         /* turn: of what waiters of messages are told */
 	struct buf text;
 	struct {
 		void (*fn)(void *ctx, const char *type, const struct node_event *e, const char *word);
@@ -182,6 +182,7 @@ enum err events_await(struct events *h, struct message_waiter *w, const char *ms
 	snprintf(w->id, sizeof w->id, "%s", msg_id);
 	memcpy(&w->next, slot, sizeof w->next); /* a new slot is zeroed: NULL */
 	memcpy(slot, &w, sizeof w);
+	w->told = h->turn; /* what is being told now was before it */
 	w->waiting = true;
 	return ERR_OK;
 }
@@ -211,25 +212,18 @@ void events_await_end(struct events *h, struct message_waiter *w)
 /* A callback may end any wait of this id: start over after each, each is told once. */
 static void tell_message(struct events *h, const struct node_event *e)
 {
-	struct message_waiter *list[16], *w;
-	size_t n = 0;
-	void *slot = map_count(h->by_id) ? map_get(h->by_id, bytes_str(e->msg_id)) : NULL;
+	struct message_waiter *w;
+	uint64_t turn = ++h->turn;
+	void *slot;
 
-	if (!slot)
-		return;
-	memcpy(&w, slot, sizeof w);
-	for (; w && n < 16; w = w->next)
-		list[n++] = w;
-	/* The usual case is one. With several, one that a callback removed is not in the list any more. */
-	for (size_t i = 0; i < n; i++) {
-		slot = map_get(h->by_id, bytes_str(e->msg_id));
-		if (!slot)
-			return;
+	while (map_count(h->by_id) && (slot = map_get(h->by_id, bytes_str(e->msg_id)))) {
 		memcpy(&w, slot, sizeof w);
-		while (w && w != list[i])
+		while (w && w->told >= turn)
 			w = w->next;
-		if (w)
-			w->fn(w->ctx, e);
+		if (!w)
+			return;
+		w->told = turn;
+		w->fn(w->ctx, e);
 	}
 }
 

@@ -58,6 +58,7 @@ void events_room(struct events *h, struct subscriber *s);
 struct message_waiter {
 	struct message_waiter *next;    /* of the same id */
 	bool waiting;
+	uint64_t told;                  /* the turn of the last event that it heard */
 	char id[MSG_ID_MAX + 1];
 	void (*fn)(void *ctx, const struct node_event *e);
 	void *ctx;

@@ -205,6 +205,21 @@ def volatile_messages_need_a_session():
     alice.wait_online("carol")
 
 
+def however_many_wait_for_one_message_are_told():
+    bob.stop()
+    alice.wait_offline("bob")
+    msg_id = alice.send("bob", "for many")["msg_id"]
+    lines = [alice.connect() for _ in range(40)]
+    asked = [(c, c.ask("wait", msg_id=msg_id, wait_ms=60000)) for c in lines]
+    time.sleep(0.2)
+    bob.start()
+    for c, request in asked:
+        assert c.answer(request, 15)["state"] == "delivered"
+        c.close()
+    alice.wait_online("bob")
+    bob.wait_online("alice")
+
+
 @needs_im2
 def a_flood_of_volatile_messages_waits_for_room():
     """More than the link takes at once: the request waits, and so do the lines behind it; none is lost on the way."""
@@ -800,7 +815,7 @@ sys.exit(lab.run(the_daemons_start, version_and_status_say_who_answers,
                  send_answers_after_the_commit_and_wait_follows, every_kind_of_body_arrives_as_it_was,
                  a_body_over_the_limit_names_the_limit, the_same_id_twice_is_exists, all_parameters_of_send_are_kept,
                  what_im2_adds_arrives, many_go_with_one_request, volatile_messages_come_as_events_and_are_nowhere,
-                 volatile_messages_need_a_session, a_flood_of_volatile_messages_waits_for_room,
+                 volatile_messages_need_a_session, however_many_wait_for_one_message_are_told, a_flood_of_volatile_messages_waits_for_room,
                  outbox_lists_and_filters, a_queued_message_can_be_cancelled_and_a_cancelled_one_not,
                  inbox_is_taken_once_and_the_sender_is_told, take_waits_for_the_next_one,
                  two_takers_do_not_get_the_same_message, a_long_inbox_fits_into_lines,
