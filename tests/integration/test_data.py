@@ -195,7 +195,9 @@ a_relayed_one_names_its_relay.needs_im2 = True
 def conversations_have_both_directions():
     for i in range(5):
         alice.send(bob.id, "a%d" % i, wait_ms=8000)
+        time.sleep(0.005)  # of one millisecond, ours would come first
         bob.send(alice.id, "b%d" % i, wait_ms=8000)
+        time.sleep(0.005)
     heads = alice.call("conversations.list", preview=True)
     assert heads["conversations"][0]["peer"] == bob.id and heads["conversations"][0]["preview"] == "b4", heads
     assert heads["conversations"][0]["unread"] == 5, heads
