@@ -6,10 +6,10 @@
 #include "store/track.h"
 
 #define EVENTS_MAX (TRACK_STEPS + 8)
+#define APART_MS 20
 
 struct step {
 	uint64_t at_ms;
-	size_t order;
 	const char *state, *via;
 	char detail[200];
 };
@@ -25,7 +25,7 @@ static struct step *add(struct line *l, uint64_t at_ms, const char *state)
 {
 	struct step *s = &l->list[l->n < EVENTS_MAX - 1 ? l->n : EVENTS_MAX - 1];
 
-	*s = (struct step){ .at_ms = at_ms, .order = l->n, .state = state };
+	*s = (struct step){ .at_ms = at_ms, .state = state };
 	l->n += l->n < EVENTS_MAX - 1;
 	return s;
 }
@@ -115,13 +115,13 @@ static void of_received(struct line *l, const struct inbox_row *r)
 		add(l, r->read_ms, r->state == INBOX_READ ? "read" : "deleted");
 }
 
-static int by_time(const void *a, const void *b)
+/* They are in the order in which they happened. Two of one moment may come from readings of the clock that are a few
+ * milliseconds apart; what is further apart the clock itself has done, and is shown as it is. */
+static void smooth(struct line *l)
 {
-	const struct step *x = a, *y = b;
-
-	if (x->at_ms != y->at_ms)
-		return x->at_ms < y->at_ms ? -1 : 1;
-	return x->order < y->order ? -1 : x->order > y->order;
+	for (size_t i = 1; i < l->n; i++)
+		if (l->list[i].at_ms < l->list[i - 1].at_ms && l->list[i - 1].at_ms - l->list[i].at_ms <= APART_MS)
+			l->list[i].at_ms = l->list[i - 1].at_ms;
 }
 
 enum err row_timeline(struct buf *b, const struct command_ctx *cx, const struct thread_row *r)
@@ -136,7 +136,7 @@ enum err row_timeline(struct buf *b, const struct command_ctx *cx, const struct 
 	else if (l)
 		of_received(l, &r->in);
 	if (e == ERR_OK) {
-		qsort(l->list, l->n, sizeof l->list[0], by_time);
+		smooth(l);
 		buf_add_str(b, ",\"timeline\":[");
 		for (size_t i = 0; i < l->n; i++) {
 			row_uint(b, i ? ",{\"at_ms\":" : "{\"at_ms\":", l->list[i].at_ms);
