@@ -57,6 +57,8 @@ struct control {
 	gid_t group;
 	dev_t dev;
 	ino_t ino;
+	int spare; /* a descriptor to give up when there are no more; -1 */
+	bool short_of; /* descriptors; said once */
 	char scratch[READ_BYTES];
 	void (*done)(void *ctx);
 	void *done_ctx;
@@ -268,7 +270,11 @@ static void on_prepare(uv_prepare_t *h)
 
 static void on_check(uv_check_t *h)
 {
-	flush_all(h->data);
+	struct control *s = h->data;
+
+	if (s->spare < 0)
+		s->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	flush_all(s);
 }
 
 /* One line for the client. Events are refused before the answers need the room, volatile ones before others. */
@@ -490,11 +496,41 @@ static void refuse(struct client *c, const char *what)
 	client_close(c);
 }
 
+/* No descriptor is left for who calls. libuv would ask until there is one, and never come back: what it keeps for this it cannot
+ * open again behind the walls, and the kernel says so even when nobody calls. So one of ours is given up, who waits is turned
+ * away, and libuv finds nobody; on_check() takes another. */
+static void turn_away(struct control *s)
+{
+	uv_os_fd_t listener;
+	int fd;
+
+	if (!s->short_of)
+		log_warn("control-no-descriptor what=\"callers are turned away\" next=\"ulimit -n\"");
+	s->short_of = true;
+	if (s->spare >= 0)
+		close(s->spare);
+	else if (!ring_empty(&s->clients))
+		client_close(ring_entry(s->clients.prev, struct client, link));
+	else
+		uv_close((uv_handle_t *)&s->listener, on_handle_closed); /* rather than no daemon at all */
+	s->spare = -1;
+	if (uv_is_closing((uv_handle_t *)&s->listener)) {
+		log_error("control-closed what=\"there is no descriptor left\" next=\"start the daemon again, with a higher ulimit -n\"");
+		return;
+	}
+	if (uv_fileno((uv_handle_t *)&s->listener, &listener) != 0)
+		return;
+	while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+		close(fd);
+}
+
 static void on_connection(uv_stream_t *st, int status)
 {
 	struct control *s = st->data;
 	struct client *c;
 
+	if ((status == UV_EMFILE || status == UV_ENFILE) && !s->stopping)
+		turn_away(s);
 	if (status != 0 || s->stopping)
 		return;
 	c = calloc(1, sizeof *c);
@@ -528,6 +564,7 @@ static void on_connection(uv_stream_t *st, int status)
 		refuse(c, "the daemon serves 64 programs already");
 		return;
 	}
+	s->short_of = false;
 	handle_input(c); /* starts to read */
 }
 
@@ -646,6 +683,7 @@ enum err control_new(const struct control_config *c, struct control **out, struc
 		return fault_set(f, ERR_NOMEM, EXIT_GENERIC, "no memory for the control socket");
 	s->loop = c->loop;
 	s->commands = c->commands;
+	s->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	ring_init(&s->clients);
 	timer_init(&s->rest, rest_due, s);
 	if (c->listening > 0)
@@ -654,6 +692,8 @@ enum err control_new(const struct control_config *c, struct control **out, struc
 	if (e != ERR_OK) {
 		if (fd >= 0)
 			close(fd);
+		if (s->spare >= 0)
+			close(s->spare);
 		free(s);
 		return e;
 	}
@@ -706,6 +746,8 @@ void control_stop(struct control *s, void (*done)(void *ctx), void *ctx)
 	s->done = done;
 	s->done_ctx = ctx;
 	remove_socket(s);
+	if (s->spare >= 0)
+		close(s->spare);
 	timer_stop(s->commands->env, &s->rest);
 	if (s->commands->audit)
 		audit_observe(s->commands->audit, NULL, NULL);
@@ -716,7 +758,8 @@ void control_stop(struct control *s, void (*done)(void *ctx), void *ctx)
 		if (!c->closing)
 			client_close(c);
 	}
-	uv_close((uv_handle_t *)&s->listener, on_handle_closed);
+	if (!uv_is_closing((uv_handle_t *)&s->listener))
+		uv_close((uv_handle_t *)&s->listener, on_handle_closed);
 	uv_close((uv_handle_t *)&s->before_poll, on_handle_closed);
 	uv_close((uv_handle_t *)&s->after_poll, on_handle_closed);
 	uv_close((uv_handle_t *)&s->awake, on_handle_closed);

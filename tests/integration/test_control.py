@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import re
+import resource
 import socket
 import sys
 import time
@@ -575,6 +576,31 @@ def at_most_64_connections_are_served():
     wait_for(free, what="a free connection")
 
 
+def without_descriptors_callers_are_turned_away_and_the_loop_turns():
+    pid = alice.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    own = len(os.listdir("/proc/%d/fd" % pid))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (own + 6, before[1]))
+    try:
+        for i in range(6):
+            many = [socket.socket(socket.AF_UNIX) for n in range(20)]
+            for s in many:
+                s.setblocking(False)
+                try:
+                    s.connect(os.path.join(alice.home, "control.sock"))
+                except BlockingIOError:
+                    pass
+            assert alice.call("version", timeout=5)
+            for s in many:
+                s.close()
+            assert alice.call("version", timeout=5)
+        fresh = alice.connect()
+        assert fresh.call("version")
+        fresh.close()
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
 def a_client_that_does_not_read_holds_up_only_itself():
     s, lines = raw()
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -826,7 +852,7 @@ sys.exit(lab.run(the_daemons_start, version_and_status_say_who_answers,
                  a_reader_that_sleeps_loses_events_and_no_message, lines_that_are_no_requests_are_answered_as_such,
                  a_misspelt_parameter_is_named_with_the_right_one, requests_without_an_id_are_done_and_not_answered,
                  a_line_may_come_in_pieces_and_many_in_one, a_line_over_the_limit_ends_the_connection_and_nothing_else,
-                 at_most_64_connections_are_served, a_client_that_does_not_read_holds_up_only_itself,
+                 at_most_64_connections_are_served, without_descriptors_callers_are_turned_away_and_the_loop_turns, a_client_that_does_not_read_holds_up_only_itself,
                  a_connection_that_goes_takes_its_waits_along, a_pairing_belongs_to_its_connection,
                  what_bob_can_do_is_said_and_found, ways_and_hints_are_listed, an_invite_is_made_listed_and_revoked,
                  only_administrators_revoke_for_the_mesh, rotation_gives_a_new_identity_and_keeps_the_rest,
