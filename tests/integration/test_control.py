@@ -582,7 +582,7 @@ def without_descriptors_callers_are_turned_away_and_the_loop_turns():
     own = len(os.listdir("/proc/%d/fd" % pid))
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (own + 6, before[1]))
     try:
-        for i in range(6):
+        for i in range(60):
             many = [socket.socket(socket.AF_UNIX) for n in range(20)]
             for s in many:
                 s.setblocking(False)
