@@ -75,7 +75,7 @@ test("a message is sent, delivered, read, and its timeline says when", async () 
   await message("hello from the page").getByRole("button", { name: "Timeline" }).click();
   const steps = message("hello from the page").locator(".timeline ol");
   for (const word of ["accepted", "delivered", "read"]) await steps.getByText(word, { exact: true }).waitFor();
-  await steps.getByText(/via (session|ws)/).first().waitFor();
+  await steps.getByText(/via direct/).first().waitFor();
   assert.match(await steps.locator("time").first().getAttribute("title"), /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/);
   await lab.shot(page, "thread");
 });
