@@ -111,7 +111,7 @@ static int run_create(struct cli *c)
 	json_t *r = NULL, *snapshot = NULL;
 	json_t *params = json_pack("{s:s, s:b}", "file", file, "force", options_given(&c->opts, "force"));
 	int code = EXIT_DONE;
-	char safe[300];
+	char safe[300], word[400];
 	enum err e;
 
 	if (!params)
@@ -120,7 +120,7 @@ static int run_create(struct cli *c)
 	if (!options_given(&c->opts, "force") && access(file, F_OK) == 0) {
 		fault_set(&f, ERR_EXISTS, EXIT_USAGE, "%s exists already, and is not overwritten",
 			  text_safe(bytes_str(file), safe, sizeof safe));
-		fault_next(&f, "ironmesh backup %s --force   (or choose another name)", safe);
+		fault_next(&f, "ironmesh backup %s --force   (or choose another name)", word_for_shell(file, word, sizeof word));
 		json_decref(params);
 		return out_fault(&c->out, &f);
 	}

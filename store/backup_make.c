@@ -33,11 +33,11 @@ static enum err cannot(struct fault *f, const char *file, int no)
 
 static enum err exists(struct fault *f, const char *file)
 {
-	char safe[160];
+	char safe[160], word[400];
 
 	fault_set(f, ERR_EXISTS, EXIT_USAGE, "%s exists already, and is not overwritten",
 		  text_safe(bytes_str(file), safe, sizeof safe));
-	fault_next(f, "ironmesh backup %s --force   (or choose another name)", safe);
+	fault_next(f, "ironmesh backup %s --force   (or choose another name)", word_for_shell(file, word, sizeof word));
 	return ERR_EXISTS;
 }
 
@@ -179,8 +179,10 @@ enum err backup_make(const char *folder, const char *file, struct bytes passphra
 		e = errno == EEXIST ? exists(f, file) : cannot(f, file, errno);
 	else if (e == ERR_OK)
 		t.temp[0] = '\0';
-	if (e == ERR_OK && fsync(t.dirfd) != 0)
+	if (e == ERR_OK && fsync(t.dirfd) != 0) {
 		e = cannot(f, file, errno);
+		fault_means(f, "the file is there and was read back, but its name may not outlive a loss of power");
+	}
 	if (t.temp[0] && t.fd >= 0)
 		(void)!unlinkat(t.dirfd, t.temp, 0);
 	if (t.fd >= 0)
