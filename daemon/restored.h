@@ -1,5 +1,6 @@
 /*
- * restored.h -- the first start on a home folder that `ironmesh restore` has put there, or `ironmesh import`.
+ * restored.h -- the first start on a home folder that `ironmesh restore` has put there. (What `ironmesh import` puts there has counted
+ * nothing yet.)
  *
  * It is an older copy of this node: what it counts may have been counted on. So before anything is sent, in one transaction, every
  * peer gets a new era with the next message (im2.md 9.5), the generations of our records go up by more than a life of this node
