@@ -35,11 +35,6 @@ static void around_fini(struct around *a)
 	free(a->targets);
 }
 
-static void target_key(const struct target_view *t, char out[static ADDRESS_MAX + 16])
-{
-	snprintf(out, ADDRESS_MAX + 16, "static:%.120s", t->address);
-}
-
 /* One that no peer is known behind. */
 static bool never_reached(const struct command_ctx *cx, const struct target_view *t)
 {
@@ -383,9 +378,9 @@ size_t feed_sweep(struct feed *f, struct node_id *out, size_t max)
 	around_init(&a, f->cx);
 	buf_init(&row, ROW_BYTES);
 	for (size_t i = 0; i < a.targets_n; i++) {
-		char key[ADDRESS_MAX + 16];
+		char key[TARGET_KEY];
 
-		target_key(&a.targets[i], key);
+		row_target_key(&a.targets[i], key);
 		buf_reset(&row);
 		if (never_reached(f->cx, &a.targets[i])) {
 			row_target(&row, f->cx, &a.targets[i]);
@@ -452,9 +447,9 @@ static bool page_peer(void *ctx, const struct pin *pin)
 static void page_peers(struct page *p)
 {
 	for (size_t i = 0; !p->after[0] && i < p->around.targets_n; i++) {
-		char key[ADDRESS_MAX + 16];
+		char key[TARGET_KEY];
 
-		target_key(&p->around.targets[i], key);
+		row_target_key(&p->around.targets[i], key);
 		if (!never_reached(p->f->cx, &p->around.targets[i]))
 			continue;
 		row_target(&p->row, p->f->cx, &p->around.targets[i]);

@@ -1,5 +1,7 @@
 #include "daemon/rows.h"
 
+#include "base/hash.h"
+#include "base/text.h"
 #include "daemon/commands_internal.h"
 #include "daemon/courier.h"
 
@@ -117,11 +119,23 @@ void row_peer(struct buf *b, const struct command_ctx *cx, const struct pin *pin
 	buf_add_u8(b, '}');
 }
 
+void row_target_key(const struct target_view *t, char out[static TARGET_KEY])
+{
+	uint8_t hash[HASH_BYTES];
+	char hex[17];
+
+	if ((size_t)snprintf(out, TARGET_KEY, "static:%s", t->address) < TARGET_KEY)
+		return;
+	sha256(bytes_str(t->address), hash);
+	hex_encode(bytes_of(hash, 8), hex);
+	snprintf(out, TARGET_KEY, "static:%.100s~%s", t->address, hex);
+}
+
 void row_target(struct buf *b, const struct command_ctx *cx, const struct target_view *t)
 {
-	char key[ADDRESS_MAX + 16];
+	char key[TARGET_KEY];
 
-	snprintf(key, sizeof key, "static:%s", t->address);
+	row_target_key(t, key);
 	row_text(b, "{\"key\":", key);
 	row_text(b, ",\"id\":", t->has_id ? t->id.hex : NULL);
 	row_text(b, ",\"fingerprint\":null,\"name\":null,\"alias\":null,\"label\":", t->address);

@@ -296,6 +296,31 @@ def a_feed_goes_on_after_a_break():
     c.close()
 
 
+def static_peers_with_long_names_are_told_apart():
+    dave = lab.daemon("dave")
+    long = "x" * 60 + "." + "y" * 60 + "."
+    dave.start("--peer", long + "one.invalid:1", "--peer", long + "two.invalid:1")
+    m = Mirror(dave)
+    keys = set(m.tables["peers"])
+    assert len(keys) == 2, keys
+    m.close()
+    c, last, again = dave.connect(), {}, 0
+    c.call("feed.subscribe")
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        try:
+            batch = c.read_line(time.monotonic() + 1).get("params", {})
+        except TimeoutError:
+            continue
+        for row in batch.get("peers", {}).get("put", []):
+            assert row["key"] in keys, row
+            again += last.get(row["key"]) == row
+            last[row["key"]] = row
+    assert not again, "%d rows were told as they had been told" % again
+    c.close()
+    dave.stop()
+
+
 def what_needs_the_operator_has_a_button():
     mallory = lab.daemon("mallory")
     alice.restart("--peer", bob.address, "--discovery", "off")
@@ -336,4 +361,4 @@ if __name__ == "__main__":
     sys.exit(lab.run(two_daemons_meet, a_delivered_message_has_its_steps, queued_and_cancelled_ones_have_theirs,
                      a_relayed_one_names_its_relay, conversations_have_both_directions,
                      whoever_follows_has_what_a_fresh_snapshot_says, a_feed_goes_on_after_a_break,
-                     what_needs_the_operator_has_a_button, a_refused_reload_stands_until_one_succeeds))
+                     static_peers_with_long_names_are_told_apart, what_needs_the_operator_has_a_button, a_refused_reload_stands_until_one_succeeds))
