@@ -27,9 +27,8 @@ bool row_name_plain(const struct pin *pin);
 
 void row_peer(struct buf *b, const struct command_ctx *cx, const struct pin *pin, const struct likeness *l,
 	      const struct target_view *targets, size_t targets_n);
-/* One that was never reached. `key`: "static:host:port". */
-/* Its key, which is also what its row says: a long address in part, and the hash of all of it. */
 #define TARGET_KEY 136
+/* One that was never reached. Its key is "static:host:port"; of a long address the beginning, and a hash of all of it. */
 void row_target_key(const struct target_view *t, char out[static TARGET_KEY]);
 void row_target(struct buf *b, const struct command_ctx *cx, const struct target_view *t);
 void row_conversation(struct buf *b, const struct command_ctx *cx, const struct thread_head *h, bool preview);
