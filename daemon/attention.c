@@ -571,15 +571,8 @@ static void tell_backups(struct gather *g)
 
 	every = (uint64_t)json_integer_value(json_object_get(s, "every_ms"));
 	ok = (uint64_t)json_integer_value(json_object_get(s, "last_ok_ms"));
-	if (why) {
-		snprintf(t.key, sizeof t.key, "backup-failed");
-		t.kind = "backup-failed";
-		t.severity = ATTENTION_ERROR;
-		t.what = "the last backup failed";
-		t.means = why;
-		t.since_ms = (uint64_t)json_integer_value(json_object_get(s, "last_failed_ms"));
-		tell(g, &t);
-	} else if (directory && every && ok && now > ok && now - ok > 2 * every) {
+	/* A failed one says so itself (backups.c). */
+	if (!why && directory && every && ok && now > ok && now - ok > 2 * every) {
 		snprintf(t.key, sizeof t.key, "backup-overdue");
 		t.kind = "backup-overdue";
 		t.severity = ATTENTION_WARNING;

@@ -31,6 +31,7 @@ struct backups {
 	struct timer due, staged; /* the schedule; a command that never came back */
 	struct secret passphrase;
 	struct ledger ledger;
+	struct fault absent; /* err ERR_OK: the directory was there at the start */
 	bool stopping;
 	void (*idle)(void *ctx);
 	void *idle_ctx;
@@ -311,6 +312,10 @@ static enum err begin_backup(struct backups *b, struct fault *f)
 		fault_next(f, "ironmesh backup FILE");
 		return ERR_WRONG_STATE;
 	}
+	if (b->absent.err != ERR_OK) {
+		*f = b->absent;
+		return f->err;
+	}
 	backup_name(keyring_id(b->cx->keyring), env_wall(b->cx->env), name);
 	if (path_join(b->file, sizeof b->file, b->ledger.directory, name) != ERR_OK)
 		return fault_set(f, ERR_LIMIT, EXIT_CONFIG, "the path of the directory for backups is too long");
@@ -382,6 +387,11 @@ void backups_start(struct backups *b)
 {
 	uint64_t at = next_ms(b), now = env_wall(b->cx->env);
 
+	if (b->absent.err != ERR_OK) {
+		b->fault = b->absent;
+		failed(b);
+		return;
+	}
 	if (b->ledger.why[0] && b->ledger.directory[0])
 		call_for_attention(b);
 	if (at)
@@ -522,8 +532,24 @@ static enum err prepare_directory(struct backups *b, const char *directory, stru
 			  strerror(errno));
 	else
 		return ERR_OK;
-	fault_next(f, "mkdir -m 700 %s   (owned by the user of the daemon)", safe);
+	fault_means(f, "messages go on; backups begin with the next start that finds it");
+	fault_next(f, "mkdir -m 700 %s   (owned by the user of the daemon; or mount its disk), then start the daemon again", safe);
 	return f ? f->err : ERR_IO;
+}
+
+/* A disk that is not there stops no messages. The walls stand before it comes, so the next start is when it is looked for. */
+static enum err find_directory(struct backups *b, const char *directory, struct fault *f)
+{
+	enum err e = prepare_directory(b, directory, &b->absent);
+
+	if (e == ERR_OK)
+		return ERR_OK;
+	if (directory[0] != '/' || snprintf(b->ledger.directory, sizeof b->ledger.directory, "%s", directory) >= PATH_MAX) {
+		if (f)
+			*f = b->absent;
+		return e;
+	}
+	return ERR_OK;
 }
 
 enum err backups_new(uv_loop_t *loop, struct command_ctx *cx, const struct run_config *c, struct backups **out, struct fault *f)
@@ -542,7 +568,7 @@ enum err backups_new(uv_loop_t *loop, struct command_ctx *cx, const struct run_c
 	b->ledger.directory[0] = '\0';
 	b->ledger.every_ms = b->ledger.keep = 0;
 	if (c->backup_directory) {
-		e = prepare_directory(b, c->backup_directory, f);
+		e = find_directory(b, c->backup_directory, f);
 		if (e == ERR_OK)
 			e = passphrase_from_file(c->backup_passphrase_file, &b->passphrase, f);
 		b->ledger.every_ms = c->backup_every_ms;

@@ -654,6 +654,16 @@ def by_the_clock():
     assert listed["backups"] and listed["backups"][0]["file"].startswith(folder), listed
 
 
+def an_absent_disk_stops_no_messages():
+    alice.start("--backup-directory", "/nowhere/at/all", "--backup-passphrase-file", pass_path)
+    items = [i for i in alice.call("attention.list")["items"] if i["kind"] == "backup-failed"]
+    assert len(items) == 1 and "/nowhere/at/all" in items[0]["what"], items
+    refused = alice.refused("backup.now")
+    assert "/nowhere/at/all" in refused.next and "start the daemon again" in refused.next, refused.next
+    assert alice.stop() == 0
+    alice.options = []
+
+
 def a_stop_does_not_wait_for_a_backup():
     alice.start("--backup-directory", path("clock"), "--backup-passphrase-file", pass_path)
     control = alice.connect()
@@ -674,4 +684,5 @@ sys.exit(lab.run(
     killed_while_it_is_made, the_command_dies_and_the_daemon_cleans_up, a_daemon_starts_while_a_command_packs, killed_while_it_is_restored, a_full_disk,
     root_works_as_the_owner_of_the_folder,
     the_daemon_makes_them_itself, a_second_one_does_not_rename_the_first, only_what_is_ours_is_deleted_and_never_the_newest,
-    a_folder_of_something_else_is_not_taken, by_the_clock, a_stop_does_not_wait_for_a_backup))
+    a_folder_of_something_else_is_not_taken, by_the_clock, an_absent_disk_stops_no_messages,
+    a_stop_does_not_wait_for_a_backup))
