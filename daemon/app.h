@@ -2,8 +2,9 @@
  * app.h -- the owner of everything while the daemon runs, from the lock of the home folder to the
  * last fsync.
  *
- * app_run() opens in this order: lock, passphrases, keys, trust store, audit log, database, core,
- * transport, control socket; says READY=1; and closes in the reverse order. The first SIGTERM or
+ * app_run() opens in this order: sockets that were handed over, lock, passphrases, keys (keyproc.h), trust store, audit
+ * log, database, core, transport, control socket, backups, HTTP; raises the walls; says READY=1; and closes in the
+ * reverse order. The first SIGTERM or
  * SIGINT says goodbye, flushes and ends with 0; the second ends at once. SIGHUP reads the
  * settings again (reload.h).
  */

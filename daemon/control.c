@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/accept.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "daemon/home.h"
@@ -273,7 +274,7 @@ static void on_check(uv_check_t *h)
 	struct control *s = h->data;
 
 	if (s->spare < 0)
-		s->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		s->spare = accept_spare();
 	flush_all(s);
 }
 
@@ -683,7 +684,7 @@ enum err control_new(const struct control_config *c, struct control **out, struc
 		return fault_set(f, ERR_NOMEM, EXIT_GENERIC, "no memory for the control socket");
 	s->loop = c->loop;
 	s->commands = c->commands;
-	s->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	s->spare = accept_spare();
 	ring_init(&s->clients);
 	timer_init(&s->rest, rest_due, s);
 	if (c->listening > 0)

@@ -3,13 +3,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/accept.h"
 #include "base/log.h"
 
 #define ACCEPTS_PER_TURN 8
@@ -93,39 +93,25 @@ static void accept_resume(void *ctx)
 		uv_poll_start(&w->listen_poll, UV_READABLE, readable);
 }
 
-/* Out of descriptors the connection stays in the backlog and the socket readable: without this the loop would spin. */
-static void starved(struct web *w)
-{
-	if (w->spare_fd >= 0) {
-		close(w->spare_fd);
-		int fd = accept4(w->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd >= 0)
-			close(fd);
-		w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	}
-	log_warn("http-accept-starved port=%u", w->port);
-	uv_poll_stop(&w->listen_poll);
-	timer_in(w->c.env, &w->accept_again, ACCEPT_BACKOFF_MS);
-}
-
 static void readable(uv_poll_t *poll, int status, int events)
 {
 	struct web *w = poll->data;
 
 	for (int i = 0; i < ACCEPTS_PER_TURN && w->listening && !w->stopping; i++) {
 		struct sockaddr_storage from = { 0 };
-		socklen_t n = sizeof from;
-		int fd = accept4(w->listen_fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd;
+		enum err e = accept_next(w->listen_fd, &from, &fd);
 
-		if (fd >= 0) {
+		if (e == ERR_OK)
 			arrived(w, fd, &from);
+		if (e == ERR_OK || e == ERR_CLOSED)
 			continue;
+		if (e == ERR_FULL) {
+			(void)accept_turn_away(w->listen_fd, &w->spare_fd);
+			log_warn("http-accept-starved port=%u", w->port);
+			uv_poll_stop(&w->listen_poll);
+			timer_in(w->c.env, &w->accept_again, ACCEPT_BACKOFF_MS);
 		}
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-			starved(w);
-		else if (errno == ECONNABORTED || errno == EINTR || errno == EPROTO)
-			continue;
 		return;
 	}
 }
@@ -241,7 +227,7 @@ enum err web_listen(struct web *w, const char *address, uint16_t port, struct fa
 	w->handles++;
 	w->listen_fd = fd;
 	w->listening = true;
-	w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	w->spare_fd = accept_spare();
 	timer_init(&w->accept_again, accept_resume, w);
 	uv_poll_start(&w->listen_poll, UV_READABLE, readable);
 	live_alive(w);

@@ -44,11 +44,11 @@ def make_root(archive, folder, include):
     """Unpacks `archive` (made first when it is not there) into `folder`, which is emptied before."""
     if not os.path.exists(archive):
         os.makedirs(os.path.dirname(archive), exist_ok=True)
-        # The archive itself, as a fresh Debian 12 machine knows it.
-        mirror = next((p for p in ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
-                       if os.path.exists(p) and os.path.getsize(p)), "http://deb.debian.org/debian")
+        # From where this machine has its packages; else from where mmdebstrap looks by itself.
+        sources = [p for p in ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
+                   if os.path.exists(p) and os.path.getsize(p)][:1]
         subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", "--include=" + ",".join(include), "bookworm",
-                        archive + ".new.tar", mirror], check=True)
+                        archive + ".new.tar", *sources], check=True)
         os.rename(archive + ".new.tar", archive)
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/accept.h"
 #include "base/limit.h"
 #include "base/log.h"
 
@@ -221,43 +222,26 @@ static void accept_resume(void *ctx)
 		uv_poll_start(&w->listen_poll, UV_READABLE, listen_readable);
 }
 
-/* Out of descriptors the connection stays in the backlog and the socket readable: without this the
- * loop would spin. The spare one serves to turn the caller away. */
-static void accept_starved(struct ws *w)
-{
-	if (w->spare_fd >= 0) {
-		close(w->spare_fd);
-		int fd = accept4(w->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd >= 0) {
-			w->stats.refused++;
-			close(fd);
-		}
-		w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	}
-	log_warn("ws-accept-starved port=%u", w->port);
-	uv_poll_stop(&w->listen_poll);
-	timer_in(&w->env, &w->accept_again, ACCEPT_BACKOFF_MS);
-}
-
 static void listen_readable(uv_poll_t *poll, int status, int events)
 {
 	struct ws *w = poll->data;
 
 	for (int i = 0; i < ACCEPTS_PER_TURN && w->listening && !w->stopping; i++) {
 		struct sockaddr_storage from = {0};
-		socklen_t n = sizeof from;
-		int fd = accept4(w->listen_fd, (struct sockaddr *)&from, &n,
-				 SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd;
+		enum err e = accept_next(w->listen_fd, &from, &fd);
 
-		if (fd >= 0) {
+		if (e == ERR_OK)
 			arrived(w, fd, &from);
+		if (e == ERR_OK || e == ERR_CLOSED)
 			continue;
+		if (e == ERR_FULL) {
+			if (accept_turn_away(w->listen_fd, &w->spare_fd))
+				w->stats.refused++;
+			log_warn("ws-accept-starved port=%u", w->port);
+			uv_poll_stop(&w->listen_poll);
+			timer_in(&w->env, &w->accept_again, ACCEPT_BACKOFF_MS);
 		}
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-			accept_starved(w);
-		else if (errno == ECONNABORTED || errno == EINTR || errno == EPROTO)
-			continue;
 		return;
 	}
 }
@@ -370,7 +354,7 @@ enum err ws_accept_open(struct ws *w, struct fault *f)
 	w->handles++;
 	w->listen_fd = fd;
 	w->listening = true;
-	w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	w->spare_fd = accept_spare();
 	timer_init(&w->accept_again, accept_resume, w);
 	uv_poll_start(&w->listen_poll, UV_READABLE, listen_readable);
 	return ERR_OK;
